@@ -1,0 +1,1 @@
+"""ltaug: will synthetic tail images make a classifier better, by how much, and can that be trusted?"""

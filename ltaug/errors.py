@@ -1,0 +1,45 @@
+"""Every mistake a user can make, as one exception tree; each kind has its own exit code."""
+
+from __future__ import annotations
+
+
+class LtaugError(Exception):
+    """A user's mistake, said in one sentence that carries the value, the limit and the remedy."""
+
+    exit_code = 1
+
+
+class OptionError(LtaugError):
+    """An option, a recipe key or a name that does not exist or does not fit (exit code 2, as click's own)."""
+
+    exit_code = 2
+
+
+class DataError(LtaugError):
+    """A dataset that cannot be used as it is: missing, empty, unreadable images, classes without images."""
+
+    exit_code = 3
+
+
+class BudgetError(LtaugError):
+    """A per-class budget that is misspelt or cannot be met."""
+
+    exit_code = 4
+
+
+class MismatchError(LtaugError):
+    """Two things that should belong together do not: class names, image shapes, a finished stage's inputs."""
+
+    exit_code = 5
+
+
+class RunExistsError(LtaugError):
+    """The output directory exists and is not this run, or another process is writing it."""
+
+    exit_code = 6
+
+
+class CorruptError(LtaugError):
+    """A file of a run is damaged: its content does not match the digest in its manifest."""
+
+    exit_code = 7

@@ -1,0 +1,283 @@
+"""Run directories: where stages meet. run.json, a lock, atomic writes, digests, events.
+
+A run directory belongs to one stage with one set of options and inputs (its spec). Opening it again with the same spec
+continues or reuses it; with another spec it is refused and the difference is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from ltaug.errors import CorruptError, MismatchError, RunExistsError
+
+RUN_FILE = "run.json"
+MANIFEST = "manifest.json"
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a stage, for a progress bar or a log line.
+
+    Attributes:
+        run: which run it concerns ("cbdm/seed-0/generator").
+        text: what is being done, in a few words; a complete sentence when `total` is None.
+        step, total: progress in units of the stage; total None marks a message.
+        values: figures to show beside it (loss, images/s).
+    """
+
+    run: str
+    text: str
+    step: int = 0
+    total: int | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore_events(event: Event) -> None:
+    """The listener of somebody who wants no progress."""
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` complete (temporary name, fsync, rename) or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, atomically; NaN and infinity are refused rather than written."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a run.
+
+    Raises:
+        CorruptError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CorruptError(f"{path} is missing; the run is incomplete or not an ltaug run") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_file(path: Path, expected: str) -> None:
+    """Raise CorruptError unless the file has this SHA-256."""
+    if not path.is_file():
+        raise CorruptError(f"{path} is missing; delete {path.parent} and run its command again")
+    if file_digest(path) != expected:
+        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; delete {path.parent} and run its command again")
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A directory that appears at `path` complete, with a manifest of digests written last, or not at all."""
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        write_json(temporary / MANIFEST, {p.name: file_digest(p) for p in sorted(temporary.iterdir())})
+        os.chmod(temporary, 0o755)
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def verify_directory(path: Path) -> None:
+    """Raise CorruptError unless every file in the directory's manifest is there with its digest."""
+    for name, digest in read_json(path / MANIFEST).items():
+        verify_file(path / name, digest)
+
+
+def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Where two JSON values differ, as 'synthesize.guidance: 0.0 before, 1.0 now'."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found: list[str] = []
+        for key in [*before, *(k for k in now if k not in before)]:
+            path = f"{prefix}.{key}" if prefix else str(key)
+            found += differences(before.get(key), now.get(key), path)
+        return found
+    if before == now:
+        return []
+    shorten = lambda v: f"{v[:12]}…" if isinstance(v, str) and len(v) == 64 else json.dumps(v)  # noqa: E731
+    return [f"{prefix}: {shorten(before)} before, {shorten(now)} now"]
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+class Run:
+    """An open, locked run directory; make one with `open_run`.
+
+    Attributes:
+        path: the directory.
+        record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any], listener: Listener) -> None:
+        self.path = path
+        self.record = record
+        self._listener = listener
+        self._started = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.record["status"] == "finished")
+
+    def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
+        """Tell the listener; messages and figures also go to metrics.jsonl."""
+        self._listener(Event(self.record["label"], text, step, total, values))
+        if total is None or values:
+            line = {"time": round(time.time(), 3), "text": text, "step": step, "total": total, **values}
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def timing(self, name: str, seconds: float) -> None:
+        """Add to a named timing; an interrupted run adds up over its parts."""
+        timings = self.record["timings"]
+        timings[name] = round(timings.get(name, 0.0) + seconds, 3)
+
+    def note(self, **facts: Any) -> None:
+        """Record facts worth keeping (counts, shortfalls) under `facts`."""
+        self.record["facts"].update(_as_json(facts))
+
+    def save(self) -> None:
+        write_json(self.path / RUN_FILE, self.record)
+
+    def finish(self, outputs: list[str]) -> None:
+        """Record the digests of the artefacts that others may read, and mark the run finished."""
+        self.record["outputs"] = {name: file_digest(self.path / name) for name in outputs}
+        self.record["status"] = "finished"
+        self.save()
+
+
+@contextmanager
+def open_run(
+    path: Path,
+    *,
+    stage: str,
+    label: str,
+    seed: int,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    versions: Mapping[str, str],
+    device: Mapping[str, Any],
+    listener: Listener = ignore_events,
+    wait: float = 0.0,
+) -> Iterator[Run]:
+    """Make, continue or reuse a run directory and hold its lock.
+
+    Args:
+        label: what people call this run in progress and reports.
+        options, inputs: with stage and seed the run's spec; inputs carry digests, and a key "path" in an input is
+            recorded but not compared, so that runs may be moved together.
+        wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
+
+    Raises:
+        RunExistsError: the directory holds something else, or another process is writing it.
+        MismatchError: it is a run of this stage with another spec; every difference is named.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunExistsError(f"{path} is a file; name another --out")
+    if path.is_dir() and not (path / RUN_FILE).exists() and any(p.name != LOCK_FILE for p in path.iterdir()):
+        raise RunExistsError(f"{path} exists and is not an ltaug run; name another --out (nothing was changed)")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK_FILE)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout as error:
+        raise RunExistsError(f"{path} is being written by another process; wait for it or name another --out") from error
+    try:
+        spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
+        fresh = {
+            **spec,
+            "label": label,
+            "versions": dict(versions),
+            "device": dict(device),
+            "status": "running",
+            "timings": {},
+            "facts": {},
+            "outputs": {},
+        }
+        if (path / RUN_FILE).exists():
+            record = read_run(path)
+            require_same_spec(path, record, spec)
+        else:
+            record = fresh
+            write_json(path / RUN_FILE, record)
+        yield Run(path, record, listener)
+    finally:
+        lock.release()
+
+
+def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+    """Raise MismatchError, naming every difference, unless the recorded run has this stage, seed, options and inputs."""
+    comparable = lambda r: {k: _without_paths(r.get(k)) for k in ("stage", "seed", "options", "inputs")}  # noqa: E731
+    changed = differences(comparable(record), comparable(_as_json(spec)))
+    if changed:
+        shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
+        raise MismatchError(f"{path} was made with other options or inputs ({shown}); name another --out, or delete it to make it anew")
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_paths(v) for k, v in value.items() if k != "path"}
+    return value
+
+
+def read_run(path: Path, *, stage: str | None = None, finished: bool = False) -> dict[str, Any]:
+    """The record in a run directory.
+
+    Raises:
+        MismatchError: it is a run of another stage, or unfinished where a finished one is needed.
+        CorruptError: run.json is missing or damaged.
+    """
+    record = read_json(path / RUN_FILE)
+    if not isinstance(record, dict) or "stage" not in record:
+        raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
+    if stage is not None and record["stage"] != stage:
+        raise MismatchError(f"{path} is a {record['stage']} run; a {stage} run is needed here")
+    if finished and record["status"] != "finished":
+        raise MismatchError(f"{path} is not finished; run its command again to continue it")
+    return record
+
+
+def verify_outputs(path: Path, record: Mapping[str, Any], names: list[str] | None = None) -> None:
+    """Raise CorruptError unless the run's recorded artefacts (or those named) have their digests."""
+    for name, digest in record["outputs"].items():
+        if names is None or name in names:
+            verify_file(path / name, digest)
