@@ -43,3 +43,9 @@ class CorruptError(LtaugError):
     """A file of a run is damaged: its content does not match the digest in its manifest."""
 
     exit_code = 7
+
+
+class WorkerError(LtaugError):
+    """A worker process of `ltaug run` ended without an answer, most often for lack of memory."""
+
+    exit_code = 8

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from ltaug.errors import OptionError
 
 SMALL_SIDE = 16
+ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 _UNSET: Any = object()
 
 
@@ -106,6 +108,20 @@ class ClassifierOptions:
     warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What is not part of the experiment: where it runs, where data lies, what to do about bad files.
+
+    It stands here, not beside the stages, so that the command line can read it without loading torch.
+    """
+
+    device: str = option("auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"))
+    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1)
+    data_dir: Path | None = option(None, "where downloaded sets and decoded images are kept [default: the user's cache]")
+    download: bool = option(False, "allow cifar10 and cifar100 to be downloaded")
+    skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
 
 
 STAGES: dict[str, type] = {
@@ -300,6 +316,8 @@ def _table(value: Any, where: str, name: str) -> dict[str, Any]:
 
 def _read_arm(name: str, table: Any, where: str) -> Arm:
     where = f"{where}, [arms.{name}]"
+    if not ARM_NAME.fullmatch(name) or name == "judges":
+        raise OptionError(f"{where}: {name!r} cannot be a directory; use letters, digits, spaces and . _ + - (and not 'judges')")
     table = dict(_table(table, where, name))
     about = table.pop("about", "")
     for key in table:
