@@ -1,0 +1,9 @@
+"""Networks by name: `backbone(image_shape=..., num_classes=..., **sizes)(x, noise_input, labels) -> (prediction, features)`."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ltaug.generator.backbones.unet import UNet
+
+BACKBONES: dict[str, type[nn.Module]] = {"unet": UNet}

@@ -1,0 +1,94 @@
+"""The denoiser contract: every network, whatever its preconditioning, as x0 and eps in sigma space.
+
+Everything here has x = x0 + sigma * eps with x0 in [-1, 1]. A backbone only sees what its preconditioning hands it, so
+an objective or a sampler works with any pair of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """One noise level per image.
+
+    Attributes:
+        sigma: (B,), standard deviation of the noise relative to x0.
+        time: (B,), t/T in [0, 1], the fraction of the diffusion that objectives weight by.
+    """
+
+    sigma: Tensor
+    time: Tensor
+
+
+class Preconditioning(Protocol):
+    """What a noise level means: the training draw, the loss weight, the network's scalings, the sampling grid."""
+
+    def draw(self, count: int, *, device: torch.device) -> NoiseLevels:
+        """`count` training noise levels from the global random stream."""
+        ...
+
+    def loss_weight(self, sigma: Tensor) -> Tensor:
+        """(B,) weight of the squared error of eps."""
+        ...
+
+    def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's image input (B, C, H, W) and noise-embedding input (B,)."""
+        ...
+
+    def outputs(self, x: Tensor, sigma: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """(x0, eps) from the network's prediction."""
+        ...
+
+    def grid(self, steps: int) -> Tensor:
+        """(steps + 1,) decreasing float64 noise levels for sampling, the last one 0."""
+        ...
+
+    def prior_scale(self) -> float:
+        """Standard deviation of x at the first level of the grid, where sampling starts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What a denoiser says of a noisy batch.
+
+    Attributes:
+        x0: (B, C, H, W), the clean image expected.
+        eps: (B, C, H, W), the noise expected; x0 = x - sigma * eps.
+        features: (B, D, h, w), the backbone's bottleneck.
+    """
+
+    x0: Tensor
+    eps: Tensor
+    features: Tensor
+
+
+class Denoiser(nn.Module):
+    """A backbone under a preconditioning.
+
+    `labels` are class indices (B,); `null_label` (= num_classes) means no class, for guidance.
+    """
+
+    def __init__(self, backbone: nn.Module, preconditioning: Preconditioning, *, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.preconditioning = preconditioning
+        self.null_label = num_classes
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Denoised:
+        """Denoise x (B, C, H, W) at sigma (B,) under labels (B,)."""
+        image, noise_input = self.preconditioning.inputs(x, sigma)
+        prediction, features = self.backbone(image, noise_input, labels)
+        x0, eps = self.preconditioning.outputs(x, sigma, prediction.float())
+        return Denoised(x0, eps, features)
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) shaped to broadcast over `like` (B, C, H, W)."""
+    return values.to(like.dtype).view(-1, *[1] * (like.ndim - 1))

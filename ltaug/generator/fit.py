@@ -1,0 +1,145 @@
+"""Training of a generator: one loop whose every random draw is a function of (seed, step), so it continues exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ltaug.data.imageset import ImageSet
+from ltaug.generator.backbones import BACKBONES
+from ltaug.generator.checkpoints import Trainee
+from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.ema import EMA
+from ltaug.generator.objectives import make_objective
+from ltaug.generator.objectives.terms import Batch, Objective
+from ltaug.generator.preconditioning import VP
+from ltaug.recipes import GeneratorOptions
+from ltaug.runtime import Runtime, derive_seed
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+    class_counts: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device, train: ImageSet) -> TrainingData:
+        # torch wants writable memory; the map is read-only, so this copies it once into RAM or onto the device.
+        images = torch.from_numpy(np.array(train.images)).to(device)
+        return cls(images, torch.from_numpy(train.labels).to(device), torch.from_numpy(train.class_counts))
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 0..255 to float32 -1..1."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, int], num_classes: int) -> Denoiser:
+    """The untrained network that options describe; its initial weights come from the global random stream."""
+    backbone = BACKBONES[options.backbone](
+        image_shape=image_shape,
+        num_classes=num_classes,
+        channels=options.channels,
+        channel_mults=options.channel_mults,
+        blocks=options.blocks,
+        attention=options.attention,
+        dropout=options.dropout,
+    )
+    return Denoiser(backbone, VP(), num_classes=num_classes)
+
+
+def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:
+    """Network, objective, optimizer and average at step 0."""
+    torch.manual_seed(derive_seed(seed, "generator weights"))
+    denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
+    settings = {"cbdm": {"label_set": options.label_set, "tau": options.tau, "gamma": options.gamma}}
+    objective = make_objective(options.objective, class_counts=torch.from_numpy(train.class_counts), settings=settings).to(device)
+    parameters = [*denoiser.parameters(), *objective.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
+    return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
+
+
+def rows_of_step(step: int, *, batch_size: int, count: int, seed: int) -> Tensor:
+    """(batch_size,) training rows of a step: one permutation of the set after another, cut into batches."""
+    start, rows = step * batch_size, []
+    while len(rows) * count < start % count + batch_size:
+        epoch = start // count + len(rows)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+        rows.append(torch.randperm(count, generator=generator))
+    return torch.cat(rows)[start % count : start % count + batch_size]
+
+
+def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
+    """The noised batch of a step, the same whenever it is asked for."""
+    device = data.images.device
+    rows = rows_of_step(step, batch_size=options.batch_size, count=len(data.labels), seed=seed).to(device)
+    torch.manual_seed(derive_seed(seed, "fit", step))
+    x0, classes = to_unit(data.images[rows]), data.labels[rows]
+    if options.flip:
+        mirrored = torch.rand(len(rows), device=device) < 0.5
+        x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+    dropped = torch.rand(len(rows), device=device) < options.label_dropout
+    levels = denoiser.preconditioning.draw(len(rows), device=device)
+    return Batch(
+        x0=x0,
+        eps=torch.randn_like(x0),
+        sigma=levels.sigma,
+        time=levels.time,
+        labels=torch.where(dropped, denoiser.null_label, classes),
+        classes=classes,
+        weight=denoiser.preconditioning.loss_weight(levels.sigma),
+    )
+
+
+def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtime: Runtime, *, step: int) -> dict[str, Tensor]:
+    """One optimizer step; the batch means of the loss and its terms, still on the device."""
+    objective, denoiser = trainee.objective, trainee.denoiser
+    assert isinstance(objective, Objective) and isinstance(denoiser, Denoiser)
+    rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
+    for group in trainee.optimizer.param_groups:
+        group["lr"] = rate
+    with runtime.autocast():
+        result = objective(denoiser, batch)
+    loss = result.loss.mean()
+    trainee.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if options.grad_clip:
+        nn.utils.clip_grad_norm_(denoiser.parameters(), options.grad_clip)
+    trainee.optimizer.step()
+    trainee.ema.update(step)
+    return {"loss": loss.detach(), **{name: term.detach().mean() for name, term in result.terms.items()}}
+
+
+def fit(
+    trainee: Trainee,
+    train: ImageSet,
+    options: GeneratorOptions,
+    runtime: Runtime,
+    *,
+    seed: int,
+    start: int = 0,
+    after_step: Callable[[int, dict[str, Tensor]], bool] = lambda step, terms: True,
+) -> float:
+    """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False.
+
+    Returns:
+        Seconds spent in the loop.
+    """
+    data = TrainingData.on(runtime.device, train)
+    denoiser = trainee.denoiser
+    assert isinstance(denoiser, Denoiser)
+    denoiser.train()
+    began = time.perf_counter()
+    for step in range(start, options.steps):
+        batch = draw_batch(data, options, denoiser, step=step, seed=seed)
+        if not after_step(step + 1, train_step(trainee, batch, options, runtime, step=step)):
+            break
+    return time.perf_counter() - began
