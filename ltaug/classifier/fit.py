@@ -1,0 +1,192 @@
+"""Fitting a classifier to real images, alone or merged with synthetic ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ltaug.classifier.augment import Augmentation, build_augmentation
+from ltaug.classifier.batches import BatchPlan, Pool, make_pool, plan_batches, to_input
+from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
+from ltaug.classifier.losses import Loss, build_loss
+from ltaug.classifier.models import build_model
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import DataError, MismatchError, OptionError
+from ltaug.recipes import nearest
+from ltaug.runtime import Runtime, derive_seed
+
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+
+PLAN_STEPS = 256
+LOGS = 50
+CHECKPOINT_EVERY = 5000
+
+
+def step_decay(share: float) -> float:
+    """1, then 0.1 from 80 % and 0.01 from 90 % of training."""
+    return 1.0 if share < 0.8 else 0.1 if share < 0.9 else 0.01
+
+
+def cosine_decay(share: float) -> float:
+    """Half a cosine from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"step": step_decay, "cosine": cosine_decay}
+
+
+def learning_rates(steps: int, *, lr: float, schedule: str, warmup: float) -> list[float]:
+    """The learning rate of every step: linear warm-up over a share of training, then the schedule over all of it.
+
+    Raises:
+        OptionError: an unknown schedule.
+    """
+    if schedule not in SCHEDULES:
+        raise OptionError(f"--schedule {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
+    decay, rising = SCHEDULES[schedule], round(warmup * steps)
+    return [lr * (s + 1) / (rising + 1) if s < rising else lr * decay(s / steps) for s in range(steps)]
+
+
+def require_fit_together(train: ImageSet, synthetic: ImageSet | None) -> None:
+    """Raise DataError for an empty training set, MismatchError for synthetic images of other classes or another shape."""
+    if len(train) == 0:
+        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
+    if synthetic is None:
+        return
+    train.require_same_classes(synthetic.class_names, what=synthetic.source)
+    if synthetic.image_shape != train.image_shape:
+        raise MismatchError(
+            f"{synthetic.source} has images of {synthetic.image_shape} and {train.source} of {train.image_shape} "
+            "(channels, height, width); synthesize from a generator fitted on the same dataset and --image-size"
+        )
+
+
+def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int) -> int:
+    """`steps` where given, else as many as `epochs` passes over `images` take."""
+    return steps if steps is not None else math.ceil(epochs * images / batch_size)
+
+
+def fit_classifier(
+    train: ImageSet,
+    *,
+    synthetic: ImageSet | None = None,
+    model: str,
+    loss: str,
+    adjust_tau: float,
+    sampling: str,
+    augment: str,
+    steps: int | None,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    schedule: str,
+    warmup: float,
+    synthetic_weight: float,
+    synthetic_fraction: float | None,
+    seed: int,
+    runtime: Runtime,
+    on_step: OnStep | None = None,
+    checkpoints: Path | None = None,
+    checkpoint_every: int = CHECKPOINT_EVERY,
+) -> nn.Module:
+    """Train a classifier from scratch and return it in evaluation mode, on the runtime's device.
+
+    Options are those of `recipes.ClassifierOptions`; `**dataclasses.asdict(options)` passes them all.
+
+    The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
+    the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
+    adjusted for the class prior uses the prior of each source (uniform for real images under balanced sampling).
+
+    Args:
+        synthetic: images to merge with the real ones; an empty set is as none.
+        seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
+        on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
+        checkpoints: a directory for the state every `checkpoint_every` steps; a fit that finds one there goes on from it.
+
+    Raises:
+        DataError: `train` is empty.
+        MismatchError: `synthetic` has other classes or another image shape.
+        OptionError: an unknown name, or options that leave nothing to learn from.
+        CorruptError: the checkpoint to go on from is damaged.
+    """
+    require_fit_together(train, synthetic)
+    if synthetic is not None and len(synthetic) == 0:
+        synthetic = None
+    device = runtime.device
+    plan = plan_batches(
+        train, synthetic, batch_size=batch_size, sampling=sampling, synthetic_fraction=synthetic_fraction, seed=seed
+    )
+    pool = make_pool(train, synthetic, device=device)
+    source_weights = _source_weights(plan, pool, synthetic_weight).to(device)
+    priors = pool.class_counts.clone()
+    if sampling == "balanced":
+        priors[0] = (priors[0] > 0).long()
+    loss_per_image = build_loss(loss, class_counts=priors.to(device), tau=adjust_tau)
+    augmentation = build_augmentation(augment)
+    rates = learning_rates(
+        total_steps(len(pool.labels), steps=steps, epochs=epochs, batch_size=batch_size), lr=lr, schedule=schedule, warmup=warmup
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "classifier", "init"))
+        network = build_model(model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
+        if device.type == "cuda":
+            network = network.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0, fused=True
+        )
+        start = 0 if checkpoints is None else load_checkpoint(checkpoints, network, optimizer, device=device)
+        for step, index in enumerate(_batches(plan, start, len(rates), device), start):
+            torch.manual_seed(derive_seed(seed, "classifier", step))
+            optimizer.param_groups[0]["lr"] = rates[step]
+            value = _train_step(network, optimizer, pool, index, augmentation, loss_per_image, source_weights, runtime)
+            done = step + 1
+            if on_step is not None and (done % max(1, len(rates) // LOGS) == 0 or done == len(rates)):
+                on_step(done, len(rates), {"loss": float(value), "lr": rates[step]})
+            if checkpoints is not None and done % checkpoint_every == 0 and done < len(rates):
+                save_checkpoint(checkpoints, network, optimizer, step=done)
+    return network.eval()
+
+
+def _train_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pool: Pool,
+    index: Tensor,
+    augmentation: Augmentation,
+    loss_per_image: Loss,
+    source_weights: Tensor,
+    runtime: Runtime,
+) -> Tensor:
+    images = to_input(pool.images[index.to(pool.images.device)].to(index.device))
+    sources = pool.sources[index]
+    with runtime.autocast():
+        logits = network(augmentation(images))
+    losses = loss_per_image(logits.float(), pool.labels[index], sources)
+    value = (losses * source_weights[sources]).mean()
+    optimizer.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()
+
+
+def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Tensor:
+    """(weight of a real image, of a synthetic one), scaled so that their mean over training is 1."""
+    per_batch = plan.synthetic_per_batch
+    share = plan.synthetic / len(pool.labels) if per_batch is None else per_batch / plan.batch_size
+    mean = 1 - share + share * synthetic_weight
+    if mean == 0:
+        raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
+    return torch.tensor([1.0, synthetic_weight]) / mean
+
+
+def _batches(plan: BatchPlan, start: int, stop: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices of each batch on the device, planned and copied for many steps at a time."""
+    for first in range(start, stop, PLAN_STEPS):
+        block = torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).to(device)
+        yield from block.unbind()

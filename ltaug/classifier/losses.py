@@ -1,0 +1,79 @@
+"""Losses for long-tailed recognition that know which source, real or synthetic, an image comes from.
+
+An image of source s is modelled as p(y | x, s), proportional to p(x | y) p(y | s): adding the log prior of an image's
+own source to its logits in training leaves logits that are balanced, whatever the class sizes of either source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltaug.errors import OptionError
+from ltaug.recipes import nearest
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def adjustment(class_counts: Tensor, *, tau: float) -> Tensor:
+    """tau log p(y | s), what to add to the logits of an image of source s.
+
+    Args:
+        class_counts: (S, K), images (or any positive multiple of their share) per source and class.
+
+    Returns:
+        (S, K); -inf, which excludes the class, where a source has none of it. All zero for tau = 0.
+    """
+    if tau == 0:
+        return torch.zeros(class_counts.shape, device=class_counts.device)
+    counts = class_counts.double()
+    return (tau * (counts.log() - counts.sum(dim=1, keepdim=True).log())).float()
+
+
+def cross_entropy(class_counts: Tensor, *, tau: float) -> Loss:
+    """Plain cross-entropy; the prior is not used."""
+
+    def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    return loss
+
+
+def logit_adjusted(class_counts: Tensor, *, tau: float) -> Loss:
+    """Logit-adjusted cross-entropy (Menon et al., ICLR 2021, eq. 10), each source with its own prior."""
+    added = adjustment(class_counts, tau=tau)
+
+    def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
+        return F.cross_entropy(logits + added[sources], labels, reduction="none")
+
+    return loss
+
+
+def balanced_softmax(class_counts: Tensor, *, tau: float) -> Loss:
+    """Balanced softmax (Ren et al., NeurIPS 2020, eq. 3): the log of the counts is added; it has no tau (it is 1)."""
+    return logit_adjusted(class_counts, tau=1.0)
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "ce": cross_entropy,
+    "logit-adjusted": logit_adjusted,
+    "balanced-softmax": balanced_softmax,
+}
+
+
+def build_loss(name: str, *, class_counts: Tensor, tau: float) -> Loss:
+    """A function (logits (B, K), labels (B,), sources (B,)) -> loss per image (B,).
+
+    Args:
+        class_counts: (S, K) on the device of the logits; `sources` indexes its rows. A label must have a positive
+            count in its source.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if name not in LOSSES:
+        raise OptionError(f"--loss {name!r} is unknown; {nearest(name, LOSSES)}")
+    return LOSSES[name](class_counts, tau=tau)

@@ -1,0 +1,126 @@
+"""The networks that recognise images: CIFAR ResNets, and any timm model by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltaug.errors import OptionError
+from ltaug.recipes import nearest
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters (He et al., CVPR 2016, section 4.2, option A)."""
+
+    def __init__(self, channels_in: int, channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.stride = stride
+        self.missing = channels - channels_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        if self.missing or self.stride > 1:
+            shortcut = x[:, :, :: self.stride, :: self.stride]
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, self.missing // 2, self.missing - self.missing // 2))
+        h = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(h)).add_(shortcut), inplace=True)
+
+
+class CifarResNet(nn.Module):
+    """The CIFAR form of ResNet (He et al., CVPR 2016, section 4.2): 3x3 stem, then 16, 32 and 64 channels.
+
+    Speaks timm's interface: `forward_features` gives the last feature map (B, 64, H/4, W/4), `forward_head` pools it
+    and, unless `pre_logits`, classifies it.
+    """
+
+    def __init__(self, *, blocks: int, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, 16, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        stages: list[nn.Module] = []
+        channels_in = 16
+        for channels in (16, 32, 64):
+            for i in range(blocks):
+                stride = 2 if i == 0 and channels > 16 else 1
+                stages.append(ResidualBlock(channels_in, channels, stride=stride))
+                channels_in = channels
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.stages(F.relu(self.norm(self.conv(x)), inplace=True)))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = features.mean((2, 3))
+        return pooled if pre_logits else cast(Tensor, self.fc(pooled))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": partial(CifarResNet, blocks=1),
+    "resnet20": partial(CifarResNet, blocks=3),
+    "resnet32": partial(CifarResNet, blocks=5),
+    "resnet44": partial(CifarResNet, blocks=7),
+    "resnet56": partial(CifarResNet, blocks=9),
+}
+
+
+def build_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A freshly initialised network (from torch's global seed) that maps (B, C, H, W) in [-1, 1] to (B, K) logits.
+
+    Args:
+        name: a key of MODELS, or a timm model's name (random weights: nothing is downloaded).
+        image_shape: (C, H, W).
+
+    Raises:
+        OptionError: nobody knows the name, or the timm model cannot take images of this size.
+    """
+    if name in MODELS:
+        return MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
+    return _timm_model(name, num_classes=num_classes, image_shape=image_shape)
+
+
+def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    import timm  # takes seconds to import, and few runs need it
+
+    if not timm.is_model(name):
+        known = [*MODELS, *timm.list_models()]
+        hint = nearest(name, known)
+        if hint.startswith("there are"):
+            hint = f"there are {', '.join(MODELS)} and timm's models, such as resnet18 or vit_tiny_patch16_224"
+        raise OptionError(f"--model {name!r} is unknown; {hint}")
+    channels, height, width = image_shape
+    sized: dict[str, Any] = {}
+    cfg = timm.models.get_pretrained_cfg(name)
+    if cfg is not None and cfg.fixed_input_size:
+        sized = {"img_size": (height, width)}
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=channels, **sized)
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, channels, height, width))
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"--model {name}: timm's model cannot take images of {channels}x{height}x{width} ({str(error).splitlines()[0]}); "
+            "give a larger --image-size or another --model"
+        ) from error
+    return model.train()
+
+
+def penultimate(model: nn.Module, x: Tensor) -> Tensor:
+    """What the last layer of `model` sees for a batch, (B, D)."""
+    network = cast(Any, model)
+    return cast(Tensor, network.forward_head(network.forward_features(x), pre_logits=True))

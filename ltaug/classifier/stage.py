@@ -1,0 +1,109 @@
+"""The train-classifier stage: fit on real and synthetic images, evaluate on the test set, fill a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ltaug.classifier.evaluate import Floats, probabilities
+from ltaug.classifier.fit import fit_classifier
+from ltaug.classifier.weights import WEIGHTS_FILE, save_weights
+from ltaug.data.groups import Groups, class_groups
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import DataError, MismatchError
+from ltaug.metrics.recognition import confusion, per_class, recognition
+from ltaug.recipes import ClassifierOptions
+from ltaug.runs import Run, atomic_write, write_json
+from ltaug.runtime import Runtime
+
+PREDICTIONS_FILE = "predictions.npz"
+METRICS_FILE = "metrics.json"
+CHECKPOINTS = "checkpoints"
+
+
+def run_classifier(
+    train: ImageSet,
+    test: ImageSet,
+    synthetic: ImageSet | None,
+    options: ClassifierOptions,
+    *,
+    run: Run,
+    runtime: Runtime,
+    seed: int,
+) -> None:
+    """Fill `run` with weights.safetensors, predictions.npz, metrics.json and the facts of the training set; finish it.
+
+    A fit of many steps leaves checkpoints and goes on from the last one; a short one starts again.
+
+    Raises:
+        DataError: the training or the test set is empty.
+        MismatchError: test or synthetic images have other classes or another shape than the training images.
+        OptionError: an unknown name, or options that do not fit together.
+        CorruptError: the checkpoint to go on from is damaged.
+    """
+    require_testable(train, test)
+    groups = class_groups(train.class_counts)
+    run.note(
+        class_counts=train.class_counts.tolist(),
+        synthetic_counts=None if synthetic is None else synthetic.class_counts.tolist(),
+        groups={name: list(members) for name, members in groups.members.items()},
+        rule=groups.rule,
+    )
+
+    def on_step(step: int, total: int, values: Mapping[str, float]) -> None:
+        run.event("training the classifier", step, total, **values)
+
+    started = time.monotonic()
+    model = fit_classifier(
+        train,
+        synthetic=synthetic,
+        **dataclasses.asdict(options),
+        seed=seed,
+        runtime=runtime,
+        on_step=on_step,
+        checkpoints=run.path / CHECKPOINTS,
+    )
+    run.timing("fit", time.monotonic() - started)
+    started = time.monotonic()
+    found = probabilities(model, test.images, runtime=runtime)
+    run.timing("evaluate", time.monotonic() - started)
+
+    save_weights(run.path / WEIGHTS_FILE, model, name=options.model, train=train)
+    with atomic_write(run.path / PREDICTIONS_FILE) as file:
+        np.savez(file, probabilities=found, labels=test.labels, class_names=np.array(train.class_names))
+    write_json(run.path / METRICS_FILE, measure(test, found, groups))
+    run.finish([WEIGHTS_FILE, PREDICTIONS_FILE, METRICS_FILE])
+    shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
+
+
+def require_testable(train: ImageSet, test: ImageSet) -> None:
+    """Raise DataError for an empty test set, MismatchError for one of other classes or another image shape."""
+    if len(test) == 0:
+        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+    train.require_same_classes(test.class_names, what=test.source)
+    if test.image_shape != train.image_shape:
+        raise MismatchError(
+            f"test images are {test.image_shape} and training images {train.image_shape} (channels, height, width); "
+            "read both with the same --image-size"
+        )
+
+
+def measure(test: ImageSet, found: Floats, groups: Groups) -> dict[str, Any]:
+    """What metrics.json holds for these probabilities of the test images."""
+    predicted = found.argmax(axis=1)
+    names = test.class_names
+    tested = np.flatnonzero(test.class_counts)
+    return {
+        "summary": recognition(test.labels, found, groups=groups.members),
+        "per_class": per_class(test.labels, predicted, test.num_classes),
+        "confusion": confusion(test.labels, predicted, test.num_classes),
+        "class_names": list(names),
+        "groups": {name: list(members) for name, members in groups.members.items()},
+        "rule": groups.rule,
+        "never_predicted": [names[c] for c in np.setdiff1d(tested, predicted)],
+    }

@@ -1,0 +1,38 @@
+"""A classifier's weights file: safetensors with a header that says what is needed to use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+from ltaug.classifier.models import build_model
+from ltaug.data.imageset import ImageSet
+from ltaug.runs import atomic_write
+
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def save_weights(path: Path, model: nn.Module, *, name: str, train: ImageSet) -> None:
+    """Write the weights of `model`, built under `name` for images like `train`'s, to the file `path`."""
+    tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+    header = {"model": name, "class_names": json.dumps(train.class_names), "image_shape": json.dumps(train.image_shape)}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata=header))
+
+
+def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int, int]]:
+    """The network in a weights file, in evaluation mode on the CPU, its class names and the (C, H, W) of its images."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
+    class_names = tuple(json.loads(header["class_names"]))
+    c, h, w = json.loads(header["image_shape"])
+    with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten: looking at images draws nothing
+        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w))
+    model.load_state_dict(weights)
+    return model.eval(), class_names, (c, h, w)
