@@ -18,8 +18,8 @@ SAMPLINGS = ("natural", "balanced")
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 images as the network sees them: float32 in [-1, 1]."""
-    return images.float().div_(127.5).sub_(1)
+    """uint8 images as the network sees them: float32 in [-1, 1], channels last in memory."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,6 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         network = build_model(model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
-        if device.type == "cuda":
-            network = network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(
             network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0, fused=True
         )
@@ -166,7 +164,7 @@ def _train_step(
     images = to_input(pool.images[index.to(pool.images.device)].to(index.device))
     sources = pool.sources[index]
     with runtime.autocast():
-        logits = network(augmentation(images))
+        logits = network(augmentation(images).contiguous(memory_format=torch.channels_last))
     losses = loss_per_image(logits.float(), pool.labels[index], sources)
     value = (losses * source_weights[sources]).mean()
     optimizer.zero_grad()

@@ -15,23 +15,25 @@ from ltaug.data.imageset import ImageSet
 from ltaug.runs import atomic_write
 
 WEIGHTS_FILE = "weights.safetensors"
+HEADER = "ltaug"
 
 
 def save_weights(path: Path, model: nn.Module, *, name: str, train: ImageSet) -> None:
     """Write the weights of `model`, built under `name` for images like `train`'s, to the file `path`."""
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
-    header = {"model": name, "class_names": json.dumps(train.class_names), "image_shape": json.dumps(train.image_shape)}
+    header = {"model": name, "class_names": train.class_names, "image_shape": train.image_shape}
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata=header))
+        # One entry only: safetensors writes several in random order, and equal fits should give equal files.
+        file.write(save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
 def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int, int]]:
     """The network in a weights file, in evaluation mode on the CPU, its class names and the (C, H, W) of its images."""
     with safe_open(path, framework="pt") as file:
-        header = file.metadata()
+        header = json.loads(file.metadata()[HEADER])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
-    class_names = tuple(json.loads(header["class_names"]))
-    c, h, w = json.loads(header["image_shape"])
+    class_names = tuple(header["class_names"])
+    c, h, w = header["image_shape"]
     with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten: looking at images draws nothing
         model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w))
     model.load_state_dict(weights)
