@@ -1,0 +1,211 @@
+"""Image files decoded once into a memory-mapped array under the user's cache directory, never beside the data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltaug.data.imageset import Images
+from ltaug.data.pixels import UNREADABLE, Decoded, decode
+from ltaug.errors import CorruptError, DataError
+
+FORMAT = 1
+Progress = Callable[[str, int, int], None]
+_BLOCK = 64  # files a task of the thread pool; one task a file would cost more memory than the images of a large set
+
+
+@dataclass(frozen=True)
+class DecodedFiles:
+    """What a list of files decoded to.
+
+    Attributes:
+        images: uint8 (M, C, H, W), a read-only memory map; C is 1 if every image is grey, else 3.
+        paths: the M files that could be read, relative to the root, in the order given.
+        bad: the others, with what is wrong with each.
+    """
+
+    images: Images
+    paths: tuple[str, ...]
+    bad: dict[str, str]
+
+
+def cache_directory() -> Path:
+    """$LTAUG_CACHE, else $XDG_CACHE_HOME/ltaug, else ~/.cache/ltaug."""
+    if own := os.environ.get("LTAUG_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "ltaug"
+
+
+def read_files(
+    root: Path, paths: Sequence[str], *, image_size: int | None, skip_bad: bool, progress: Progress | None
+) -> DecodedFiles:
+    """Decode `paths` under `root`, or open what an earlier call left in the cache.
+
+    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`.
+
+    Raises:
+        DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
+            size without `image_size`; a cache directory that cannot be written or is too full.
+        CorruptError: the cache is damaged.
+    """
+    target = cache_directory() / "images" / _key(root, paths, image_size)
+    if not target.is_dir():
+        try:
+            _fill(target, root, paths, image_size, progress, skip_bad)
+        except OSError as error:
+            raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
+    return _open(target, skip_bad)
+
+
+def require_readable(bad: dict[str, str]) -> None:
+    """Raise DataError naming the unreadable files, if there are any."""
+    if not bad:
+        return
+    named = "; ".join(f"{path} ({reason})" for path, reason in list(bad.items())[:10])
+    more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
+    count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
+    raise DataError(f"{count} cannot be read: {named}{more}; repair or remove them, or pass --skip-bad to leave them out")
+
+
+def _key(root: Path, paths: Sequence[str], image_size: int | None) -> str:
+    # The folder is part of the key: archives often unpack with one time for all files, and uncompressed images of
+    # two data sets can share names and sizes as well.
+    key = hashlib.sha256(repr((FORMAT, image_size, str(root.resolve()))).encode())
+    for path in paths:
+        key.update(f"{path}\0{_state(root / path)}\n".encode("utf-8", "surrogateescape"))
+    return key.hexdigest()
+
+
+def _state(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError as error:  # a link to nowhere: decoding will name it among the unreadable
+        return f"{error.strerror}"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
+
+
+def _fill(
+    target: Path, root: Path, paths: Sequence[str], image_size: int | None, progress: Progress | None, skip_bad: bool
+) -> None:
+    """Make the cache entry `target`: complete under a temporary name, then renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:12]}."))
+    try:
+        bad = _build(temporary, root, paths, image_size, progress, skip_bad)
+        meta = {"format": FORMAT, "root": str(root), "paths": [p for p in paths if p not in bad], "bad": bad}
+        (temporary / "files.json").write_text(json.dumps(meta), encoding="utf-8")
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # another process may have finished the same entry first
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _build(
+    folder: Path, root: Path, paths: Sequence[str], image_size: int | None, progress: Progress | None, skip_bad: bool
+) -> dict[str, str]:
+    """Decode into folder/images.npy and return the unreadable files."""
+    bad: dict[str, str] = {}
+    kept: list[int] = []
+    all_grey = True
+    images: Images | None = None
+    first = ""
+    for done, (path, outcome) in enumerate(_decoded(root, paths, image_size)):
+        if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
+            progress("decoding images", done + 1, len(paths))
+        if isinstance(outcome, str):
+            bad[path] = outcome
+            continue
+        if images is None:
+            first = path
+            images = _allocate(folder / "all.npy", (len(paths), *outcome.pixels.shape))
+        if outcome.pixels.shape != images.shape[1:]:
+            sizes = [f"{shape[2]}x{shape[1]}" for shape in (images.shape[1:], outcome.pixels.shape)]
+            raise DataError(f"images differ in size: {first} has {sizes[0]} pixels, {path} {sizes[1]}; give --image-size")
+        images[done] = outcome.pixels
+        kept.append(done)
+        all_grey = all_grey and outcome.grey
+    if not skip_bad or images is None:
+        require_readable(bad)
+    assert images is not None, "there is at least one path"
+    if not bad and not all_grey:
+        images.flush()  # type: ignore[attr-defined]
+        (folder / "all.npy").rename(folder / "images.npy")
+        return bad
+    compact = _allocate(folder / "images.npy", (len(kept), 1 if all_grey else 3, *images.shape[2:]))
+    for start in range(0, len(kept), 4096):
+        compact[start : start + 4096] = images[kept[start : start + 4096], : compact.shape[1]]
+    compact.flush()  # type: ignore[attr-defined]
+    (folder / "all.npy").unlink()
+    return bad
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
+    """A writable map of a new file; asked beforehand whether it fits, as a map on a full disk ends the process."""
+    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    if needed > free:
+        room = f"{needed / 1e9:.1f} GB in {path.parent.parent}, {free / 1e9:.1f} GB are free"
+        raise DataError(f"the decoded images need {room}; set LTAUG_CACHE to a larger disk or give a smaller --image-size")
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def _decoded(root: Path, paths: Sequence[str], image_size: int | None) -> Iterator[tuple[str, Decoded | str]]:
+    """Each path, in order, with its image or with what is wrong with it; decoded by a few threads."""
+
+    def block(start: int) -> list[tuple[str, Decoded | str]]:
+        return [(path, _decode(root / path, image_size)) for path in paths[start : start + _BLOCK]]
+
+    workers = min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # large images, odd palettes and EXIF are dealt with here
+        try:
+            starts = iter(range(0, len(paths), _BLOCK))
+            waiting = [pool.submit(block, start) for start, _ in zip(starts, range(2 * workers), strict=False)]
+            while waiting:
+                yield from waiting.pop(0).result()
+                if (start := next(starts, None)) is not None:
+                    waiting.append(pool.submit(block, start))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode(path: Path, image_size: int | None) -> Decoded | str:
+    try:
+        return decode(path, image_size=image_size)
+    except UNREADABLE as error:
+        return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error) or type(error).__name__
+    return "not an image" if text.startswith("cannot identify image file") else text
+
+
+def _open(target: Path, skip_bad: bool) -> DecodedFiles:
+    try:
+        meta: dict[str, Any] = json.loads((target / "files.json").read_text(encoding="utf-8"))
+        images = np.load(target / "images.npy", mmap_mode="r", allow_pickle=False)
+        if len(images) != len(meta["paths"]):
+            raise ValueError(f"{len(images)} images for {len(meta['paths'])} file names")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise CorruptError(f"the image cache {target} is damaged ({error}); delete it and run the command again") from error
+    if not skip_bad:
+        require_readable(meta["bad"])
+    return DecodedFiles(images, tuple(meta["paths"]), meta["bad"])

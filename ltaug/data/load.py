@@ -1,0 +1,140 @@
+"""load_dataset: the images that DatasetOptions name, split and drawn, as every stage receives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.data.cache import Progress
+from ltaug.data.folder import read_folder
+from ltaug.data.imageset import ImageSet
+from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
+from ltaug.data.sources import Request, Source, read_arrays, read_cifar, read_digits
+from ltaug.errors import MismatchError, OptionError
+from ltaug.recipes import DatasetOptions, nearest
+
+SOURCES: dict[str, Callable[[Request], Source]] = {
+    "digits": read_digits,
+    "cifar10": read_cifar,
+    "cifar100": read_cifar,
+    "folder": read_folder,
+    "arrays": read_arrays,
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset ready for use.
+
+    Attributes:
+        train: the images to train on, after the long-tailed draw.
+        test: the test images; nothing is tuned on them.
+        rest: training images the draw left out, None without a draw; never trained on.
+        notes: what a person should know about how these came about, one sentence each.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    rest: ImageSet | None
+    notes: tuple[str, ...]
+
+
+def load_dataset(
+    options: DatasetOptions,
+    *,
+    seed: int,
+    data_dir: Path | None = None,
+    download: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Read, split and draw.
+
+    Args:
+        seed: varies the long-tailed draw; the test images are the same for every seed.
+        data_dir: where CIFAR lies or is downloaded to [default: $LTAUG_DATA, else ~/.cache/ltaug/datasets].
+        skip_bad: leave unreadable image files out instead of refusing them.
+        progress: called with (what is being done, how far, of how many).
+
+    Raises:
+        OptionError: no such dataset, or a draw that the images cannot give.
+        DataError, MismatchError, CorruptError: see the sources.
+    """
+    kind, argument = _kind(options.dataset)
+    request = Request(
+        argument=argument,
+        image_size=options.image_size,
+        test_per_class=options.test_per_class,
+        data_dir=data_dir,
+        download=download,
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+    source = SOURCES[kind](request)
+    train, test, notes = source.train, source.test, list(source.notes)
+    test.require_same_classes(train.class_names, what=f"the training split of {options.dataset}")
+    if train.image_shape != test.image_shape:
+        shapes = f"training images are {train.image_shape}, test images {test.image_shape}"
+        raise MismatchError(f"{options.dataset}: {shapes}; give --image-size")
+    if options.test_per_class is not None and not source.held_out:
+        notes.append(f"--test-per-class {options.test_per_class} was not needed: {options.dataset} has a test split")
+    rest = None
+    if options.imbalance > 1 or options.head is not None:
+        sizes = _sizes(train, options, seed)
+        index = draw(train.labels, sizes, seed=seed)
+        left_out = np.setdiff1d(np.arange(len(train), dtype=np.int64), index)
+        notes.append(f"drawn: {len(index)} of {len(train)} training images, {sizes.max()} to {sizes.min()} a class")
+        train, rest = train.take(index), train.take(left_out)
+    notes += _thin_classes(train, test)
+    return Dataset(train, test, rest, tuple(notes))
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """The key in SOURCES and what it is to read."""
+    if name.startswith("folder:") and len(name) > len("folder:"):
+        return "folder", name.removeprefix("folder:")
+    if name.lower().endswith(".npz"):
+        return "arrays", name
+    if name in SOURCES and name not in ("folder", "arrays"):
+        return name, name
+    if Path(name).expanduser().is_dir():
+        raise OptionError(f"--dataset {name!r} is a folder; write folder:{name}")
+    names = ["digits", "cifar10", "cifar100", "folder:PATH", "a .npz file"]
+    raise OptionError(f"--dataset {name!r} does not exist; {nearest(name, names)}")
+
+
+def _sizes(train: ImageSet, options: DatasetOptions, seed: int) -> npt.NDArray[np.int64]:
+    """Images of each class that the draw keeps, int64 (K,)."""
+    counts, imbalance, profile = train.class_counts, options.imbalance, options.profile
+    if options.class_order == "shuffled":
+        ranks = shuffled_ranks(train.num_classes, seed=seed)
+        # Any class may come first under another seed, so that all seeds get the same sizes.
+        available = np.full_like(counts, counts.min())
+    else:
+        ranks = np.arange(train.num_classes)
+        available = counts
+    limit = largest_head(available, imbalance=imbalance, profile=profile)
+    uneven = f"; the set itself has {counts.max()} to {counts.min()} images a class" if counts.max() > 2 * counts.min() else ""
+    if options.head is not None and options.head > limit:
+        asked = f"--head {options.head} with --imbalance {imbalance:g}"
+        raise OptionError(f"{asked} is more than the classes can give{uneven}; use --head of at most {limit}")
+    head = options.head or limit
+    if options.head is None and head < imbalance:
+        remedy = "use a smaller one, or leave it at 1 to take the set as it is" if uneven else f"use at most {limit}"
+        raise OptionError(f"--imbalance {imbalance:g} is more than the classes can give{uneven}; {remedy}")
+    return class_sizes(head, train.num_classes, imbalance=imbalance, profile=profile)[ranks]
+
+
+def _thin_classes(train: ImageSet, test: ImageSet) -> list[str]:
+    notes = []
+    single = [name for name, n in zip(train.class_names, train.class_counts, strict=True) if n == 1]
+    if single:
+        notes.append(f"one training image only: {listed(single)}")
+    untested = [name for name, n in zip(test.class_names, test.class_counts, strict=True) if n == 0]
+    if untested:
+        notes.append(f"no test image, so nothing is measured on: {listed(untested)}")
+    return notes

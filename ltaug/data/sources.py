@@ -1,0 +1,172 @@
+"""Sources of images that need no decoding: scikit-learn's digits, CIFAR and arrays in a .npz file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.data.cache import Progress
+from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.data.longtail import hold_out, listed
+from ltaug.data.pixels import resize_all
+from ltaug.errors import DataError, MismatchError
+
+DIGITS_TEST_PER_CLASS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a source is asked for.
+
+    Attributes:
+        argument: the dataset as the user names it, without its kind: a path, or the name itself.
+        image_size, test_per_class: as in DatasetOptions.
+        data_dir: where downloaded datasets lie.
+    """
+
+    argument: str
+    image_size: int | None = None
+    test_per_class: int | None = None
+    data_dir: Path | None = None
+    download: bool = False
+    skip_bad: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything a source has.
+
+    Attributes:
+        train: all its training images.
+        test: its test split, or images held out from training where it has none (then `held_out`).
+        notes: what is worth knowing about them.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    notes: tuple[str, ...] = ()
+    held_out: bool = False
+
+
+def read_digits(request: Request) -> Source:
+    """scikit-learn's 1,797 handwritten digits: 8x8, grey; 50 a class for testing unless asked otherwise."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    class_names = tuple(str(name) for name in bunch.target_names)
+    everything = _image_set(images, bunch.target.astype(np.int64), class_names, "digits", request.image_size)
+    per_class = request.test_per_class or DIGITS_TEST_PER_CLASS
+    train, test, notes = hold_out(everything.labels, class_names, per_class=per_class)
+    return Source(everything.take(train), everything.take(test), notes, held_out=True)
+
+
+def read_cifar(request: Request) -> Source:
+    """CIFAR-10 or CIFAR-100 from the data directory.
+
+    Raises:
+        DataError: it is not there (or damaged) and was not to be downloaded, or the download failed.
+    """
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    name = request.argument
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    folder = request.data_dir or data_directory()
+    try:
+        train, test = (dataset(folder, train=split, download=request.download) for split in (True, False))
+    except (OSError, RuntimeError) as error:
+        if request.download:
+            raise DataError(f"{name} could not be downloaded to {folder} ({error}); see to it, or put the files there") from error
+        raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with where it lies") from error
+    return Source(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
+
+
+def data_directory() -> Path:
+    """$LTAUG_DATA, else ~/.cache/ltaug/datasets."""
+    own = os.environ.get("LTAUG_DATA")
+    return Path(own).expanduser() if own else Path.home() / ".cache" / "ltaug" / "datasets"
+
+
+def _from_torchvision(part: Any, name: str, image_size: int | None) -> ImageSet:
+    images = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+    return _image_set(images, np.asarray(part.targets, dtype=np.int64), tuple(part.classes), name, image_size)
+
+
+def _image_set(images: Images, labels: Labels, class_names: tuple[str, ...], source: str, image_size: int | None) -> ImageSet:
+    return ImageSet(resize_all(images, image_size) if image_size else images, labels, class_names, source)
+
+
+def read_arrays(request: Request) -> Source:
+    """A .npz file with images and labels, and optionally class_names, test_images and test_labels.
+
+    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are whole numbers from 0.
+
+    Raises:
+        DataError: no such file, a missing array, or one of another type, shape or range.
+        MismatchError: training and test images differ in shape.
+    """
+    path = Path(request.argument).expanduser()
+    arrays = _read_npz(path)
+    images, labels = _checked_pair(path, arrays, "")
+    named = arrays.get("class_names")
+    numbers = np.arange(max(int(labels.max()), 0) + 1)
+    class_names = tuple(str(name) for name in (numbers if named is None else named.ravel()))
+    if len(set(class_names)) != len(class_names):
+        raise DataError(f"{path}: class_names repeats a name; give each class its own")
+    _check_labels(path, "labels", labels, class_names)
+    counts = np.bincount(labels, minlength=len(class_names))
+    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        raise DataError(f"{path}: no images for class {listed(empty)}; add some, or relabel")
+    train = _image_set(images, labels, class_names, str(path), request.image_size)
+    if "test_images" not in arrays and "test_labels" not in arrays:
+        train_index, test_index, notes = hold_out(labels, class_names, per_class=request.test_per_class)
+        return Source(train.take(train_index), train.take(test_index), notes, held_out=True)
+    test_images, test_labels = _checked_pair(path, arrays, "test_")
+    _check_labels(path, "test_labels", test_labels, class_names)
+    if test_images.shape[1:] != images.shape[1:]:
+        shapes = ["x".join(str(n) for n in (*a.shape[2:], a.shape[1])) for a in (images, test_images)]
+        raise MismatchError(f"{path}: images are {shapes[0]}, test_images {shapes[1]}; make them the same")
+    return Source(train, _image_set(test_images, test_labels, class_names, str(path), request.image_size))
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; name a .npz file with images and labels")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}); write it with numpy.savez, without object arrays") from error
+
+
+def _checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> tuple[Images, Labels]:
+    for name in (f"{prefix}images", f"{prefix}labels"):
+        if name not in arrays:
+            raise DataError(f"{path} has no array {name!r}, only {listed(sorted(arrays))}; add it")
+    images, labels = arrays[f"{prefix}images"], arrays[f"{prefix}labels"]
+    if images.dtype != np.uint8:
+        raise DataError(f"{path}: {prefix}images are {images.dtype}; convert them to uint8, 0 to 255")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or len(labels) == 0:
+        got = f"{prefix}labels are {labels.dtype} {labels.shape}, {prefix}images {images.shape}"
+        raise DataError(f"{path}: {got}; give one whole number for each image, and at least one image")
+    if images.ndim == 3:
+        return images[:, None], labels.astype(np.int64)
+    if images.ndim == 4 and images.shape[3] in (1, 3):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int64)
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return images, labels.astype(np.int64)
+    allowed = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
+    raise DataError(f"{path}: {prefix}images have shape {images.shape}; give {allowed}")
+
+
+def _check_labels(path: Path, name: str, labels: Labels, class_names: tuple[str, ...]) -> None:
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        limit = len(class_names) - 1
+        raise DataError(f"{path}: {name} run from {labels.min()} to {labels.max()}; they must lie between 0 and {limit}")

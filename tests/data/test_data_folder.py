@@ -1,0 +1,346 @@
+"""Image folders: any layout, mode and size; every bad file named; decoded once."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltaug.data.cache import _fill
+from ltaug.data.load import load_dataset
+from ltaug.data.pixels import decode, resize_all, square
+from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
+from ltaug.recipes import DatasetOptions
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
+
+
+def save(path, value=0, *, mode="RGB", size=(8, 8), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(
+        mode, size, value if mode in ("L", "1", "I;16", "F", "P") or isinstance(value, tuple) else (value,) * len(mode)
+    ).save(path, **options)
+
+
+def tree(root, counts, **options):
+    for name, count in counts.items():
+        for i in range(count):
+            save(root / name / f"{i:03}.png", i + 1, **options)
+    return root
+
+
+def load(root, **options):
+    skip_bad = options.pop("skip_bad", False)
+    return load_dataset(DatasetOptions(dataset=f"folder:{root}", **options), seed=0, skip_bad=skip_bad)
+
+
+def test_train_and_test_folders_load_as_they_are(tmp_path):
+    root = tmp_path / "set"
+    tree(root / "train", {"b": 3, "a": 1})
+    tree(root / "test", {"a": 2, "b": 2})
+    dataset = load(root)
+    assert dataset.train.class_names == ("a", "b")
+    assert dataset.train.class_counts.tolist() == [1, 3]
+    assert dataset.test.class_counts.tolist() == [2, 2]
+    assert dataset.train.images[:, 0, 0, 0].tolist() == [1, 1, 2, 3]
+    assert dataset.rest is None
+    assert "one training image only: a" in dataset.notes
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_a_validation_folder_serves_as_test_split(tmp_path, name):
+    tree(tmp_path / "set/train", {"a": 2, "b": 2})
+    tree(tmp_path / f"set/{name}", {"a": 1, "b": 1})
+    tree(tmp_path / "set/more", {"a": 1})
+    dataset = load(tmp_path / "set", test_per_class=1)
+    assert len(dataset.test) == 2
+    assert "folders beside train/ not used: more" in dataset.notes
+    assert any(note.startswith("--test-per-class 1 was not needed") for note in dataset.notes)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    dataset = load(tree(tmp_path / "set", {"train": 5, "bus": 5}))
+    assert dataset.train.class_names == ("bus", "train")
+
+
+def test_without_a_test_split_a_fifth_is_held_out_the_same_for_every_seed(tmp_path):
+    root = tree(tmp_path / "set", {"a": 10, "b": 5, "c": 1})
+    options = DatasetOptions(dataset=f"folder:{root}")
+    first, second = (load_dataset(options, seed=seed) for seed in (0, 1))
+    assert first.test.class_counts.tolist() == [2, 1, 0]
+    assert first.train.class_counts.tolist() == [8, 4, 1]
+    assert first.test.digest == second.test.digest
+    assert "too few images to hold one out for testing: c" in first.notes
+    assert "no test image, so nothing is measured on: c" in first.notes
+    assert load(tree(tmp_path / "two", {"a": 10, "b": 5}), test_per_class=3).test.class_counts.tolist() == [3, 3]
+
+
+def test_hidden_files_are_ignored_in_silence_and_others_are_counted(tmp_path):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4, ".git": 1, "__MACOSX": 1})
+    for name in ("a/.DS_Store", "a/._000.png", "b/.cache/x.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    (root / "a/labels.txt").write_text("x")
+    (root / "README.md").write_text("x")
+    save(root / "b/deeper/1.PNG", 9)
+    dataset = load(root)
+    assert len(dataset.train) + len(dataset.test) == 9
+    assert any(note.startswith("files ignored") and note.endswith(": 2") for note in dataset.notes)
+
+
+RED = (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "name", "expected"),
+    [
+        ("1", 1, "x.png", (255, 255, 255)),
+        ("L", 70, "x.png", (70, 70, 70)),
+        ("LA", (0, 0), "x.png", (255, 255, 255)),
+        ("RGB", RED, "x.png", RED),
+        ("RGBA", (*RED, 0), "x.png", (255, 255, 255)),
+        ("RGBA", (*RED, 255), "x.png", RED),
+        ("CMYK", (0, 255, 255, 0), "x.tif", RED),
+        ("I;16", 65535 // 2, "x.png", (127, 127, 127)),
+        ("I;16", 65535, "x.png", (255, 255, 255)),
+    ],
+)
+def test_every_mode_becomes_the_colour_a_viewer_shows(tmp_path, mode, colour, name, expected):
+    save(tmp_path / name, colour, mode=mode)
+    decoded = decode(tmp_path / name, image_size=None)
+    assert decoded.pixels.shape == (3, 8, 8)
+    assert tuple(decoded.pixels[:, 3, 3].tolist()) == expected
+    assert decoded.grey == (mode in ("1", "L", "LA", "I;16"))
+
+
+def test_a_palette_with_a_transparent_colour_is_put_on_white(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "p.png", transparency=0)
+    pixels = decode(tmp_path / "p.png", image_size=None).pixels
+    assert pixels[:, 0, 0].tolist() == [255, 255, 255]
+    assert pixels[:, 1, 1].tolist() == [255, 0, 0]
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = Image.new("L", (6, 4), 0)
+    image.putpixel((0, 0), 255)
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned: rotate by 90 degrees clockwise to show
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = decode(tmp_path / "x.png", image_size=None).pixels
+    assert pixels.shape == (3, 6, 4)
+    assert pixels[0, 0, 3] == 255
+
+
+def test_grey_needs_every_image_grey(tmp_path):
+    root = tree(tmp_path / "set", {"a": 5, "b": 5}, mode="L")
+    assert load(root).train.image_shape == (1, 8, 8)
+    save(root / "b/extra.png", RED)
+    assert load(root).train.image_shape == (3, 8, 8)
+
+
+def test_resizing_crops_the_centre_and_averages_fine_patterns():
+    stripes = np.zeros((64, 128, 3), dtype=np.uint8)
+    stripes[:, 32:96] = 200 * (np.indices((64, 64)).sum(0) % 2)[..., None]
+    small = np.asarray(square(Image.fromarray(stripes), 8))
+    assert small.shape == (8, 8, 3)
+    assert np.abs(small[1:-1, 1:-1].astype(int) - 100).max() <= 3  # a point sample would give 0 or 200
+    tall = np.repeat(np.repeat(np.array([[9], [50], [9]], dtype=np.uint8), 10, 0), 10, 1)
+    assert (resize_all(tall[None, None], 10) == 50).all()
+
+
+def test_sizes_that_differ_need_image_size(tmp_path):
+    root = tree(tmp_path / "set", {"a": 3, "b": 3})
+    save(root / "b/wide.png", 5, size=(20, 10))
+    with pytest.raises(DataError, match=r"a/000.png has 8x8 pixels, b/wide.png 20x10; give --image-size"):
+        load(root)
+    assert load(root, image_size=6).train.image_shape == (3, 6, 6)
+
+
+def break_files(root):
+    good = (root / "a/000.png").read_bytes()
+    noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (8, 8, 3), dtype=np.uint8))
+    noise.save(root / "b/whole.jpg")
+    (root / "a/zero.png").write_bytes(b"")
+    (root / "a/cut.png").write_bytes(good[: len(good) // 2])
+    (root / "b/text.png").write_text("not an image")
+    (root / "b/cut.jpg").write_bytes((root / "b/whole.jpg").read_bytes()[:-200])
+    return ["a/cut.png", "a/zero.png", "b/cut.jpg", "b/text.png"]
+
+
+def test_every_unreadable_image_is_named_and_can_be_left_out(tmp_path):
+    root = tree(tmp_path / "set", {"a": 5, "b": 4})
+    bad = break_files(root)
+    with pytest.raises(DataError, match="4 images cannot be read") as caught:
+        load(root)
+    assert all(name in str(caught.value) for name in bad)
+    assert "--skip-bad" in str(caught.value)
+    dataset = load(root, skip_bad=True)
+    assert (dataset.train.class_counts + dataset.test.class_counts).tolist() == [5, 5]
+    assert "unreadable images left out: 4 (a/cut.png, a/zero.png, b/cut.jpg, b/text.png)" in dataset.notes
+    with pytest.raises(DataError, match="4 images cannot be read"):
+        load(root)  # the cache that --skip-bad left does not hide them
+
+
+def test_labels_stay_with_their_images_when_bad_ones_are_left_out(tmp_path):
+    root = tmp_path / "set"
+    for split in ("train", "test"):
+        tree(root / split, {"a": 3, "b": 3})
+        (root / split / "a/001.png").write_bytes(b"")
+    dataset = load(root, skip_bad=True)
+    for images in (dataset.train, dataset.test):
+        assert images.labels.tolist() == [0, 0, 1, 1, 1]
+        assert images.images[:, 0, 0, 0].tolist() == [1, 3, 1, 2, 3]
+
+
+def test_a_link_to_nowhere_is_an_unreadable_image(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    (root / "a/lost.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"1 image cannot be read: a/lost.png \(No such file or directory\)"):
+        load(root)
+
+
+def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    monkeypatch.setattr("ltaug.data.folder.os.scandir", refuse)
+    with pytest.raises(DataError, match="check its permissions"):
+        load(root)
+
+
+def test_two_processes_that_build_the_same_cache_agree(tmp_path):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    digest = load(root).train.digest
+    # As seen by the slower process: the entry was not there when it looked, and is when it renames.
+    (entry,) = (tmp_path / "cache/images").iterdir()
+    _fill(entry, root, sorted(p.relative_to(root).as_posix() for p in root.rglob("*.png")), None, None, False)
+    assert list((tmp_path / "cache/images").iterdir()) == [entry]
+    assert load(root).train.digest == digest
+
+
+def test_a_long_list_of_bad_images_is_cut_at_ten(tmp_path):
+    root = tree(tmp_path / "set", {"a": 1, "b": 1})
+    for i in range(13):
+        (root / f"a/bad{i:02}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"13 images cannot be read: .*bad09.png .*; and 3 more"):
+        load(root)
+
+
+def test_a_class_that_loses_all_its_images_is_named(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2})
+    (root / "b").mkdir()
+    (root / "b/x.png").write_bytes(b"")
+    with pytest.raises(DataError, match="without its unreadable images class b has none left"):
+        load(root, skip_bad=True)
+    (root / "a/000.png").write_bytes(b"")
+    (root / "a/001.png").write_bytes(b"")
+    with pytest.raises(DataError, match="3 images cannot be read"):
+        load(root, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "kind"),
+    [
+        (lambda root: None, "does not exist", DataError),
+        (lambda root: root.write_text("x"), "is a file", DataError),
+        (lambda root: root.mkdir(), "is empty", DataError),
+        (lambda root: save(root / "1.png"), "holds files but no folders", DataError),
+        (lambda root: [tree(root, {"a": 2}), (root / "b").mkdir()], "no images for class b", DataError),
+        (
+            lambda root: [tree(root / "train", {"a": 2, "b": 1}), tree(root / "test", {"a": 1, "c": 1})],
+            "test lacks b",
+            MismatchError,
+        ),
+        (lambda root: [tree(root / "train", {"a": 2}), save(root / "test/1.png")], "no folders", DataError),
+    ],
+)
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path, prepare, words, kind):
+    prepare(tmp_path / "set")
+    with pytest.raises(kind, match=words):
+        load(tmp_path / "set")
+
+
+def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path, monkeypatch):
+    root = tmp_path / "set"
+    tree(root / "train", {"a": 3, "b": 3})
+    tree(root / "test", {"a": 1, "b": 1})
+    before = sorted(root.rglob("*"))
+    seen = []
+    options = DatasetOptions(dataset=f"folder:{root}")
+    cold = load_dataset(options, seed=0, progress=lambda *event: seen.append(event))
+    assert seen == [("decoding images", 8, 8)]
+    monkeypatch.setattr("ltaug.data.cache.decode", None)
+    warm = load_dataset(options, seed=0)
+    assert isinstance(warm.train.images, np.memmap)
+    assert not warm.train.images.flags.writeable
+    assert (cold.train.digest, cold.test.digest) == (warm.train.digest, warm.test.digest)
+    assert sorted(root.rglob("*")) == before, "nothing is written beside the data"
+
+
+def test_a_changed_file_or_another_folder_is_decoded_anew(tmp_path):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    first = load(root).train.digest
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    for path in copy.rglob("*.png"):  # as an archive with one time and uncompressed images would unpack
+        time = (root / path.relative_to(copy)).stat().st_mtime_ns
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(time, time))
+    assert load(copy).train.digest == first
+    assert len(list((tmp_path / "cache/images").iterdir())) == 2
+    for path in (root / "a").iterdir():
+        save(path, 200)
+    assert load(root).train.digest != first
+
+
+def test_a_failed_build_leaves_nothing_in_the_cache(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    (root / "a/000.png").write_bytes(b"")
+    with pytest.raises(DataError):
+        load(root)
+    assert list((tmp_path / "cache/images").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncate", "json", "count"])
+def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, damage):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    load(root)
+    (entry,) = (tmp_path / "cache/images").iterdir()
+    if damage == "truncate":
+        os.truncate(entry / "images.npy", 300)
+    elif damage == "json":
+        (entry / "files.json").write_text("{")
+    else:
+        meta = json.loads((entry / "files.json").read_text())
+        (entry / "files.json").write_text(json.dumps({**meta, "paths": meta["paths"][1:]}))
+    with pytest.raises(CorruptError, match="delete it and run the command again"):
+        load(root)
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path, monkeypatch):
+    (tmp_path / "occupied").write_text("a file")
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "occupied"))
+    with pytest.raises(DataError, match="set LTAUG_CACHE to another folder"):
+        load(tree(tmp_path / "set", {"a": 2, "b": 2}))
+
+
+def test_a_full_disk_is_noticed_before_decoding(tmp_path, monkeypatch):
+    monkeypatch.setattr("ltaug.data.cache.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 10))
+    with pytest.raises(DataError, match="set LTAUG_CACHE to a larger disk"):
+        load(tree(tmp_path / "set", {"a": 2, "b": 2}))
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    save(root / "a/float.tif", 0.5, mode="F")
+    with pytest.raises(LtaugError, match="floating-point pixels have no fixed range"):
+        load(root)
