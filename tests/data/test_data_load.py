@@ -208,8 +208,8 @@ def test_inspection_is_json_and_counts_duplicates(tmp_path):
     images, _ = arrays(tmp_path)
     images[4] = images[0]
     images[5] = images[0]
-    test_images = np.concatenate([images[:2], 255 - images[2:4]])
-    _, path = arrays(tmp_path, images=images, test_images=test_images, test_labels=[0, 1, 2, 3])
+    test_images = np.concatenate([images[:2], 255 - images[2:3]])
+    _, path = arrays(tmp_path, images=images, test_images=test_images, test_labels=[0, 1, 2])
     report = json.loads(json.dumps(inspect_dataset(load(dataset=path)), allow_nan=False))
     assert report["duplicates"] == {"within_train": 2, "test_in_train": 2}
     assert report["train"]["per_class"] == {"0": 10, "1": 10, "2": 10, "3": 10}

@@ -79,6 +79,11 @@ def test_shuffled_ranks_are_a_permutation_that_follows_the_seed():
     assert len({tuple(shuffled_ranks(10, seed=s).tolist()) for s in range(20)}) == 20
 
 
+def test_shuffled_ranks_have_a_stream_of_their_own_that_stays_as_it_is():
+    assert shuffled_ranks(10, seed=0).tolist() == [9, 4, 0, 8, 1, 5, 3, 2, 6, 7]
+    assert shuffled_ranks(10, seed=0).tolist() != np.random.RandomState(0).permutation(10).tolist()
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_outside_numpys_range_is_refused(seed):
     with pytest.raises(OptionError, match="4294967295"):
