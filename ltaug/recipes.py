@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import tomllib
 import types
@@ -25,7 +26,13 @@ _UNSET: Any = object()
 
 
 def option(
-    default: Any, help: str, *, small: Any = _UNSET, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    small: Any = _UNSET,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
@@ -42,7 +49,7 @@ class DatasetOptions:
     imbalance: float = option(1.0, "images in the largest class over images in the smallest; 1 leaves the set as it is", low=1)
     profile: str = option("exp", "how class sizes fall: exponentially, or half head half tail", choices=("exp", "step"))
     head: int | None = option(None, "images in the largest class [default: as many as every class can give]", low=1)
-    class_order: str = option("index", "which classes are the tail: the last ones, or drawn by the seed", choices=("index", "shuffled"))
+    class_order: str = option("index", "which classes are the tail: the last or drawn by the seed", choices=("index", "shuffled"))
     image_size: int | None = option(None, "resize images to this many pixels a side [default: as they are]", low=4)
     test_per_class: int | None = option(None, "images a class held out for testing where the set has no test split", low=1)
 
@@ -76,7 +83,7 @@ class GeneratorOptions:
 class SynthesisOptions:
     """What is generated, and which of it is kept."""
 
-    per_class_budget: str = option("fill:max", "N a class, fill:N or fill:max (top real up), total:N, or a CSV/JSON of class,count")
+    per_class_budget: str = option("fill:max", "N a class, fill:N or fill:max (top real up), total:N, a CSV/JSON of class,count")
     sampler: str = option("dpm++2m", "ddpm, ddim, heun or dpm++2m")
     sample_steps: int = option(20, "steps of the sampler", low=1)
     guidance: float = option(1.6, "classifier-free guidance w; 0 is plain conditional", small=0.0, low=0)
@@ -93,18 +100,20 @@ class SynthesisOptions:
 class ClassifierOptions:
     """The classifier, its loss and its training."""
 
-    model: str = option("resnet32", "resnet20, resnet32, resnet44, resnet56, resnet8 (small images) or a timm model's name", small="resnet8")
+    model: str = option("resnet32", "resnet8 (small images), resnet20, 32, 44, 56 or a timm model's name", small="resnet8")
     loss: str = option("ce", "the loss on real images: ce, logit-adjusted, balanced-softmax")
     adjust_tau: float = option(1.0, "logit adjustment: strength of the log prior", low=0)
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=("natural", "balanced"))
     augment: str = option("crop-flip", "none, shift, shift-rotate, crop-flip, randaugment", small="none")
-    steps: int | None = option(None, "training steps; overrides --epochs, so that arms of different size train equally long", small=600, low=1)
+    steps: int | None = option(None, "training steps, the same whatever the arm's size; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
     batch_size: int = option(128, "images a step", small=64, low=1)
     lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
     momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
     weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
-    schedule: str = option("step", "learning rate after warm-up: x0.1 at 80 % and 90 %, or cosine", small="cosine", choices=("step", "cosine"))
+    schedule: str = option(
+        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=("step", "cosine")
+    )
     warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
@@ -119,9 +128,14 @@ class Machine:
 
     device: str = option("auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"))
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1)
-    data_dir: Path | None = option(None, "where downloaded sets and decoded images are kept [default: the user's cache]")
+    data_dir: Path | None = option(None, "where downloaded sets are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
     download: bool = option(False, "allow cifar10 and cifar100 to be downloaded")
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
+
+
+# Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.
+JUDGE: dict[str, Any] = {"loss": "logit-adjusted"}
+SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
 
 
 STAGES: dict[str, type] = {
@@ -176,6 +190,8 @@ def _checked(cls: type, name: str, value: Any, element: type, where: str) -> Any
     if metadata["choices"] and value not in metadata["choices"]:
         raise OptionError(f"{where}: {flag} = {value!r}: {nearest(str(value), metadata['choices'])}")
     low, high = metadata["low"], metadata["high"]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"{where}: {flag} = {value!r} must be a finite number")
     if element in (int, float) and not ((low is None or value >= low) and (high is None or value <= high)):
         limit = f"at least {low}" if high is None else f"between {low} and {high}"
         raise OptionError(f"{where}: {flag} = {value!r} must be {limit}")

@@ -35,7 +35,8 @@ class Runtime:
 
     def describe(self) -> dict[str, str | int]:
         """The device for run.json."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor() or platform.machine()
+        on_gpu = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if on_gpu else platform.processor() or platform.machine()
         return {
             "type": self.device.type,
             "name": name,

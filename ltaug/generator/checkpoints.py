@@ -40,7 +40,8 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
     with atomic_directory(target) as new:
         save_file(_tensors(trainee.denoiser), new / "weights.safetensors")
         save_file(_tensors(trainee.ema.module), new / "ema.safetensors")
-        torch.save({"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}, new / "training.pt")
+        state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
+        torch.save(state, new / "training.pt")
     for old in checkpoint_steps(folder)[:-KEPT]:
         shutil.rmtree(folder / f"step-{old}")
 

@@ -17,8 +17,8 @@ class EMA:
     def __init__(self, module: nn.Module, *, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
-        self._averaged = list(self.module.parameters())
-        self._current = list(module.parameters())
+        self._averaged = [p.data for p in self.module.parameters()]
+        self._current = [p.data for p in module.parameters()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:

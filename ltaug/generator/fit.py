@@ -69,7 +69,8 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
 
 def rows_of_step(step: int, *, batch_size: int, count: int, seed: int) -> Tensor:
     """(batch_size,) training rows of a step: one permutation of the set after another, cut into batches."""
-    start, rows = step * batch_size, []
+    start = step * batch_size
+    rows: list[Tensor] = []
     while len(rows) * count < start % count + batch_size:
         epoch = start // count + len(rows)
         generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
@@ -102,7 +103,8 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
 def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtime: Runtime, *, step: int) -> dict[str, Tensor]:
     """One optimizer step; the batch means of the loss and its terms, still on the device."""
     objective, denoiser = trainee.objective, trainee.denoiser
-    assert isinstance(objective, Objective) and isinstance(denoiser, Denoiser)
+    assert isinstance(objective, Objective)
+    assert isinstance(denoiser, Denoiser)
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate

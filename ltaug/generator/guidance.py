@@ -21,7 +21,7 @@ def bind(denoiser: Denoiser, labels: Tensor, *, guidance: float = 0.0, clip: boo
     def denoise(x: Tensor, sigma: float) -> Tensor:
         levels = torch.full((len(x),), sigma, device=x.device, dtype=x.dtype)
         if guidance == 0:
-            x0 = denoiser(x, levels, labels).x0
+            x0: Tensor = denoiser(x, levels, labels).x0
         else:
             nobody = torch.full_like(labels, denoiser.null_label)
             both = denoiser(torch.cat([x, x]), torch.cat([levels, levels]), torch.cat([labels, nobody])).x0

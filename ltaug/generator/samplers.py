@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -22,7 +23,7 @@ def ddpm(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise, *, vari
     Args:
         variance: "fixedlarge" (beta_t) or "fixedsmall" (the posterior's), both for the VP process.
     """
-    for s, r in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, r in pairwise(sigmas):
         x0 = denoise(x, s)
         x = x0 + (r / s) ** 2 * (x - x0)
         if r > 0:
@@ -39,7 +40,7 @@ def ancestral_variance(s: float, r: float, *, variance: str) -> float:
 
 def ddim(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> Tensor:
     """DDIM with eta = 0 (Song et al., ICLR 2021): Euler's method in sigma space."""
-    for s, r in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, r in pairwise(sigmas):
         x0 = denoise(x, s)
         x = x0 + (r / s) * (x - x0)
     return x
@@ -47,7 +48,7 @@ def ddim(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> Tens
 
 def heun(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> Tensor:
     """Heun's second-order method (Karras et al., NeurIPS 2022, algorithm 1); two denoisings a step but the last."""
-    for s, r in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, r in pairwise(sigmas):
         slope = (x - denoise(x, s)) / s
         euler = x + (r - s) * slope
         x = euler if r == 0 else x + (r - s) * (slope + (euler - denoise(euler, r)) / r) / 2
@@ -58,7 +59,7 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> 
     """DPM-Solver++(2M) (Lu et al., 2022, algorithm 2): second-order multistep in x0; the last step is first order."""
     before: Tensor | None = None
     h_before = 0.0
-    for s, r in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, r in pairwise(sigmas):
         x0 = denoise(x, s)
         if r == 0:
             return x0

@@ -128,7 +128,8 @@ class UNet(nn.Module):
                 self.up.append(block(width_now + skips.pop(), channels * mult, attend=side in attention))
                 width_now = channels * mult
             if level:
-                self.up.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width_now, width_now, 3, padding=1)))
+                enlarge = nn.Upsample(scale_factor=2, mode="nearest")
+                self.up.append(nn.Sequential(enlarge, nn.Conv2d(width_now, width_now, 3, padding=1)))
                 side *= 2
         self.head = nn.Sequential(_norm(width_now), nn.SiLU(), _zero(nn.Conv2d(width_now, image_channels, 3, padding=1)))
 

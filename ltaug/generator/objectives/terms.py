@@ -108,5 +108,7 @@ class Objective(nn.Module):
 def _split(denoised: Denoised, sizes: list[int]) -> list[Denoised]:
     if len(sizes) == 1:
         return [denoised]
-    parts = zip(denoised.x0.split(sizes), denoised.eps.split(sizes), denoised.features.split(sizes), strict=True)
+    parts = zip(
+        torch.split(denoised.x0, sizes), torch.split(denoised.eps, sizes), torch.split(denoised.features, sizes), strict=True
+    )
     return [Denoised(*p) for p in parts]

@@ -1,0 +1,129 @@
+"""The fit-generator stage: train with checkpoints, continue where it was interrupted, show samples, fill the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltaug.data.imageset import ImageSet
+from ltaug.data.sheet import contact_sheet
+from ltaug.errors import CorruptError, DataError
+from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, load_ema, save_checkpoint
+from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.fit import build_denoiser, build_trainee, fit
+from ltaug.generator.generate import generate
+from ltaug.recipes import GeneratorOptions
+from ltaug.runs import Run, atomic_write, read_run
+from ltaug.runtime import Runtime, StopFlag, stop_on_signal
+
+CHECKPOINTS = "checkpoints"
+SAMPLES = "samples.png"
+LOGS = 50
+
+
+def run_generator(train: ImageSet, options: GeneratorOptions, *, run: Run, runtime: Runtime, seed: int) -> None:
+    """Fill `run` with checkpoints/step-N and samples.png, and finish it.
+
+    Raises:
+        DataError: the training set is empty.
+        CorruptError: the checkpoint to go on from is damaged.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
+    """
+    if len(train) == 0:
+        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
+    trainee = build_trainee(options, train, seed=seed, device=runtime.device)
+    run.note(
+        class_names=train.class_names,
+        image_shape=train.image_shape,
+        class_counts=train.class_counts.tolist(),
+        parameters=sum(p.numel() for p in trainee.denoiser.parameters()),
+    )
+    folder = run.path / CHECKPOINTS
+    done = checkpoint_steps(folder)
+    start = done[-1] if done else 0
+    if start:
+        load_checkpoint(folder / f"step-{start}", trainee)
+        run.event(f"Continuing from step {start} of {options.steps}.")
+    every = max(1, options.steps // LOGS)
+    with stop_on_signal() as stop:
+
+        def after_step(step: int, terms: dict[str, Tensor]) -> bool:
+            if step % every == 0 or step == options.steps:
+                run.event("training the generator", step, options.steps, **{k: round(float(v), 5) for k, v in terms.items()})
+            if step % options.checkpoint_every == 0 or step == options.steps or stop.requested:
+                save_checkpoint(folder, step, trainee)
+            return not stop.requested
+
+        run.timing("fit", fit(trainee, train, options, runtime, seed=seed, start=start, after_step=after_step))
+        run.save()
+        _require_not_stopped(stop)
+    final = trainee.ema.module
+    assert isinstance(final, Denoiser)
+    _save_samples(final, train, run=run, runtime=runtime, seed=seed)
+    run.finish([f"{CHECKPOINTS}/step-{options.steps}/ema.safetensors", SAMPLES])
+
+
+def _require_not_stopped(stop: StopFlag) -> None:
+    if stop.requested:
+        raise KeyboardInterrupt
+
+
+def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:
+    """A sheet of 8 samples each of the classes (at most 20), most frequent first."""
+    shown = np.argsort(-train.class_counts, kind="stable")[:20]
+    keys = [(int(c), i) for c in shown for i in range(8)]
+    images = generate(denoiser, keys, image_shape=train.image_shape, seed=seed, runtime=runtime, batch_size=len(keys))
+    with atomic_write(run.path / SAMPLES) as file:
+        contact_sheet(np.split(images, len(shown))).save(file, format="PNG")
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A finished generator run, loaded for sampling.
+
+    Attributes:
+        denoiser: the averaged network in evaluation mode on the runtime's device.
+        digest: SHA-256 of its weights file.
+    """
+
+    denoiser: Denoiser
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    digest: str
+
+    @classmethod
+    def load(cls, path: Path, *, runtime: Runtime) -> Generator:
+        """Open a finished fit-generator run.
+
+        Raises:
+            MismatchError: another stage's run, or not finished.
+            CorruptError: its weights are missing or damaged.
+        """
+        record = read_run(path, stage="fit-generator", finished=True)
+        steps = checkpoint_steps(path / CHECKPOINTS)
+        if not steps:
+            raise CorruptError(f"{path / CHECKPOINTS} has no checkpoint; delete {path} and run its command again")
+        facts = record["facts"]
+        names, (c, h, w) = tuple(facts["class_names"]), facts["image_shape"]
+        settings: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in record["options"]["fit-generator"].items()
+        }
+        denoiser = build_denoiser(GeneratorOptions(**settings), image_shape=(c, h, w), num_classes=len(names))
+        digest = load_ema(path / CHECKPOINTS / f"step-{steps[-1]}", denoiser)
+        return cls(denoiser.to(runtime.device).eval().requires_grad_(False), names, (c, h, w), digest)
+
+
+def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:
+    """Measured on this machine, after one step that warms up."""
+    trainee = build_trainee(options, train, seed=0, device=runtime.device)
+    short = GeneratorOptions(**{**vars(options), "steps": steps + 1})
+    fit(trainee, train, GeneratorOptions(**{**vars(options), "steps": 1}), runtime, seed=0)
+    seconds = fit(trainee, train, short, runtime, seed=0, start=1)
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize()
+    return seconds / steps

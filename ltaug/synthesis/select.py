@@ -1,0 +1,179 @@
+"""Selection: which generated images are kept. Rules fixed on the real training set; each image is judged alone.
+
+Because a verdict never depends on the other candidates, the first 300 kept images are the same whether 300 or 500 are
+wanted, and whatever the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.data.imageset import Images, ImageSet
+
+Floats = npt.NDArray[np.float32]
+KEPT, DISAGREE, FAR, COPY = "kept", "disagree", "far", "copy"
+OWN_BAND_IMAGES = 10
+
+
+class Judge(Protocol):
+    """A classifier trained on the real set (classifier.judge.Judge is one)."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def features(self, images: Images) -> Floats:
+        """(N, D)."""
+        ...
+
+    def probabilities(self, images: Images) -> Floats:
+        """(N, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class DistanceBand:
+    """Where a class's real images lie around their centroid in feature space, as bounds on the distance.
+
+    The bounds are quantiles of real-to-centroid distances, each image against the centroid of the others. A class of
+    under 10 images takes the quantiles of all classes pooled; a single image is its own centroid.
+
+    Attributes:
+        centroids: (K, D).
+        low, high: (K,), the band of each class.
+    """
+
+    centroids: Floats
+    low: Floats
+    high: Floats
+
+    def distances(self, features: Floats, labels: npt.NDArray[np.int64]) -> Floats:
+        """(N,) Euclidean distance of each image to its class's centroid."""
+        return np.asarray(np.linalg.norm(features - self.centroids[labels], axis=1), np.float32)
+
+
+def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: int, band: tuple[float, float]) -> DistanceBand:
+    """The band of every class from the real training images' features (N, D)."""
+    centroids = np.zeros((num_classes, features.shape[1]), np.float32)
+    own: dict[int, Floats] = {}
+    for c in range(num_classes):
+        members = features[labels == c]
+        if len(members):
+            centroids[c] = members.mean(0)
+        if len(members) > 1:
+            # Distance to the mean of the others is n/(n-1) times the distance to the mean of all.
+            own[c] = np.linalg.norm(members - centroids[c], axis=1) * len(members) / (len(members) - 1)
+    pooled = np.concatenate(list(own.values())) if own else np.array([0.0, np.inf], np.float32)
+    bounds = np.zeros((num_classes, 2), np.float32)
+    for c in range(num_classes):
+        sample = own[c] if c in own and len(own[c]) >= OWN_BAND_IMAGES else pooled
+        bounds[c] = np.quantile(sample, band)
+    return DistanceBand(centroids, bounds[:, 0], bounds[:, 1])
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest real image by root-mean-square difference in grey levels (0..255).
+
+    Attributes:
+        pixels: (N, C*H*W) float32, the real training images.
+        between_real: (N,) each real image's distance to the nearest other one.
+    """
+
+    pixels: Floats
+    between_real: Floats
+
+    def nearest(self, images: Images) -> tuple[npt.NDArray[np.int64], Floats]:
+        """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
+        squared = _squared_distances(images.reshape(len(images), -1).astype(np.float32), self.pixels)
+        index = squared.argmin(1)
+        return index.astype(np.int64), _root_mean(squared[np.arange(len(index)), index], self.pixels.shape[1])
+
+    @property
+    def copy_threshold(self) -> float:
+        """The distance below which a generated image counts as a copy: 1 % of real images are that near another."""
+        return float(np.quantile(self.between_real, 0.01)) if len(self.between_real) else 0.0
+
+
+def fit_neighbours(real: ImageSet, *, block: int = 512) -> Neighbours:
+    """Neighbours among the real training images."""
+    pixels = real.images.reshape(len(real), -1).astype(np.float32)
+    between = []
+    if len(real) > 1:
+        for start in range(0, len(real), block):
+            squared = _squared_distances(pixels[start : start + block], pixels)
+            squared[np.arange(len(squared)), start + np.arange(len(squared))] = np.inf
+            between.append(_root_mean(squared.min(1), pixels.shape[1]))
+    return Neighbours(pixels, np.concatenate(between) if between else np.zeros(0, np.float32))
+
+
+def _squared_distances(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
+    """(M, N); exact integers below 2**53, so equal images are at distance 0."""
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    squared: npt.NDArray[np.float64] = (a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * a64 @ b64.T
+    return np.maximum(squared, 0)
+
+
+def _root_mean(squared: npt.NDArray[np.float64], values: int) -> Floats:
+    return np.asarray(np.sqrt(squared / values), np.float32)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What selection says of a batch of candidates: one entry per image in each field."""
+
+    verdict: list[str]
+    feature_distance: list[float | None]
+    nearest_real: npt.NDArray[np.int64]
+    nearest_distance: Floats
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rules in force; what is not asked for is measured where it can be, and rejects nothing."""
+
+    judges: Sequence[Judge]
+    band: DistanceBand | None
+    neighbours: Neighbours
+    agreement: bool
+    distance: bool
+    drop_copies: bool
+
+    def __call__(self, images: Images, labels: npt.NDArray[np.int64]) -> Verdicts:
+        """Judge uint8 images (N, C, H, W) generated as `labels` (N,)."""
+        nearest, nearest_distance = self.neighbours.nearest(images)
+        verdict = np.full(len(images), KEPT, dtype=object)
+        far: list[float | None] = [None] * len(images)
+        if self.drop_copies:
+            verdict[nearest_distance < self.neighbours.copy_threshold] = COPY
+        if self.band is not None:
+            distances = self.band.distances(judge_features(self.judges, images), labels)
+            far = [float(d) for d in distances]
+            if self.distance:
+                verdict[(distances < self.band.low[labels]) | (distances > self.band.high[labels])] = FAR
+        if self.agreement:
+            for judge in self.judges:
+                verdict[judge.probabilities(images).argmax(1) != labels] = DISAGREE
+        return Verdicts(verdict.tolist(), far, nearest, nearest_distance)
+
+
+def judge_features(judges: Sequence[Judge], images: Images) -> Floats:
+    """All judges' features side by side, (N, sum of D)."""
+    return np.concatenate([j.features(images) for j in judges], axis=1)
+
+
+def fit_selection(
+    real: ImageSet, judges: Sequence[Judge], *, agreement: bool, distance: bool, drop_copies: bool, band: tuple[float, float]
+) -> Selection:
+    """The rules from the real training images alone."""
+    fitted = None
+    if judges:
+        fitted = fit_band(judge_features(judges, real.images), real.labels, num_classes=real.num_classes, band=band)
+    return Selection(judges, fitted, fit_neighbours(real), agreement, distance, drop_copies)
