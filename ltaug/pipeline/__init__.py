@@ -1,0 +1,81 @@
+"""`ltaug run RECIPE`: arms x seeds side by side, skipping what is done, and the report at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from filelock import FileLock, Timeout
+
+from ltaug.errors import OptionError, RunExistsError
+from ltaug.pipeline.plan import Task, origin, plan, plan_classifiers
+from ltaug.pipeline.schedule import run_tasks
+from ltaug.recipes import Machine, Recipe
+from ltaug.runs import LOCK_FILE, Listener, ignore_events, write_json
+
+if TYPE_CHECKING:
+    from ltaug.report import Report
+
+__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_tasks"]
+
+MARKER = "experiment.json"
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    out: Path,
+    seeds: int | None = None,
+    first_seed: int = 0,
+    workers: int | None = None,
+    machine: Machine | None = None,
+    listener: Listener = ignore_events,
+) -> Report:
+    """Run every arm of the recipe over its seeds, in worker processes, and report.
+
+    Run directories are out/seed-S/ARM/{generator,synthetic,classifier}, out/seed-S/judges/judge-I and out/report.
+    Interrupted at any moment, the same call continues. Workers are started by spawn, so a script that calls this
+    does so under `if __name__ == "__main__"`.
+
+    Args:
+        seeds: how many; None takes the recipe's number.
+        workers: processes at a time; None: one per core on the CPU, one on CUDA.
+
+    Raises:
+        LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
+    """
+    if seeds is not None and seeds < 1:
+        raise OptionError(f"--seeds {seeds} must be at least 1")
+    if workers is not None and workers < 1:
+        raise OptionError(f"--workers {workers} must be at least 1")
+    tasks = plan(recipe, out, seeds, first_seed=first_seed)
+    with claim(out, recipe.name):
+        results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
+    return cast("Report", results["report"])
+
+
+@contextmanager
+def claim(out: Path, what: str) -> Iterator[None]:
+    """Hold a directory of several runs: new, empty, or claimed before; nobody else may write it meanwhile.
+
+    Raises:
+        RunExistsError: it is a file, holds something else, or another process holds it.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunExistsError(f"{out} is a file; name another --out")
+    if out.is_dir() and not (out / MARKER).exists() and any(p.name != LOCK_FILE for p in out.iterdir()):
+        raise RunExistsError(f"{out} exists and was not made by this command; name another --out (nothing was changed)")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunExistsError(f"{out} is being written by another process; wait for it or name another --out") from error
+    try:
+        if not (out / MARKER).exists():
+            write_json(out / MARKER, {"made_by": f"ltaug {what}"})
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,176 @@
+"""What has to be done: a recipe, or a classifier comparison, as stage calls with directories and dependencies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltaug.errors import MismatchError
+from ltaug.recipes import Arm, Recipe, SynthesisOptions
+from ltaug.runs import RUN_FILE, read_json, read_run
+
+Given = dict[str, Any]
+LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a stage function.
+
+    Attributes:
+        name: the run directory relative to the whole output, which is also its label in progress.
+        function: the function's name in ltaug.stages.
+        kwargs: its arguments, except machine and listener, which every stage gets.
+        needs: names of the tasks whose results it reads.
+        directory: where its run goes.
+    """
+
+    name: str
+    function: str
+    kwargs: Mapping[str, Any]
+    needs: tuple[str, ...]
+    directory: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run directory says so; whether it is still the same run is the stage's to check.
+
+        Raises:
+            CorruptError: run.json is damaged.
+        """
+        path = self.directory / RUN_FILE
+        if not path.exists():
+            return False
+        record = read_json(path)
+        return isinstance(record, dict) and record.get("status") == "finished"
+
+
+def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int = 0) -> list[Task]:
+    """The recipe's stages for every seed, each after what it needs, and the report last.
+
+    Seed S goes to the draw, the generator and the classifier alike. Stages that the recipe describes equally in
+    several arms of a seed are done once, in the directory of the first arm that needs them.
+
+    Args:
+        seeds: how many; None takes the recipe's number.
+    """
+    tasks: list[Task] = []
+    for seed in range(first_seed, first_seed + (recipe.seeds if seeds is None else seeds)):
+        tasks += _plan_seed(recipe, out, seed)
+    runs = [t for t in tasks if t.function == "train_classifier"]
+    folder = out / "report"
+    title = recipe.about or recipe.name
+    kwargs = {"runs": [t.directory for t in runs], "out": folder, "baseline": recipe.baseline, "title": title}
+    return [*tasks, Task("report", "report", kwargs, tuple(t.name for t in runs), folder)]
+
+
+def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:
+    """One seed's judges, then each arm's stages."""
+    tasks: dict[str, Task] = {}
+    shared: dict[str, Task] = {}
+
+    def add(name: str, function: str, kwargs: Given, needs: Sequence[Task], *, share: bool = False) -> Task:
+        key = json.dumps([function, kwargs], default=str, sort_keys=True)
+        if share and key in shared:
+            return shared[key]
+        name = f"seed-{seed}/{name}"
+        kwargs = {**kwargs, "out": out / name, "seed": seed, "label": name, "wait": LOCK_PATIENCE}
+        task = Task(name, function, kwargs, tuple(n.name for n in needs), out / name)
+        tasks[name] = shared[key] = task
+        return task
+
+    wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
+    judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}, ()) for i in range(wanted)]
+    for arm in recipe.arms:
+        asked: Given
+        synthetic: list[Task] = []
+        if arm.synthetic:
+            asked = {"dataset": recipe.dataset, "given": recipe.given(arm, "fit-generator")}
+            generator = add(f"{arm.name}/generator", "fit_generator", asked, (), share=True)
+            mine = judges[: _judges(recipe, arm)]
+            asked = {
+                "generator": generator.directory,
+                "given": recipe.given(arm, "synthesize"),
+                "judges": [j.directory for j in mine] or None,
+            }
+            synthetic = [add(f"{arm.name}/synthetic", "synthesize", asked, [generator, *mine], share=True)]
+        asked = {
+            "dataset": recipe.dataset,
+            "given": recipe.given(arm, "train-classifier"),
+            "synthetic": synthetic[0].directory if synthetic else None,
+            "arm": arm.name,
+            "about": arm.about,
+        }
+        add(f"{arm.name}/classifier", "train_classifier", asked, synthetic)
+    return list(tasks.values())
+
+
+def _judges(recipe: Recipe, arm: Arm) -> int:
+    """How many judges the arm's selection asks for."""
+    given = recipe.given(arm, "synthesize")
+    if not arm.synthetic or not (given.get("select_agreement") or given.get("select_distance")):
+        return 0
+    return int(given.get("judges", SynthesisOptions.judges))
+
+
+def plan_classifiers(
+    dataset: Given, given: Given, *, out: Path, seeds: int, seed: int = 0, synthetic: Path | None, arm: str, baseline: bool = True
+) -> list[Task]:
+    """Classifiers with and without one set of synthetic images, over several seeds of one draw.
+
+    Args:
+        seed: the draw's seed (a generator's, where its images are added) and the first classifier's.
+        arm: what the classifiers with synthetic images are called; without, they are called "real".
+        baseline: whether to train those without as well.
+    """
+    arms: list[tuple[str, Path | None]] = [("real", None)] if baseline or synthetic is None else []
+    if synthetic is not None:
+        arms.append((arm, synthetic))
+    tasks = []
+    for s in range(seed, seed + seeds):
+        for name, images in arms:
+            label = f"{name}/seed-{s}"
+            kwargs: Given = {"dataset": dataset, "given": given, "synthetic": images, "arm": name, "seed": s, "draw_seed": seed}
+            kwargs |= {"out": out / label, "label": label, "wait": LOCK_PATIENCE}
+            tasks.append(Task(label, "train_classifier", kwargs, (), out / label))
+    return tasks
+
+
+def origin(synthetic: Path) -> tuple[Given, int]:
+    """The dataset options and the draw's seed of the generator that a synthesize run's images come from.
+
+    Raises:
+        MismatchError: not a synthesize run, or its generator is no longer where the run says.
+    """
+    record = read_run(synthetic, stage="synthesize")
+    generator = synthetic / record["inputs"]["generator"]["path"]
+    if not (generator / RUN_FILE).exists():
+        raise MismatchError(f"the generator of {synthetic} is not at {generator} any more; give --dataset and --seed")
+    made = read_run(generator, stage="fit-generator")
+    return dict(made["options"]["dataset"]), int(made["seed"])
+
+
+def urgency(tasks: Sequence[Task]) -> dict[str, float]:
+    """How much work still hangs on each task, itself included: the longest chain from it to the end.
+
+    Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
+    Units are roughly training steps of a generator; only the order matters.
+    """
+    after: dict[str, float] = {}
+    for task in reversed(tasks):
+        own = 0.0 if task.finished else _cost(task)
+        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
+    return after
+
+
+def _cost(task: Task) -> float:
+    given = task.kwargs.get("given", {})
+    if task.function == "fit_generator":
+        fused_pass = 2 if "cbdm" in str(given.get("objective", "cbdm")) else 1
+        return float(given.get("steps", 1000)) * fused_pass
+    if task.function == "synthesize":
+        return 300.0 if task.kwargs.get("judges") else 100.0
+    return 50.0

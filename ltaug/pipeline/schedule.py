@@ -1,0 +1,202 @@
+"""Stage calls side by side in worker processes: each as soon as what it needs is there, the longest chains first."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from ltaug.errors import WorkerError
+from ltaug.pipeline.plan import Task, urgency
+from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
+from ltaug.recipes import Machine
+from ltaug.runs import Event, Listener, ignore_events
+
+STAGES_MODULE = "ltaug.stages"
+STOP_PATIENCE = 15.0  # seconds a worker may take to save its state after SIGTERM
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    workers: int | None = None,
+    machine: Machine | None = None,
+    listener: Listener = ignore_events,
+    module: str = STAGES_MODULE,
+) -> dict[str, Any]:
+    """Make every task's call and return the results by task name.
+
+    Finished tasks are called too, and first: a stage that is done only checks that it is still the same run, so that
+    a changed input is refused before anything is computed. On the CPU every worker computes with one thread
+    unless `machine` says otherwise, so results do not depend on how many workers there are.
+
+    Args:
+        workers: processes at a time; None: one per core, or one where there is a CUDA device.
+        module: where the stage functions are (another one in tests).
+
+    Raises:
+        LtaugError: a stage's own error, after the others were stopped; they continue when called again.
+        WorkerError: a worker process died.
+    """
+    machine, cores = _settled(machine or Machine())
+    pool = _Pool(module, machine)
+    urgent = urgency(tasks)
+    waiting = sorted(tasks, key=lambda t: (not t.finished, -urgent[t.name]))
+    results: dict[str, Any] = {}
+    try:
+        while len(results) < len(tasks):
+            for task in [t for t in waiting if all(name in results for name in t.needs)]:
+                if not pool.start(task, limit=workers or cores):
+                    break
+                waiting.remove(task)
+            for message in pool.messages():
+                if isinstance(message, Event):
+                    listener(message)
+                else:
+                    name, results[name] = message
+                    listener(Event("", "stages", len(results), len(tasks)))
+    finally:
+        pool.stop()
+    return results
+
+
+class _Pool:
+    """Worker processes, and which task each is at."""
+
+    def __init__(self, module: str, machine: Machine) -> None:
+        self._module = module
+        self._machine = machine
+        self._processes: dict[Connection[Call, Answer | Event], SpawnProcess] = {}
+        self._tasks: dict[Connection[Call, Answer | Event], Task] = {}
+
+    def start(self, task: Task, *, limit: int) -> bool:
+        """Hand the task to an idle worker, or to a new one within the limit; False if there is none."""
+        idle = next((c for c in self._processes if c not in self._tasks), None)
+        if idle is None and len(self._processes) >= limit:
+            return False
+        connection = idle or self._new_worker()
+        self._tasks[connection] = task
+        connection.send(Call(task.function, {**task.kwargs, "machine": self._machine}))
+        return True
+
+    def _new_worker(self) -> Connection[Call, Answer | Event]:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        # Not a daemon process: those may not have children, which data loaders are. It watches its parent instead.
+        process = context.Process(target=work, args=(there, self._module))
+        threads = {name: str(self._machine.threads) for name in THREAD_VARIABLES} if self._machine.threads else {}
+        with _environment(threads), without_interrupts():
+            process.start()
+        there.close()
+        self._processes[here] = process
+        return here
+
+    def messages(self) -> Iterator[Event | tuple[str, Any]]:
+        """Wait for the workers and yield their events and (task name, result) pairs."""
+        for connection in wait(list(self._tasks)):
+            assert isinstance(connection, Connection)
+            try:
+                message = connection.recv()
+            except (EOFError, ConnectionResetError):
+                raise self._death(connection) from None
+            if isinstance(message, Event):
+                yield message
+                continue
+            if message.error is not None:
+                del self._tasks[connection]
+                raise message.error
+            yield self._tasks.pop(connection).name, message.result
+
+    def _death(self, connection: Connection[Call, Answer | Event]) -> WorkerError:
+        process = self._processes.pop(connection)
+        task = self._tasks.pop(connection)
+        process.join(STOP_PATIENCE)
+        code = process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return WorkerError(
+                f"the worker at {task.name} was killed, most likely for lack of memory; "
+                "the same command with fewer --workers continues where it stopped"
+            )
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return WorkerError(f"the worker at {task.name} ended {how}; the same command continues where it stopped")
+
+    def stop(self) -> None:
+        """Let idle workers go and interrupt the busy ones, which save their state; kill what does not end."""
+        try:
+            for connection, process in self._processes.items():
+                if connection in self._tasks:
+                    process.terminate()
+                else:
+                    connection.close()
+            deadline = time.monotonic() + STOP_PATIENCE
+            for connection, process in self._processes.items():
+                self._drain(connection, process, deadline)
+        finally:
+            for process in self._processes.values():
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+
+    def _drain(self, connection: Connection[Call, Answer | Event], process: SpawnProcess, deadline: float) -> None:
+        """Wait for the process to end, emptying the pipe so that it cannot block on it.
+
+        Bytes, not messages: an interrupt may have come in the middle of one.
+        """
+        while not connection.closed and process.is_alive() and time.monotonic() < deadline:
+            if connection.poll(0.05) and not _read(connection):
+                connection.close()
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _read(connection: Connection[Call, Answer | Event]) -> bytes:
+    try:
+        return os.read(connection.fileno(), 65536)
+    except OSError:  # the other end was reset
+        return b""
+
+
+def cpu_count() -> int:
+    """CPU cores this process may use (ltaug.runtime has one too, but loads torch)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a CUDA device, asked in another process, and only where a driver is installed at all."""
+    if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi")):
+        return False
+    question = [sys.executable, "-c", "import torch; raise SystemExit(not torch.cuda.is_available())"]
+    return subprocess.run(question, capture_output=True, check=False).returncode == 0
+
+
+def _settled(machine: Machine) -> tuple[Machine, int]:
+    """The machine with "auto" decided and one thread a worker on the CPU, and the number of workers that suits it."""
+    if machine.device == "cuda" or (machine.device == "auto" and has_cuda()):
+        return dataclasses.replace(machine, device="cuda"), 1
+    return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cpu_count()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for processes started inside."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,105 @@
+"""A worker process: makes one stage call after another and sends events and results to its parent."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ltaug.errors import LtaugError
+from ltaug.runs import Event
+
+EVENT_INTERVAL = 0.2  # seconds between the progress events of one activity
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the parent asks for: a function of the stages module and its arguments."""
+
+    function: str
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comes back: the function's result, or the user's mistake it ran into."""
+
+    result: Any = None
+    error: LtaugError | OSError | None = None
+
+
+def work(connection: Connection[Answer | Event, Call], module: str) -> None:
+    """Answer calls until the parent closes the connection; a call that is interrupted ends the process.
+
+    Mistakes of the user are sent to the parent; any other exception ends the process with its traceback.
+    """
+    _end_with_the_parent()
+    listener = _Sender(connection)
+    while True:
+        try:
+            call = connection.recv()
+        except EOFError:
+            return
+        try:
+            function = getattr(importlib.import_module(module), call.function)
+            answer = Answer(function(**call.kwargs, listener=listener))
+        except (LtaugError, OSError) as error:
+            answer = Answer(error=error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        connection.send(answer)
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Start workers inside: they inherit that Ctrl-C, which reaches a terminal's whole group, is not for them.
+
+    The parent alone decides what it means and sends SIGTERM.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and unblocks SIGINT after that
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Sender:
+    """A listener that sends events to the parent, leaving out progress that comes faster than anyone can read."""
+
+    def __init__(self, connection: Connection[Answer | Event, Call]) -> None:
+        self._connection = connection
+        self._sent: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: Event) -> None:
+        key, now = (event.run, event.text), time.monotonic()
+        if event.total is not None and 0 < event.step < event.total and now - self._sent.get(key, 0.0) < EVENT_INTERVAL:
+            return
+        self._sent[key] = now
+        self._connection.send(event)
+
+
+def _end_with_the_parent() -> None:
+    """Leave at once when the parent dies, however it dies, so that its runs can be taken up again."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

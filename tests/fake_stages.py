@@ -1,0 +1,66 @@
+"""Stand-ins for ltaug.stages that do nothing but take time, fail or die; workers import them by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from ltaug.errors import BudgetError
+from ltaug.runs import Event
+
+
+def _log(out: Path, what: str) -> None:
+    with (out.parent / "log.jsonl").open("a") as file:
+        file.write(json.dumps({"name": out.name, "what": what, "at": time.time(), "pid": os.getpid()}) + "\n")
+
+
+def nap(*, out: Path, seconds: float, machine, listener) -> str:
+    _log(out, "start")
+    listener(Event(out.name, "napping", 0, 10))
+    time.sleep(seconds)
+    listener(Event(out.name, "napping", 10, 10))
+    _log(out, "end")
+    return out.name
+
+
+def meet(*, out: Path, other: Path, machine, listener) -> int:
+    """Returns once the other one has begun, which needs a second worker."""
+    out.touch()
+    deadline = time.monotonic() + 30
+    while not other.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getpid() if other.exists() else 0
+
+
+def threads(*, out: Path, machine, listener) -> tuple[int | None, str | None]:
+    return machine.threads, os.environ.get("OMP_NUM_THREADS")
+
+
+def mistake(*, out: Path, machine, listener) -> None:
+    _log(out, "start")
+    raise BudgetError("--per-class-budget 'x' is wrong; try fill:max")
+
+
+def bug(*, out: Path, machine, listener) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def killed(*, out: Path, machine, listener) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def patient(*, out: Path, machine, listener) -> None:
+    """Works until it is told to stop, saves its state and says so, as the real stages do."""
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: asked.append(number))
+    _log(out, "start")
+    while not asked:
+        listener(Event(out.name, "working", 1, 10))
+        time.sleep(0.01)
+    time.sleep(0.3)
+    _log(out, "saved" if len(asked) == 1 else "asked twice")
+    raise KeyboardInterrupt

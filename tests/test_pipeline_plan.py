@@ -1,0 +1,116 @@
+"""What a recipe means: which stages, where, after which, and what is shared."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltaug.errors import CorruptError
+from ltaug.pipeline import plan, plan_classifiers
+from ltaug.pipeline.plan import urgency
+from ltaug.recipes import read_recipe
+from ltaug.runs import write_json
+
+RECIPE = """
+dataset = "digits"
+seeds = 2
+[fit-generator]
+steps = 1000
+[synthesize]
+judges = 3
+[arms.real]
+[arms.ddpm.fit-generator]
+objective = "ddpm"
+[arms.cbdm]
+about = "all of it"
+[arms.cbdm.synthesize]
+[arms.selected.synthesize]
+select-agreement = true
+[arms.stacked]
+[arms.stacked.synthesize]
+select-agreement = true
+[arms.stacked.train-classifier]
+loss = "logit-adjusted"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE)
+    return read_recipe(path)
+
+
+def test_every_stage_of_every_seed_is_planned_once(recipe, tmp_path):
+    tasks = plan(recipe, tmp_path)
+    expected = [
+        *(f"judges/judge-{i}" for i in range(3)),
+        "real/classifier",
+        "ddpm/generator",
+        "ddpm/synthetic",
+        "ddpm/classifier",
+        "cbdm/generator",
+        "cbdm/synthetic",
+        "cbdm/classifier",
+        "selected/synthetic",  # its generator is cbdm's
+        "selected/classifier",
+        "stacked/classifier",  # its images are selected's
+    ]
+    assert [t.name for t in tasks] == [f"seed-{s}/{n}" for s in (0, 1) for n in expected] + ["report"]
+    assert all(t.directory == tmp_path / t.name for t in tasks)
+
+
+def test_tasks_come_after_what_they_need_and_read_it(recipe, tmp_path):
+    tasks = {t.name: t for t in plan(recipe, tmp_path, 1)}
+    names = list(tasks)
+    for task in tasks.values():
+        assert all(names.index(need) < names.index(task.name) for need in task.needs)
+    selected = tasks["seed-0/selected/synthetic"]
+    assert selected.needs == ("seed-0/cbdm/generator", *(f"seed-0/judges/judge-{i}" for i in range(3)))
+    assert selected.kwargs["generator"] == tmp_path / "seed-0/cbdm/generator"
+    assert selected.kwargs["judges"] == [tmp_path / f"seed-0/judges/judge-{i}" for i in range(3)]
+    assert tasks["seed-0/cbdm/synthetic"].kwargs["judges"] is None
+    assert tasks["seed-0/stacked/classifier"].kwargs["synthetic"] == tmp_path / "seed-0/selected/synthetic"
+    assert tasks["seed-0/real/classifier"].kwargs["synthetic"] is None
+    assert tasks["report"].kwargs["runs"] == [t.directory for t in tasks.values() if t.function == "train_classifier"]
+
+
+def test_the_seed_goes_to_every_stage_and_only_given_options_travel(recipe, tmp_path):
+    for task in plan(recipe, tmp_path, 2, first_seed=5)[:-1]:
+        assert task.name.startswith(f"seed-{task.kwargs['seed']}/")
+        assert task.kwargs["seed"] in (5, 6)
+    generator = next(t for t in plan(recipe, tmp_path) if t.name == "seed-0/ddpm/generator")
+    assert generator.kwargs["given"] == {"steps": 1000, "objective": "ddpm"}
+    assert generator.kwargs["dataset"] == {"dataset": "digits"}
+
+
+def test_generators_with_the_longest_way_to_go_are_the_most_urgent(recipe, tmp_path):
+    tasks = plan(recipe, tmp_path, 1)
+    order = sorted((t.name for t in tasks), key=lambda name: -urgency(tasks)[name])
+    assert order[0] == "seed-0/cbdm/generator"
+    assert order[-1] == "report"
+    assert order.index("seed-0/judges/judge-0") < order.index("seed-0/real/classifier")
+
+
+def test_finished_is_what_the_run_says(recipe, tmp_path):
+    task = plan(recipe, tmp_path)[0]
+    assert not task.finished
+    task.directory.mkdir(parents=True)
+    write_json(task.directory / "run.json", {"status": "running"})
+    assert not task.finished
+    write_json(task.directory / "run.json", {"status": "finished"})
+    assert task.finished
+    (task.directory / "run.json").write_text("{")
+    with pytest.raises(CorruptError):
+        _ = task.finished
+
+
+def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(tmp_path):
+    tasks = plan_classifiers({}, {"steps": 5}, out=tmp_path, seeds=2, seed=3, synthetic=tmp_path / "syn", arm="both")
+    assert [t.name for t in tasks] == ["real/seed-3", "both/seed-3", "real/seed-4", "both/seed-4"]
+    assert [t.kwargs["seed"] for t in tasks] == [3, 3, 4, 4]
+    assert {t.kwargs["draw_seed"] for t in tasks} == {3}
+    assert [t.kwargs["synthetic"] for t in tasks] == [None, tmp_path / "syn"] * 2
+    alone = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm="both", baseline=False)
+    assert [t.name for t in alone] == ["both/seed-0"]
+    real = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=None, arm="both", baseline=False)
+    assert [t.name for t in real] == ["real/seed-0"]

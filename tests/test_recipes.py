@@ -1,0 +1,172 @@
+"""Recipes and options: what is accepted, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltaug.errors import OptionError
+from ltaug.recipes import (
+    STAGES,
+    ClassifierOptions,
+    DatasetOptions,
+    GeneratorOptions,
+    Machine,
+    SynthesisOptions,
+    check,
+    field_types,
+    read_recipe,
+    recipe_path,
+    resolve,
+    shipped_recipes,
+)
+
+TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
+RECIPE = """
+about = "a comparison"
+seeds = 3
+dataset = "digits"
+imbalance = 100
+[fit-generator]
+steps = 10
+[arms.real]
+about = "cross-entropy"
+[arms.cbdm.fit-generator]
+objective = "cbdm"
+channel-mults = [1, 2]
+[arms.cbdm.synthesize]
+per-class-budget = 500
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_is_read_with_values_of_the_fields_types(tmp_path):
+    recipe = read_recipe(write(tmp_path, RECIPE))
+    assert (recipe.name, recipe.seeds, recipe.baseline) == ("mine", 3, "real")
+    assert recipe.dataset == {"dataset": "digits", "imbalance": 100.0}
+    real, cbdm = recipe.arms
+    assert (real.synthetic, cbdm.synthetic) == (False, True)
+    assert recipe.given(cbdm, "fit-generator") == {"steps": 10, "objective": "cbdm", "channel_mults": (1, 2)}
+    assert recipe.given(cbdm, "synthesize") == {"per_class_budget": "500"}
+    assert recipe.given(real, "train-classifier") == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("imbalanse = 3", "unknown key 'imbalanse'; did you mean 'imbalance'?"),
+        ("seeds = 0", "seeds = 0 must be a whole number of at least 1"),
+        ("seeds = true", "seeds = True must be a whole number"),
+        ("imbalance = 0.5", "imbalance = 0.5 must be at least 1"),
+        ("imbalance = inf", "imbalance = inf must be a finite number"),
+        ("imbalance = nan", "imbalance = nan must be a finite number"),
+        ('imbalance = "much"', "imbalance = 'much' is not a float"),
+        ("head = 1.5", "head = 1.5 is not a int"),
+        ("head = true", "head = True is not a int"),
+        ('profile = "expo"', "profile = 'expo': did you mean 'exp'?"),
+        ('baseline = "reel"', "baseline = 'reel' is not an arm; did you mean 'real'?"),
+        ("fit-generator = 3", "fit-generator = 3 must be a table"),
+        ("dataset =", "is not valid TOML"),
+    ],
+)
+def test_a_bad_key_or_value_is_named_with_what_to_do(tmp_path, line, said):
+    with pytest.raises(OptionError) as caught:
+        read_recipe(write(tmp_path, f"{line}\n[arms.real]\n"))
+    assert said in str(caught.value)
+    assert "recipe mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ("", "has no arms; add at least [arms.real]"),
+        ("[arms.real.train-clasifier]", "[arms.real]: unknown key 'train-clasifier'; did you mean 'train-classifier'?"),
+        ("[arms.real.synthesize]\nguidence = 1", "[arms.real].synthesize: unknown key 'guidence'; did you mean 'guidance'?"),
+        ("[fit-generator]\nema = 1.5\n[arms.real]", "ema = 1.5 must be between 0 and 1"),
+        ("[fit-generator]\nchannel-mults = 2\n[arms.real]", "channel-mults = 2 is not a list"),
+        ('[arms."a/b"]', "'a/b' cannot be a directory"),
+        ("[arms.judges]", "'judges' cannot be a directory"),
+        ("[arms]\nreal = 3", "real = 3 must be a table"),
+    ],
+)
+def test_a_bad_table_is_named_with_what_to_do(tmp_path, tables, said):
+    with pytest.raises(OptionError) as caught:
+        read_recipe(write(tmp_path, tables))
+    assert said in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones():
+    with pytest.raises(OptionError) as caught:
+        recipe_path("no-such-recipe")
+    assert "no recipe 'no-such-recipe'" in str(caught.value)
+    assert all(name in str(caught.value) for name in shipped_recipes())
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid(name):
+    recipe = read_recipe(recipe_path(name))
+    assert recipe.name == name
+    assert recipe.about, "a shipped recipe says what it is about"
+
+
+@pytest.mark.parametrize("cls", TABLES)
+def test_the_defaults_are_within_their_own_limits(cls):
+    for side in (8, 32):
+        resolved = dataclasses.asdict(resolve(cls, {}, image_side=side))
+        check(cls, {k: v for k, v in resolved.items() if v is not None}, where="defaults")
+
+
+def test_small_images_take_the_small_defaults_and_given_values_stay():
+    assert resolve(GeneratorOptions, {}, image_side=32).channels == 128
+    assert resolve(GeneratorOptions, {}, image_side=16).channels == 16
+    assert resolve(GeneratorOptions, {"channels": 24}, image_side=8).channels == 24
+
+
+def test_no_two_tables_that_meet_in_a_command_share_an_option():
+    names = lambda cls: {f.name for f in dataclasses.fields(cls)}  # noqa: E731
+    for cls in STAGES.values():
+        assert not names(cls) & names(DatasetOptions)
+        assert not names(cls) & names(Machine)
+
+
+@pytest.mark.parametrize("cls", TABLES)
+def test_checking_what_was_checked_changes_nothing(cls):
+    @given(values(cls))
+    def holds(given_values):
+        once = check(cls, given_values, where="options")
+        assert check(cls, once, where="options") == once
+        kebab = {name.replace("_", "-"): value for name, value in once.items()}
+        assert check(cls, kebab, where="options") == once
+        resolved = resolve(cls, once, image_side=8)
+        assert all(getattr(resolved, name) == value for name, value in once.items())
+
+    holds()
+
+
+def values(cls: type) -> st.SearchStrategy[dict[str, object]]:
+    """Any legal values for any of the table's keys."""
+    return st.fixed_dictionaries({}, optional={f.name: _legal(cls, f) for f in dataclasses.fields(cls)})
+
+
+def _legal(cls: type, f: dataclasses.Field[object]) -> st.SearchStrategy[object]:
+    element, many, _ = field_types(cls)[f.name]
+    low, high = f.metadata["low"], f.metadata["high"]
+    if f.metadata["choices"]:
+        one: st.SearchStrategy[object] = st.sampled_from(f.metadata["choices"])
+    elif element is int:
+        one = st.integers(low if low is None else math.ceil(low), high)
+    elif element is float:
+        one = st.floats(low, high, allow_nan=False, allow_infinity=False)
+    else:
+        one = st.booleans() if element is bool else st.text()
+    return st.lists(one, max_size=4) if many else one

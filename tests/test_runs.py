@@ -1,0 +1,202 @@
+"""Run directories: nothing half-written, nothing foreign touched, every difference named."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from ltaug.errors import CorruptError, MismatchError, RunExistsError
+from ltaug.runs import (
+    LOCK_FILE,
+    RUN_FILE,
+    Event,
+    atomic_directory,
+    atomic_write,
+    differences,
+    open_run,
+    read_json,
+    read_run,
+    verify_directory,
+    verify_outputs,
+    write_json,
+)
+
+
+def opened(path: Path, **changed):
+    spec = {"stage": "synthesize", "label": "a/synthetic", "seed": 0, "options": {"steps": 20}}
+    spec["inputs"] = {"generator": {"digest": "a" * 64}}
+    return open_run(path, versions={"ltaug": "1"}, device={"type": "cpu"}, **{**spec, **changed})
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in path.iterdir()}
+
+
+def test_a_file_appears_complete_or_not_at_all(tmp_path):
+    target = tmp_path / "file"
+    with atomic_write(target) as file:
+        file.write(b"first")
+        assert not target.exists()
+    with pytest.raises(ZeroDivisionError), atomic_write(target) as file:
+        file.write(b"second" * (1 // 0))
+    assert contents(tmp_path) == {"file": b"first"}
+
+
+def test_a_directory_appears_with_a_manifest_or_not_at_all(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_directory(tmp_path / "step-1") as folder:
+        (folder / "weights").write_bytes(b"w" * (1 // 0))
+    assert list(tmp_path.iterdir()) == []
+    with atomic_directory(tmp_path / "step-1") as folder:
+        (folder / "weights").write_bytes(b"w")
+    verify_directory(tmp_path / "step-1")
+
+
+def test_a_flipped_byte_and_a_missing_file_are_found(tmp_path):
+    with atomic_directory(tmp_path / "step-1") as folder:
+        (folder / "weights").write_bytes(b"weights")
+    (tmp_path / "step-1" / "weights").write_bytes(b"weighta")
+    with pytest.raises(CorruptError, match=r"weights is damaged.*delete .*step-1"):
+        verify_directory(tmp_path / "step-1")
+    (tmp_path / "step-1" / "weights").unlink()
+    with pytest.raises(CorruptError, match="weights is missing"):
+        verify_directory(tmp_path / "step-1")
+
+
+def test_json_with_nan_is_refused_and_the_old_file_stays(tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert read_json(tmp_path / "a.json") == {"x": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1, 2"])
+def test_damaged_json_is_said_with_the_remedy(tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RUN_FILE).write_bytes(content)
+    with pytest.raises(CorruptError, match=r"run\.json is damaged .*delete .*run"):
+        read_run(tmp_path / "run")
+
+
+def test_a_run_is_continued_then_finished_then_reused(tmp_path):
+    path = tmp_path / "run"
+    with opened(path) as run:
+        run.timing("fit", 1.5)
+        run.save()
+    with opened(path) as run:
+        assert not run.finished
+        run.timing("fit", 2.0)
+        (path / "weights").write_bytes(b"w")
+        run.finish(["weights"])
+    with opened(path) as run:
+        assert run.finished
+        assert run.record["timings"] == {"fit": 3.5}
+    verify_outputs(path, read_run(path, stage="synthesize", finished=True))
+    (path / "weights").write_bytes(b"v")
+    with pytest.raises(CorruptError, match="damaged"):
+        verify_outputs(path, read_run(path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"options": {"steps": 30}}, "options.steps: 20 before, 30 now"),
+        ({"options": {"steps": 20, "guidance": 1.0}}, "options.guidance: null before, 1.0 now"),
+        ({"seed": 1}, "seed: 0 before, 1 now"),
+        ({"stage": "fit-generator"}, 'stage: "synthesize" before, "fit-generator" now'),
+        ({"inputs": {"generator": {"digest": "b" * 64}}}, "inputs.generator.digest: aaaaaaaaaaaa… before, bbbbbbbbbbbb… now"),
+    ],
+)
+def test_another_spec_is_refused_and_the_difference_named(tmp_path, changed, said):
+    with opened(tmp_path / "run"):
+        pass
+    before = contents(tmp_path / "run")
+    with pytest.raises(MismatchError) as caught, opened(tmp_path / "run", **changed):
+        pass
+    assert said in str(caught.value)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_run_whose_input_moved_is_the_same_run(tmp_path):
+    with opened(tmp_path / "run", inputs={"generator": {"path": "../a", "digest": "a"}}):
+        pass
+    with opened(tmp_path / "run", inputs={"generator": {"path": "../b", "digest": "a"}}) as run:
+        assert run.record["inputs"]["generator"]["path"] == "../a"
+
+
+def test_a_foreign_directory_or_file_is_refused_and_untouched(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunExistsError, match="not an ltaug run"), opened(tmp_path / "notes"):
+        pass
+    assert contents(tmp_path / "notes") == {"thesis.txt": b"years of work"}
+    with pytest.raises(RunExistsError, match="is a file"), opened(tmp_path / "notes" / "thesis.txt"):
+        pass
+
+
+def test_an_empty_directory_is_taken(tmp_path):
+    with opened(tmp_path) as run:
+        assert run.path == tmp_path
+
+
+def test_a_run_that_another_process_writes_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(tmp_path / "run" / LOCK_FILE), ready, release))
+    holder.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(RunExistsError, match="being written by another process"), opened(tmp_path / "run"):
+            pass
+    finally:
+        release.set()
+        holder.join()
+    with opened(tmp_path / "run", wait=5.0) as run:
+        assert not run.finished
+
+
+def _hold(lock: str, ready, release) -> None:
+    with FileLock(lock):
+        ready.set()
+        release.wait(30)
+
+
+def test_reading_asks_for_the_stage_and_the_status_that_are_needed(tmp_path):
+    with opened(tmp_path / "run"):
+        pass
+    with pytest.raises(MismatchError, match="is a synthesize run; a fit-generator run is needed"):
+        read_run(tmp_path / "run", stage="fit-generator")
+    with pytest.raises(MismatchError, match="not finished"):
+        read_run(tmp_path / "run", finished=True)
+    with pytest.raises(CorruptError, match="missing"):
+        read_run(tmp_path / "nothing")
+
+
+def test_events_reach_the_listener_and_figures_the_log(tmp_path):
+    heard: list[Event] = []
+    with opened(tmp_path / "run", listener=heard.append) as run:
+        run.event("fitting", 1, 10)
+        run.event("fitting", 2, 10, loss=0.5)
+        run.event("Two images were left out.")
+    assert {e.run for e in heard} == {"a/synthetic"}
+    assert [(e.text, e.step) for e in heard] == [("fitting", 1), ("fitting", 2), ("Two images were left out.", 0)]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["text"], line.get("loss")) for line in lines] == [("fitting", 0.5), ("Two images were left out.", None)]
+
+
+def test_differences_go_through_nested_values():
+    before, now = {"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}
+    assert differences(before, now) == ["a.c: 2 before, 3 now", "d: null before, 4 now"]
+    assert differences({"a": [1]}, {"a": [1]}) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_may_not_be_written_is_an_os_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError), opened(tmp_path / "run"):
+        pass
