@@ -33,8 +33,10 @@ class ImageSet:
     source: str
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == np.uint8 and self.images.ndim == 4, "images are uint8 NCHW"
-        assert self.labels.dtype == np.int64 and self.labels.shape == self.images.shape[:1], "one int64 label an image"
+        assert self.images.dtype == np.uint8, "images are uint8"
+        assert self.images.ndim == 4, "images are NCHW"
+        assert self.labels.dtype == np.int64, "labels are int64"
+        assert self.labels.shape == self.images.shape[:1], "one label an image"
         assert len(self.labels) == 0 or (self.labels.min() >= 0 and self.labels.max() < len(self.class_names))
 
     def __len__(self) -> int:

@@ -1,0 +1,137 @@
+"""What a stage would take on this machine: a few steps are measured, the rest is arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from ltaug.classifier.fit import fit_classifier, total_steps
+from ltaug.classifier.models import build_model
+from ltaug.data.budgets import parse_budget
+from ltaug.data.imageset import ImageSet
+from ltaug.generator.checkpoints import KEPT
+from ltaug.generator.fit import build_denoiser
+from ltaug.generator.generate import generate
+from ltaug.generator.stage import seconds_per_step
+from ltaug.recipes import ClassifierOptions, GeneratorOptions, Machine, SynthesisOptions, resolve
+from ltaug.runs import ignore_events
+from ltaug.runtime import Runtime, make_runtime
+from ltaug.stages.opening import Given, load_data, side_of
+
+MEASURED_STEPS = 10
+
+
+def estimate(
+    stage: str,
+    dataset: Given,
+    given: Given,
+    *,
+    generator: Given | None = None,
+    seed: int = 0,
+    machine: Machine = Machine(),  # noqa: B008
+) -> dict[str, Any]:
+    """Time, memory and disk of a stage.
+
+    Args:
+        stage: "fit-generator", "synthesize" or "train-classifier".
+        dataset, given: as for the stage.
+        generator: for synthesize, the GeneratorOptions given to the generator it would sample from.
+
+    Returns:
+        parameters, steps, seconds_per_step, seconds, peak_memory_bytes (of this process while measuring, or of the
+        device) and disk_bytes (at most). A step of synthesize is one batch of candidates; rejections come on top.
+    """
+    runtime = make_runtime(machine.device, threads=machine.threads)
+    train = load_data(dataset, seed, machine, stage, ignore_events)[1].train
+    measure = {"fit-generator": _generator, "synthesize": _synthesis, "train-classifier": _classifier}[stage]
+    found = measure(train, given, generator or {}, runtime)
+    return {
+        **found,
+        "seconds": found["steps"] * found["seconds_per_step"],
+        "peak_memory_bytes": _peak_memory(runtime),
+    }
+
+
+def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+    options = resolve(GeneratorOptions, given, image_side=side_of(train), where="fit-generator")
+    parameters = _count(build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes))
+    return {
+        "parameters": parameters,
+        "steps": options.steps,
+        "seconds_per_step": seconds_per_step(train, options, runtime),
+        "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
+    }
+
+
+def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+    side = side_of(train)
+    options = resolve(SynthesisOptions, given, image_side=side, where="synthesize")
+    network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
+    budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
+    denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
+    keys = [(0, i) for i in range(options.sample_batch)]
+
+    def sample(sample_steps: int) -> float:
+        began = time.perf_counter()
+        generate(
+            denoiser,
+            keys,
+            image_shape=train.image_shape,
+            seed=0,
+            runtime=runtime,
+            sampler=options.sampler,
+            sample_steps=sample_steps,
+            guidance=options.guidance,
+            batch_size=len(keys),
+        )
+        return time.perf_counter() - began
+
+    sample(2)  # warms up
+    short, long = sample(2), sample(4)
+    wanted = sum(budget.values())
+    return {
+        "parameters": _count(denoiser),
+        "images": wanted,
+        "steps": -(-wanted // len(keys)),
+        "seconds_per_step": short + max(long - short, 0.0) / 2 * (options.sample_steps - 2),
+        "disk_bytes": wanted * train.images[0].nbytes,
+    }
+
+
+def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+    options = resolve(ClassifierOptions, given, image_side=side_of(train), where="train-classifier")
+    settings = dataclasses.asdict(options)
+
+    def fit(steps: int) -> float:
+        began = time.perf_counter()
+        fit_classifier(train, **{**settings, "steps": steps}, seed=0, runtime=runtime)
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    fit(2)  # warms up
+    few, more = fit(2), fit(2 + MEASURED_STEPS)
+    parameters = _count(build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape))
+    return {
+        "parameters": parameters,
+        "steps": total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size),
+        "seconds_per_step": max(more - few, 0.0) / MEASURED_STEPS,
+        "disk_bytes": 4 * parameters,
+    }
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _peak_memory(runtime: Runtime) -> int:
+    if runtime.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(runtime.device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

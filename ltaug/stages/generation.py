@@ -1,0 +1,119 @@
+"""fit-generator and synthesize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltaug.classifier.judge import Judge
+from ltaug.data.budgets import parse_budget
+from ltaug.errors import MismatchError
+from ltaug.generator.stage import Generator, run_generator
+from ltaug.recipes import GeneratorOptions, Machine, SynthesisOptions, resolve
+from ltaug.runs import Listener, ignore_events, read_run
+from ltaug.runtime import make_runtime
+from ltaug.stages.classification import train_judge
+from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
+from ltaug.synthesis.stage import run_synthesis
+
+
+def fit_generator(
+    dataset: Given,
+    given: Given,
+    *,
+    out: Path,
+    seed: int = 0,
+    machine: Machine = Machine(),  # noqa: B008
+    label: str | None = None,
+    listener: Listener = ignore_events,
+    wait: float = 0.0,
+) -> Path:
+    """Fit a diffusion model to the training images; `ltaug fit-generator`.
+
+    Args:
+        dataset, given: DatasetOptions and GeneratorOptions by name.
+        out: the run directory; an unfinished run of the same options goes on, a finished one is left as it is.
+        seed: of the draw and of the training.
+        wait: seconds to wait for another process's lock on `out`.
+
+    Raises:
+        LtaugError: see errors.py; nothing is overwritten.
+    """
+    runtime = make_runtime(machine.device, threads=machine.threads)
+    options, data = load_data(dataset, seed, machine, label or out.name, listener)
+    generator = resolve(GeneratorOptions, given, image_side=side_of(data.train), where="fit-generator")
+    with open_stage(
+        out,
+        "fit-generator",
+        label=label,
+        seed=seed,
+        options={"dataset": options, "fit-generator": plain(generator)},
+        inputs={"train": source_of(data.train)},
+        runtime=runtime,
+        listener=listener,
+        wait=wait,
+    ) as run:
+        if not already_done(run):
+            run_generator(data.train, generator, run=run, runtime=runtime, seed=seed)
+    return out
+
+
+def synthesize(
+    generator: Path,
+    given: Given,
+    *,
+    out: Path,
+    seed: int | None = None,
+    judges: Sequence[Path] | None = None,
+    machine: Machine = Machine(),  # noqa: B008
+    label: str | None = None,
+    listener: Listener = ignore_events,
+    wait: float = 0.0,
+) -> Path:
+    """Generate images up to a per-class budget and keep those that pass the selection; `ltaug synthesize`.
+
+    Args:
+        generator: a finished fit-generator run; its dataset and draw are the real images here.
+        given: SynthesisOptions by name.
+        seed: of the images; None takes the generator's.
+        judges: classifier runs on the real set, for selection. None trains them under out/judges if selection asks
+            for them.
+    """
+    runtime = make_runtime(machine.device, threads=machine.threads)
+    made = read_run(generator, stage="fit-generator", finished=True)
+    draw_seed = made["seed"]
+    seed = draw_seed if seed is None else seed
+    options, data = load_data(made["options"]["dataset"], draw_seed, machine, label or out.name, listener)
+    real = data.train
+    if data.train.digest != made["inputs"]["train"]["digest"]:
+        raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
+    chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
+    budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
+    if judges is None and (chosen.select_agreement or chosen.select_distance):
+        folder = out.with_name(f"{out.name}.judges")
+        judges = [
+            train_judge(
+                options, out=folder / f"judge-{i}", seed=draw_seed, index=i, machine=machine, listener=listener, wait=wait
+            )
+            for i in range(chosen.judges)
+        ]
+    source = Generator.load(generator, runtime=runtime)
+    seen = [Judge.load(path, runtime=runtime) for path in judges or ()]
+    with open_stage(
+        out,
+        "synthesize",
+        label=label,
+        seed=seed,
+        options={"dataset": options, "synthesize": plain(chosen), "budget": budget},
+        inputs={
+            "train": source_of(data.train),
+            "generator": {"digest": source.digest, "path": relative_to(generator, out)},
+            "judges": [{"digest": j.digest, "path": relative_to(p, out)} for p, j in zip(judges or (), seen, strict=True)],
+        },
+        runtime=runtime,
+        listener=listener,
+        wait=wait,
+    ) as run:
+        if not already_done(run):
+            run_synthesis(source, data.train, seen, chosen, budget=budget, run=run, runtime=runtime, seed=seed)
+    return out

@@ -1,0 +1,82 @@
+"""What every stage does first: load its data, open its run directory, and say what both are in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from ltaug.data.imageset import ImageSet
+from ltaug.data.load import Dataset, load_dataset
+from ltaug.recipes import DatasetOptions, Machine, resolve
+from ltaug.runs import Event, Listener, Run, open_run
+from ltaug.runtime import Runtime, versions
+
+Given = Mapping[str, Any]
+
+
+def load_data(dataset: Given, seed: int, machine: Machine, label: str, listener: Listener) -> tuple[dict[str, Any], Dataset]:
+    """The dataset and its options as JSON for run.json."""
+    options = resolve(DatasetOptions, dataset, image_side=0, where="dataset")
+    data = load_dataset(
+        options,
+        seed=seed,
+        data_dir=machine.data_dir,
+        download=machine.download,
+        skip_bad=machine.skip_bad,
+        progress=lambda text, step, total: listener(Event(label, text, step, total)),
+    )
+    return plain(options), data
+
+
+def open_stage(
+    out: Path,
+    stage: str,
+    *,
+    label: str | None,
+    seed: int,
+    options: Given,
+    inputs: Given,
+    runtime: Runtime,
+    listener: Listener,
+    wait: float,
+) -> AbstractContextManager[Run]:
+    return open_run(
+        out,
+        stage=stage,
+        label=label or out.name,
+        seed=seed,
+        options=options,
+        inputs=inputs,
+        versions=versions(),
+        device=runtime.describe(),
+        listener=listener,
+        wait=wait,
+    )
+
+
+def already_done(run: Run) -> bool:
+    if run.finished:
+        run.event("Already done.")
+    return run.finished
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Options as JSON values."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(options).items()}
+
+
+def side_of(images: ImageSet) -> int:
+    return max(images.image_shape[1:])
+
+
+def source_of(images: ImageSet) -> dict[str, Any]:
+    return {"digest": images.digest, "source": images.source, "images": len(images)}
+
+
+def relative_to(path: Path, out: Path) -> str:
+    """`path` as seen from the run directory `out`, so that runs may be moved together."""
+    return os.path.relpath(path.resolve(), out.resolve())

@@ -1,0 +1,42 @@
+"""report and inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ltaug.data.imageset import ImageSet
+from ltaug.data.inspect import inspect_dataset
+from ltaug.recipes import Machine
+from ltaug.report.build import build_report
+from ltaug.report.document import Report
+from ltaug.runs import Listener, ignore_events
+from ltaug.stages.opening import Given, load_data
+
+
+def report(
+    runs: Sequence[Path],
+    *,
+    out: Path,
+    baseline: str | None = None,
+    title: str | None = None,
+    machine: Machine = Machine(),  # noqa: B008
+    listener: Listener = ignore_events,
+) -> Report:
+    """Compare the classifiers found under `runs` and write report.html, report.md and report.json; `ltaug report`.
+
+    Args:
+        runs: directories searched for finished train-classifier runs.
+        baseline: the arm others are compared with [default: the one without synthetic images that changes least].
+    """
+
+    def load_train(dataset: Given, seed: int) -> ImageSet:
+        return load_data(dataset, seed, machine, "report", listener)[1].train
+
+    return build_report(runs, out=out, load_train=load_train, baseline=baseline, title=title, listener=listener)
+
+
+def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008
+    """Counts, groups, imbalance and faults of a dataset as it would be used; `ltaug inspect`."""
+    return inspect_dataset(load_data(dataset, seed, machine, "inspect", listener)[1])
