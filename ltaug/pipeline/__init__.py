@@ -11,14 +11,14 @@ from filelock import FileLock, Timeout
 
 from ltaug.errors import OptionError, RunExistsError
 from ltaug.pipeline.plan import Task, origin, plan, plan_classifiers
-from ltaug.pipeline.schedule import run_tasks
+from ltaug.pipeline.schedule import run_tasks, settled
 from ltaug.recipes import Machine, Recipe
 from ltaug.runs import LOCK_FILE, Listener, ignore_events, write_json
 
 if TYPE_CHECKING:
     from ltaug.report import Report
 
-__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_tasks"]
+__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_tasks", "settled"]
 
 MARKER = "experiment.json"
 

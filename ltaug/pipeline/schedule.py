@@ -50,7 +50,7 @@ def run_tasks(
         LtaugError: a stage's own error, after the others were stopped; they continue when called again.
         WorkerError: a worker process died.
     """
-    machine, cores = _settled(machine or Machine())
+    machine, cores = settled(machine or Machine())
     pool = _Pool(module, machine)
     urgent = urgency(tasks)
     waiting = sorted(tasks, key=lambda t: (not t.finished, -urgent[t.name]))
@@ -180,7 +180,7 @@ def has_cuda() -> bool:
     return subprocess.run(question, capture_output=True, check=False).returncode == 0
 
 
-def _settled(machine: Machine) -> tuple[Machine, int]:
+def settled(machine: Machine) -> tuple[Machine, int]:
     """The machine with "auto" decided and one thread a worker on the CPU, and the number of workers that suits it."""
     if machine.device == "cuda" or (machine.device == "auto" and has_cuda()):
         return dataclasses.replace(machine, device="cuda"), 1

@@ -1,0 +1,55 @@
+"""The command line: the only place that prints, and where errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ltaug.cli.commands import group
+from ltaug.errors import LtaugError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # Whoever read our output has gone; Python must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = group.main(args=arguments, prog_name="ltaug", standalone_mode=False)
+    except click.ClickException as error:
+        return _failed(error.format_message(), error.exit_code, arguments)
+    except LtaugError as error:
+        return _failed(str(error), error.exit_code, arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted; the same command continues where it stopped", INTERRUPTED, arguments)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        return _failed(str(error), LtaugError.exit_code, arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, code: int, arguments: list[str]) -> int:
+    """Say what went wrong on stderr and, with --json, on stdout too."""
+    click.echo(f"Error: {message}", err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": message, "exit_code": code}))
+    return code

@@ -1,0 +1,267 @@
+"""The commands. Each reads its options, calls the stage or the pipeline, and shows the result.
+
+Stages load torch, so they are imported inside the commands: help, errors and the parent of `ltaug run` stay light.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltaug.cli import dryrun, show
+from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
+from ltaug.cli.progress import progress
+from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
+from ltaug.recipes import (
+    ClassifierOptions,
+    DatasetOptions,
+    GeneratorOptions,
+    SynthesisOptions,
+    read_recipe,
+    recipe_path,
+    shipped_recipes,
+)
+from ltaug.runs import RUN_FILE, read_run
+
+DIRECTORY = click.Path(path_type=Path)
+RUN = click.Path(path_type=Path, exists=True, file_okay=False)
+EPILOG = """\b
+A whole experiment:      ltaug run digits-lt
+The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
+Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
+Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
+Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
+                         8 worker lost, 130 interrupted (the same command continues), 1 anything else
+"""
+out_option = click.option(
+    "--out", type=DIRECTORY, required=True, metavar="DIR", cls=SectionOption, section="Options", help="the run directory"
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    cls=SectionOption,
+    help="varies the draw and the training [default: 0]",
+)
+
+
+def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+@click.group(
+    name="ltaug",
+    epilog=EPILOG,
+    context_settings={"auto_envvar_prefix": "LTAUG", "help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.version_option(package_name="ltaug", message="%(prog)s %(version)s")
+def group() -> None:
+    """Will synthetic tail images make a classifier of an imbalanced set better, by how much, and can that be trusted?"""
+
+
+@group.command("fit-generator", cls=SectionCommand)
+@options_of(DatasetOptions, "Dataset")
+@options_of(GeneratorOptions, "Generator")
+@recipe_options
+@out_option
+@seed_option
+@common_options()
+def fit_generator(out: Path, seed: int, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+    """Train a class-balancing diffusion model on a long-tailed set.
+
+    \b
+    ltaug fit-generator --dataset digits --imbalance 100 --objective cbdm --out runs/gen
+    ltaug fit-generator --dataset folder:birds --image-size 32 --out runs/birds --dry-run
+    ltaug fit-generator --recipe digits-lt --arm cbdm --out runs/gen
+
+    Interrupted at any moment, the same command continues.
+    """
+    dataset, options = given(DatasetOptions, values), given(GeneratorOptions, values)
+    if dry_run:
+        dryrun.stage("fit_generator", out, {"dataset": dataset, "given": options, "seed": seed}, machine(values), as_json=as_json)
+        return
+    from ltaug import stages
+
+    before = _finished(out)
+    with progress(quiet=quiet) as listener:
+        stages.fit_generator(dataset, options, out=out, seed=seed, machine=machine(values), listener=listener)
+    show.stage(out, already_done=before, as_json=as_json, then=f"ltaug synthesize {out} --out DIR")
+
+
+@group.command("synthesize", cls=SectionCommand)
+@click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
+@options_of(SynthesisOptions, "Synthesis")
+@recipe_options
+@out_option
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="another set of images [default: the generator's]"
+)
+@click.option(
+    "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
+    help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
+)  # fmt: skip
+@common_options()
+def synthesize(
+    generator: Path, out: Path, seed: int | None, judge_runs: tuple[Path, ...], as_json: bool, quiet: bool, **values: Any
+) -> None:
+    """Generate images, choose among them, and write class folders and a manifest.
+
+    \b
+    ltaug synthesize runs/gen --per-class-budget fill:max --out runs/syn
+    ltaug synthesize runs/gen --per-class-budget 500 --select-agreement --select-distance --out runs/syn
+
+    Image 17 of a class is the same whatever the budget, the batch size or the number of interruptions.
+    """
+    options = given(SynthesisOptions, values)
+    if values["dry_run"]:
+        kwargs = {"generator": generator, "given": options, "seed": seed, "judges": list(judge_runs) or None}
+        dryrun.stage("synthesize", out, kwargs, machine(values), as_json=as_json)
+        return
+    from ltaug import stages
+
+    before = _finished(out)
+    with progress(quiet=quiet) as listener:
+        judges = list(judge_runs) or None
+        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=machine(values), listener=listener)
+    show.stage(out, already_done=before, as_json=as_json, then=f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR")
+
+
+@group.command("train-classifier", cls=SectionCommand)
+@options_of(DatasetOptions, "Dataset")
+@options_of(ClassifierOptions, "Classifier")
+@click.option("--synthetic", type=RUN, metavar="RUN", cls=SectionOption, section="Comparison", help="a synthesize run to add")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, cls=SectionOption, section="Comparison",
+              help="classifiers to train of each arm [default: 1]")  # fmt: skip
+@click.option("--arm-name", default="real+synthetic", show_default=True, cls=SectionOption, section="Comparison",
+              help="what the classifiers with synthetic images are called")  # fmt: skip
+@click.option("--baseline/--no-baseline", default=True, cls=SectionOption, section="Comparison",
+              help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the draw [default: the generator's, or 0]"
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
+)
+@recipe_options
+@out_option
+@common_options()
+def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+    """Train classifiers with and without synthetic images, over several seeds.
+
+    \b
+    ltaug train-classifier --dataset digits --imbalance 100 --out runs/real
+    ltaug train-classifier --synthetic runs/syn --seeds 5 --out runs/clf
+    ltaug train-classifier --synthetic runs/syn --loss logit-adjusted --arm-name both --out runs/both
+
+    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S.
+    """
+    dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
+    seed = values["seed"]
+    if synthetic is not None:
+        drawn, draw_seed = origin(synthetic)
+        dataset = dataset or drawn
+        seed = draw_seed if seed is None else seed
+    tasks = plan_classifiers(
+        dataset, options, out=out, seeds=values["seeds"], seed=seed or 0, synthetic=synthetic,
+        arm=values["arm_name"], baseline=values["baseline"],
+    )  # fmt: skip
+    if dry_run:
+        dryrun.tasks(tasks, machine(values), values["workers"], as_json=as_json)
+        return
+    before = all(task.finished for task in tasks)
+    with claim(out, "train-classifier"), progress(quiet=quiet) as listener:
+        run_tasks(tasks, workers=values["workers"], machine=machine(values), listener=listener)
+    show.classifiers(out, tasks, already_done=before, as_json=as_json)
+
+
+@group.command("report", cls=SectionCommand)
+@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
+@click.option("--baseline", metavar="ARM", cls=SectionOption, help="the arm to compare with [default: real]")
+@click.option("--title", cls=SectionOption, help="the report's heading")
+@out_option
+@common_options(dry_run=False)
+def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **values: Any) -> None:
+    """Compare classifier runs, arm by arm over seeds, in report.html, .md and .json.
+
+    \b
+    ltaug report runs/clf --out runs/report
+    ltaug report runs/real runs/both --baseline real --out runs/report
+
+    Directories are searched with everything below them.
+    """
+    from ltaug import stages
+
+    with progress(quiet=quiet) as listener:
+        named = {"baseline": values["baseline"], "title": values["title"]}
+        made = stages.report(list(runs), out=out, **named, machine=machine(values), listener=listener)
+    show.report(made, as_json=as_json)
+
+
+@group.command("run", cls=SectionCommand)
+@click.argument("recipe", shell_complete=_complete_recipe)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="how often to repeat [default: the recipe's]"
+)
+@click.option(
+    "--first-seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    cls=SectionOption,
+    help="seeds count from here [default: 0]",
+)
+@click.option("--out", type=DIRECTORY, metavar="DIR", cls=SectionOption, help="where all runs go [default: runs/RECIPE]")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
+)
+@common_options()
+def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+    """Run a whole experiment: every arm of a recipe over several seeds, and the report.
+
+    RECIPE is a .toml file or the name of a recipe that comes with ltaug.
+
+    \b
+    ltaug run digits-lt
+    ltaug run recipes/digits-lt.toml --seeds 5 --out runs/five
+    ltaug run my.toml --dry-run
+
+    What is finished is skipped; interrupted at any moment, the same command continues.
+    """
+    experiment = read_recipe(recipe_path(recipe))
+    out = out or Path("runs") / experiment.name
+    workers, first_seed = values["workers"], values["first_seed"]
+    if dry_run:
+        dryrun.tasks(plan(experiment, out, seeds, first_seed=first_seed), machine(values), workers, as_json=as_json)
+        return
+    with progress(quiet=quiet) as listener:
+        made = run_recipe(
+            experiment, out=out, seeds=seeds, first_seed=first_seed, workers=workers, machine=machine(values), listener=listener
+        )
+    show.report(made, as_json=as_json)
+
+
+@group.command("inspect", cls=SectionCommand)
+@click.argument("name", metavar="DATASET")
+@options_of(DatasetOptions, "Dataset", leave_out="dataset")
+@seed_option
+@common_options(dry_run=False, writes=False)
+def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
+    """Look at a dataset: counts, many/medium/few, imbalance, duplicates, bad files.
+
+    DATASET is digits, cifar10, cifar100, folder:PATH or a .npz file.
+
+    \b
+    ltaug inspect digits --imbalance 100
+    ltaug inspect folder:birds --image-size 32
+    """
+    dataset = given(DatasetOptions, values | {"dataset": name})
+    from ltaug import stages
+
+    show.dataset(stages.inspect(dataset, seed=seed, machine=machine(values)), as_json=as_json)
+
+
+def _finished(out: Path) -> bool:
+    return (out / RUN_FILE).exists() and bool(read_run(out)["status"] == "finished")

@@ -1,0 +1,124 @@
+"""--dry-run: what would be done, what is done already, and what it would take; a few steps of each stage are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from ltaug.cli import show
+from ltaug.cli.options import shown
+from ltaug.cli.progress import duration
+from ltaug.pipeline import Task, settled
+from ltaug.recipes import JUDGE, STAGES, Machine, resolve
+from ltaug.runs import RUN_FILE, read_run
+
+Estimate = dict[str, Any]
+STAGE_OF = {
+    "fit_generator": "fit-generator",
+    "synthesize": "synthesize",
+    "train_judge": "train-classifier",
+    "train_classifier": "train-classifier",
+}
+
+
+def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine, *, as_json: bool) -> None:
+    """What one stage would do, with every option as it would be."""
+    task = Task(out.name, function, dict(kwargs), (), out)
+    name, dataset, given, generator = _described(task, [task])
+    from ltaug import stages
+
+    side = max(stages.inspect(dataset, seed=kwargs["seed"] or 0, machine=machine)["image_shape"][1:])
+    options = dataclasses.asdict(resolve(STAGES[name], given, image_side=side, where=name))
+    estimate = stages.estimate(name, dataset, given, generator=generator, seed=kwargs["seed"] or 0, machine=machine)
+    if as_json:
+        show.as_object({"dry_run": True, "run": str(out), "status": _status(task), "options": options, **estimate})
+        return
+    click.echo(f"{name} would {'do nothing: ' + str(out) + ' is done' if task.finished else 'write ' + str(out)}.")
+    for key, value in options.items():
+        click.echo(f"  {key.replace('_', '-'):20} {shown(value)}")
+    click.echo(_sentence([estimate], estimate["seconds"], 1))
+
+
+def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_json: bool) -> None:
+    """What many stages would do together, seed by seed."""
+    machine, cores = settled(machine)
+    workers = workers or cores
+    measured: dict[str, Estimate] = {}
+    rows = [(task, _measure(task, planned, machine, measured)) for task in planned]
+    left = [estimate["seconds"] for task, estimate in rows if estimate is not None and not task.finished]
+    seconds = max(sum(left) / workers, max(left, default=0.0))
+    known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
+    if as_json:
+        listed = [{"name": t.name, "directory": str(t.directory), "status": _status(t), "estimate": e} for t, e in rows]
+        memory = workers * max((e["peak_memory_bytes"] for e in known), default=0)
+        totals = {"seconds": seconds, "memory_bytes": memory, "disk_bytes": sum(e["disk_bytes"] for e in known)}
+        show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals})
+        return
+    table = Table("stage", "state", "steps", "parameters", "images", "takes", "disk", box=box.SIMPLE_HEAD)
+    for task, e in rows:
+        if e is None:
+            table.add_row(task.name, _status(task), "", "", "", "", "")
+        else:
+            images = str(e.get("images", ""))
+            takes = "" if task.finished else duration(e["seconds"])
+            figures = (str(e["steps"]), f"{e['parameters']:,}", images, takes, _bytes(e["disk_bytes"]))
+            table.add_row(task.name, _status(task), *figures)
+    show.console().print(table)
+    click.echo(_sentence(known, seconds, workers))
+
+
+def _measure(task: Task, planned: Sequence[Task], machine: Machine, measured: dict[str, Estimate]) -> Estimate | None:
+    """The estimate of a task's stage, measured once for tasks that differ only in their seed; None for the report."""
+    if task.function not in STAGE_OF:
+        return None
+    described = _described(task, planned)
+    key = json.dumps(described, default=str, sort_keys=True)
+    if key not in measured:
+        from ltaug import stages
+
+        name, dataset, given, generator = described
+        seed = task.kwargs.get("draw_seed", task.kwargs["seed"]) or 0
+        measured[key] = stages.estimate(name, dataset, given, generator=generator, seed=seed, machine=machine)
+    return measured[key]
+
+
+def _described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """Stage, dataset options, stage options, and those of the generator that is sampled from."""
+    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGE))
+    if task.function != "synthesize":
+        return name, dict(task.kwargs["dataset"]), given, None
+    generator = task.kwargs["generator"]
+    source = next((t for t in planned if t.directory == generator), None)
+    if source is not None:
+        return name, dict(source.kwargs["dataset"]), given, dict(source.kwargs["given"])
+    options = read_run(generator, stage="fit-generator")["options"]
+    return name, options["dataset"], given, options["fit-generator"]
+
+
+def _status(task: Task) -> str:
+    return "done" if task.finished else "unfinished" if (task.directory / RUN_FILE).exists() else "new"
+
+
+def _sentence(estimates: Sequence[Estimate], seconds: float, workers: int) -> str:
+    if not estimates:
+        return "Everything is done; nothing would be computed."
+    memory = workers * max(e["peak_memory_bytes"] for e in estimates)
+    disk = sum(e["disk_bytes"] for e in estimates)
+    side_by_side = f" with {workers} workers" if workers > 1 else ""
+    rejected = " Selection generates more than it keeps, which is not counted." if any("images" in e for e in estimates) else ""
+    return f"About {duration(seconds)}{side_by_side}, {_bytes(memory)} of memory, {_bytes(disk)} on disk.{rejected}"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

@@ -1,0 +1,165 @@
+"""Command-line options made from the dataclasses of recipes.py, so that no default or help text stands twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ltaug.errors import OptionError
+from ltaug.recipes import SMALL_SIDE, STAGES, Machine, check, field_types, nearest, read_recipe, recipe_path
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+META = "ltaug.recipe"
+LAST_SECTIONS = ("Options", "Machine")
+
+
+class SectionOption(click.Option):
+    """An option that knows under which heading of the help it stands."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionCommand(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
+        for heading in [*(h for h in sections if h not in LAST_SECTIONS), *LAST_SECTIONS]:
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading], col_max=32)
+
+
+class Commas(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them; "none" is no value."""
+
+    name = "list"
+
+    def __init__(self, element: type) -> None:
+        self.element = element
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if not isinstance(value, str):
+            return tuple(value)
+        parts = [p.strip() for p in value.split(",")] if value.strip() not in ("", "none") else []
+        try:
+            return tuple(self.element(p) for p in parts)
+        except ValueError:
+            kind = "whole numbers" if self.element is int else "numbers"
+            self.fail(f"{value!r} is not {kind} with commas between them, such as 1,2,2", param, ctx)
+
+
+def options_of(cls: type, section: str, *, leave_out: str = "") -> Callable[[Decorated], Decorated]:
+    """Decorate a command with one option for every field of `cls` but one; what is not given arrives as None."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for f in reversed(dataclasses.fields(cls)):
+            if f.name != leave_out:
+                function = _option(cls, f, section)(function)
+        return function
+
+    return decorate
+
+
+def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Decorated], Decorated]:
+    element, many, _ = field_types(cls)[f.name]
+    flag = "--" + f.name.replace("_", "-")
+    kwargs: dict[str, Any] = {"cls": SectionOption, "section": section, "default": None, "help": _help(f)}
+    if element is bool:
+        flag = flag if cls is Machine else f"{flag}/--no-{flag[2:]}"
+        return click.option(flag, f.name, is_flag=True, **kwargs)
+    if cls is Machine:
+        kwargs["envvar"] = f"LTAUG_{f.name.upper()}"
+    choices = f.metadata["choices"]
+    kind: Any = Commas(element) if many else click.Choice(choices) if choices else click.Path() if element is Path else element
+    metavar = None if choices else "LIST" if many else {int: "N", float: "X", str: "TEXT", Path: "DIR"}[element]
+    return click.option(flag, f.name, type=kind, metavar=metavar, **kwargs)
+
+
+def _help(f: dataclasses.Field[Any]) -> str:
+    text = str(f.metadata["help"])
+    if f.default is None and "small" not in f.metadata:
+        return text
+    if f.default is False and "small" not in f.metadata:
+        return text
+    shown = f"default: {shown(f.default)}"
+    if "small" in f.metadata:
+        shown += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
+    return f"{text} [{shown}]"
+
+
+def shown(value: Any) -> str:
+    """An option's value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(str(v) for v in value) or "none"
+    return "not set" if value is None else str(value)
+
+
+def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `cls` that were set by flag, environment or recipe, checked."""
+    names = [f.name for f in dataclasses.fields(cls)]
+    return check(cls, {n: values[n] for n in names if values.get(n) is not None}, where="options")
+
+
+def machine(values: Mapping[str, Any]) -> Machine:
+    """Where to run, from the common flags."""
+    chosen = {f.name: values[f.name] for f in dataclasses.fields(Machine) if values.get(f.name) is not None}
+    if "data_dir" in chosen:
+        chosen["data_dir"] = Path(chosen["data_dir"])
+    return Machine(**check(Machine, chosen, where="options"))
+
+
+def recipe_options(function: Decorated) -> Decorated:
+    """--recipe and --arm: take this command's options from a recipe; flags and environment go before it."""
+    kwargs: dict[str, Any] = {"cls": SectionOption, "section": "Recipe", "is_eager": True, "expose_value": False}
+    function = click.option("--arm", metavar="NAME", callback=_from_recipe, help="with what this arm changes", **kwargs)(function)
+    text = "take the options from a recipe (a .toml file or a shipped name); flags go before it"
+    return click.option("--recipe", metavar="NAME", callback=_from_recipe, help=text, **kwargs)(function)
+
+
+def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Set the command's default_map as soon as both --recipe and --arm are known."""
+    asked = ctx.meta.setdefault(META, {})
+    asked[parameter.name] = value
+    if len(asked) < 2 or (asked["recipe"] is None and asked["arm"] is None):
+        return
+    if asked["recipe"] is None:
+        raise OptionError(f"--arm {asked['arm']} needs --recipe")
+    recipe = read_recipe(recipe_path(asked["recipe"]))
+    arms = {arm.name: arm for arm in recipe.arms}
+    if asked["arm"] is not None and asked["arm"] not in arms:
+        raise OptionError(f"--arm {asked['arm']!r} is not in recipe {recipe.name}; {nearest(asked['arm'], arms)}")
+    stage = ctx.info_name or ""
+    table = recipe.tables.get(stage, {}) if asked["arm"] is None else recipe.given(arms[asked["arm"]], stage)
+    assert stage in STAGES, stage
+    ctx.default_map = {"seeds": recipe.seeds, **recipe.dataset, **table}
+
+
+def common_options(*, dry_run: bool = True, writes: bool = True) -> Callable[[Decorated], Decorated]:
+    """The flags that every command has."""
+
+    def decorate(function: Decorated) -> Decorated:
+        section: dict[str, Any] = {"cls": SectionOption, "section": "Options"}
+        if dry_run:
+            text = "say what would be done, with time, memory and disk, and do nothing"
+            function = click.option("--dry-run", is_flag=True, help=text, **section)(function)
+        text = "the result as one JSON object on stdout"
+        function = click.option("--json", "as_json", is_flag=True, help=text, **section)(function)
+        if writes:
+            function = click.option("--quiet", "-q", is_flag=True, help="no progress", **section)(function)
+        return options_of(Machine, "Machine")(function)
+
+    return decorate
+
+

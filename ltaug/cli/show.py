@@ -1,0 +1,112 @@
+"""Results on stdout: for people as text and tables, for programs as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ltaug.cli.progress import duration
+from ltaug.pipeline import Task
+from ltaug.runs import read_json, read_run
+
+if TYPE_CHECKING:
+    from ltaug.report import Report
+
+PIPE_WIDTH = 160  # columns of a table where there is no terminal to fit it to
+CLASSES_SHOWN = 30
+HEADLINE = {"macro_recall": "macro recall", "macro_precision": "macro precision", "accuracy": "accuracy"}
+
+
+def as_object(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line."""
+    click.echo(json.dumps(value, default=str))
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough for a file."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=PIPE_WIDTH, highlight=False, no_color=True)
+
+
+def stage(out: Path, *, already_done: bool, as_json: bool, then: str) -> None:
+    """A finished stage: where it is, how long it took, what it recorded, and what usually comes next."""
+    record = read_run(out)
+    seconds = sum(record["timings"].values())
+    if as_json:
+        kept = {key: record[key] for key in ("stage", "seed", "status", "device", "facts", "timings", "outputs")}
+        as_object({"run": str(out), "already_done": already_done, **kept})
+        return
+    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done ({duration(seconds)}).")
+    click.echo(f"Next: {then}")
+
+
+def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json: bool) -> None:
+    """Each arm's mean over its seeds."""
+    arms: dict[str, list[dict[str, float]]] = {}
+    for task in tasks:
+        arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / "metrics.json")["summary"])
+    means = {arm: {key: sum(r[key] for r in rows) / len(rows) for key in HEADLINE} for arm, rows in arms.items()}
+    if as_json:
+        runs = {task.name: str(task.directory) for task in tasks}
+        as_object({"out": str(out), "already_done": already_done, "runs": runs, "arms": means})
+        return
+    table = Table("arm", "seeds", *HEADLINE.values(), box=box.SIMPLE_HEAD)
+    for arm, rows in arms.items():
+        table.add_row(arm, str(len(rows)), *(f"{value:.3f}" for value in means[arm].values()))
+    console().print(table)
+    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done.")
+    click.echo(f"Next: ltaug report {out} --out DIR")
+
+
+def report(made: Report, *, as_json: bool) -> None:
+    """The arms, the verdict, and where the page is."""
+    if as_json:
+        as_object({"report": str(made.path / "report.html"), **read_json(made.path / "report.json")})
+        return
+    first, *rest = made.columns
+    table = Table(first, *rest, box=box.SIMPLE_HEAD)
+    for arm, values in made.table:
+        table.add_row(arm, *values)
+    screen = console()
+    screen.print(table)
+    wraps = not sys.stdout.isatty()
+    screen.print(made.verdict.headline, style="bold", soft_wrap=wraps)
+    for point in made.verdict.points:
+        screen.print(f"- {point.text}", markup=False, soft_wrap=wraps)
+    click.echo(f"\nThe report: {made.path / 'report.html'}")
+
+
+def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """What `ltaug inspect` found out."""
+    if as_json:
+        as_object(found)
+        return
+    c, h, w = found["image_shape"]
+    train, test, copies = found["train"], found["test"], found["duplicates"]
+    click.echo(f"{found['source']}: {len(found['classes'])} classes, images {w} x {h} pixels in {c} channel{'s' * (c != 1)}")
+    imbalance = f"the largest class has {found['imbalance']:.3g} times the images of the smallest"
+    click.echo(f"{train['images']} training and {test['images']} test images; {imbalance}")
+    group_of = {name: group for group, members in found["groups"].items() for name in members}
+    most = max(train["per_class"].values())
+    rows = [
+        (name, str(count), "█" * max(1, round(24 * count / most)), str(test["per_class"][name]), group_of.get(name, ""))
+        for name, count in sorted(train["per_class"].items(), key=lambda item: -item[1])
+    ]
+    if len(rows) > CLASSES_SHOWN:
+        half = CLASSES_SHOWN // 2
+        rows[half:-half] = [(f"... {len(rows) - 2 * half} more ...", "", "", "", "")]
+    table = Table("class", "train", "", "test", "group", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+    click.echo(f"Groups: {found['groups_rule']}")
+    click.echo(f"Exact copies: {copies['within_train']} within training, {copies['test_in_train']} between test and training")
+    for note in found["notes"]:
+        click.echo(f"Note: {note}")
