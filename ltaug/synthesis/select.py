@@ -43,7 +43,8 @@ class DistanceBand:
     """Where a class's real images lie around their centroid in feature space, as bounds on the distance.
 
     The bounds are quantiles of real-to-centroid distances, each image against the centroid of the others. A class of
-    under 10 images takes the quantiles of all classes pooled; a single image is its own centroid.
+    under 10 images takes the quantiles of all classes pooled; a single image is its own centroid. Where every class
+    has a single image there is nothing to measure by, and the bands are open.
 
     Attributes:
         centroids: (K, D).
@@ -70,9 +71,9 @@ def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: in
         if len(members) > 1:
             # Distance to the mean of the others is n/(n-1) times the distance to the mean of all.
             own[c] = np.linalg.norm(members - centroids[c], axis=1) * len(members) / (len(members) - 1)
-    pooled = np.concatenate(list(own.values())) if own else np.array([0.0, np.inf], np.float32)
-    bounds = np.zeros((num_classes, 2), np.float32)
-    for c in range(num_classes):
+    bounds = np.tile(np.array([0.0, np.inf], np.float32), (num_classes, 1))
+    pooled = np.concatenate(list(own.values())) if own else np.zeros(0, np.float32)
+    for c in range(num_classes if own else 0):
         sample = own[c] if c in own and len(own[c]) >= OWN_BAND_IMAGES else pooled
         bounds[c] = np.quantile(sample, band)
     return DistanceBand(centroids, bounds[:, 0], bounds[:, 1])

@@ -1,0 +1,174 @@
+"""The fit: every step's randomness is its own, so an interrupted run ends bit for bit where it would have."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ltaug.errors import CorruptError, MismatchError
+from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, save_checkpoint
+from ltaug.generator.ema import EMA
+from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, rows_of_step
+from ltaug.generator.generate import generate
+from ltaug.generator.stage import Generator, run_generator
+from ltaug.runs import open_run
+
+
+def weights(trainee):
+    return [*trainee.denoiser.state_dict().values(), *trainee.ema.module.state_dict().values()]
+
+
+def identical(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_training_rows_are_one_permutation_of_the_set_after_another():
+    rows = torch.cat([rows_of_step(s, batch_size=4, count=10, seed=0) for s in range(15)])
+    for epoch in range(6):
+        assert sorted(rows[10 * epoch : 10 * epoch + 10].tolist()) == list(range(10))
+    assert rows[:10].tolist() != rows[10:20].tolist()
+    assert len(rows_of_step(0, batch_size=64, count=10, seed=0)) == 64
+
+
+def test_a_batch_is_the_same_whenever_it_is_asked_for(tiny_set, tiny_options):
+    data = TrainingData.on(torch.device("cpu"), tiny_set)
+    denoiser = build_trainee(tiny_options, tiny_set, seed=0, device=torch.device("cpu")).denoiser
+    one = draw_batch(data, tiny_options, denoiser, step=5, seed=0)
+    torch.randn(100)
+    again = draw_batch(data, tiny_options, denoiser, step=5, seed=0)
+    other = draw_batch(data, tiny_options, denoiser, step=5, seed=1)
+    assert torch.equal(one.eps, again.eps)
+    assert torch.equal(one.labels, again.labels)
+    assert not torch.equal(one.eps, other.eps)
+    assert one.x0.min() >= -1
+    assert one.x0.max() <= 1
+
+
+def test_label_dropout_replaces_that_share_of_labels_by_none(tiny_set, tiny_options):
+    options = dataclasses.replace(tiny_options, batch_size=4000, label_dropout=0.25)
+    data = TrainingData.on(torch.device("cpu"), tiny_set)
+    denoiser = build_trainee(options, tiny_set, seed=0, device=torch.device("cpu")).denoiser
+    batch = draw_batch(data, options, denoiser, step=0, seed=0)
+    assert (~batch.labelled).double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert (batch.labels[~batch.labelled] == 3).all()
+
+
+def test_mirroring_happens_only_where_it_is_asked_for(tiny_set, tiny_options):
+    data = TrainingData.on(torch.device("cpu"), tiny_set)
+    denoiser = build_trainee(tiny_options, tiny_set, seed=0, device=torch.device("cpu")).denoiser
+    rows = rows_of_step(0, batch_size=4, count=10, seed=0)
+    plain = draw_batch(data, dataclasses.replace(tiny_options, flip=False), denoiser, step=0, seed=0).x0
+    exact = tiny_set.images[rows.numpy()] / 127.5 - 1
+    np.testing.assert_allclose(plain.numpy(), exact, atol=1e-6)
+    mirrored = torch.cat([draw_batch(data, tiny_options, denoiser, step=s, seed=0).x0 for s in range(20)])
+    sources = torch.cat([rows_of_step(s, batch_size=4, count=10, seed=0) for s in range(20)])
+    original = torch.from_numpy(tiny_set.images[sources.numpy()] / 127.5 - 1).float()
+    same = (mirrored - original).abs().amax((1, 2, 3)) < 1e-6
+    flipped = (mirrored - original.flip(-1)).abs().amax((1, 2, 3)) < 1e-6
+    assert (same ^ flipped).all()
+    assert 0.25 < flipped.double().mean() < 0.75
+
+
+def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(tiny_set, tiny_options, cpu, tmp_path):
+    whole = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
+    fit(whole, tiny_set, tiny_options, cpu, seed=3)
+    first = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
+    fit(first, tiny_set, tiny_options, cpu, seed=3, after_step=lambda step, terms: step < 5)
+    save_checkpoint(tmp_path, 5, first)
+    second = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
+    assert not identical(weights(second), weights(whole))
+    load_checkpoint(tmp_path / "step-5", second)
+    fit(second, tiny_set, tiny_options, cpu, seed=3, start=5)
+    assert identical(weights(second), weights(whole))
+
+
+def test_only_the_newest_checkpoints_are_kept(tiny_set, tiny_options, cpu, tmp_path):
+    trainee = build_trainee(tiny_options, tiny_set, seed=0, device=cpu.device)
+    for step in (3, 6, 9):
+        save_checkpoint(tmp_path, step, trainee)
+    assert checkpoint_steps(tmp_path) == [6, 9]
+
+
+def test_training_lowers_the_loss(tiny_set, tiny_options, cpu):
+    losses = []
+    options = dataclasses.replace(tiny_options, steps=60, batch_size=32, lr=3e-3, dropout=0.0)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    fit(trainee, tiny_set, options, cpu, seed=0, after_step=lambda s, t: losses.append(float(t["loss"])) is None)
+    assert np.mean(losses[-15:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_average_warms_up_and_then_decays_as_told():
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    ema = EMA(module, decay=0.5)
+    torch.nn.init.ones_(module.weight)
+    ema.update(0)  # decay 1/10
+    assert ema.module.weight.item() == pytest.approx(0.9)
+    ema.update(1000)  # decay 0.5
+    assert ema.module.weight.item() == pytest.approx(0.95)
+
+
+def stage(path, tiny_set, options, cpu):
+    opened = open_run(
+        path,
+        stage="fit-generator",
+        label="g",
+        seed=0,
+        options={"fit-generator": vars(options)},
+        inputs={},
+        versions={},
+        device={},
+    )
+    with opened as run:
+        if not run.finished:
+            run_generator(tiny_set, options, run=run, runtime=cpu, seed=0)
+        return run.record
+
+
+def test_the_stage_leaves_a_generator_that_can_be_loaded(tiny_set, tiny_options, cpu, tmp_path):
+    record = stage(tmp_path / "gen", tiny_set, tiny_options, cpu)
+    assert record["status"] == "finished"
+    assert (tmp_path / "gen" / "samples.png").exists()
+    loaded = Generator.load(tmp_path / "gen", runtime=cpu)
+    assert loaded.class_names == ("a", "b", "c")
+    assert loaded.image_shape == (1, 8, 8)
+    assert record["outputs"]["checkpoints/step-8/ema.safetensors"] == loaded.digest
+    assert not any(p.requires_grad for p in loaded.denoiser.parameters())
+
+
+def test_a_checkpoint_with_a_flipped_byte_is_refused(tiny_set, tiny_options, cpu, tmp_path):
+    stage(tmp_path / "gen", tiny_set, tiny_options, cpu)
+    file = tmp_path / "gen" / "checkpoints" / "step-8" / "ema.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-10] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CorruptError, match="is damaged"):
+        Generator.load(tmp_path / "gen", runtime=cpu)
+
+
+def test_another_stages_run_is_not_a_generator(tmp_path, cpu):
+    with open_run(tmp_path / "x", stage="synthesize", label="x", seed=0, options={}, inputs={}, versions={}, device={}):
+        pass
+    with pytest.raises(MismatchError, match="synthesize run; a fit-generator run is needed"):
+        Generator.load(tmp_path / "x", runtime=cpu)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm++2m"])
+def test_an_image_is_the_same_in_any_batch_and_any_company(sampler, tiny_set, tiny_options, cpu):
+    torch.manual_seed(0)
+    denoiser = build_trainee(tiny_options, tiny_set, seed=0, device=cpu.device).ema.module
+    for p in denoiser.parameters():
+        p.add_(0.05 * torch.randn_like(p))
+
+    def make(keys, batch_size):
+        return generate(
+            denoiser, keys, image_shape=(1, 8, 8), seed=5, runtime=cpu, sampler=sampler, sample_steps=4, batch_size=batch_size
+        )
+
+    keys = [(c, i) for c in range(3) for i in range(7)]
+    together = make(keys, 8)
+    assert np.array_equal(together[[3, 17]], make([keys[3], keys[17]], 8))
+    assert np.abs(together.astype(int) - make(keys, 3).astype(int)).max() <= 1
+    assert len(np.unique(together.reshape(len(keys), -1), axis=0)) == len(keys)
+    assert make([], 4).shape == (0, 1, 8, 8)

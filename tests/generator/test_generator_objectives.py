@@ -1,0 +1,162 @@
+"""Objectives against hand-computed values and gradients (METHODS: CBDM), and conformance over every name."""
+
+import pytest
+import torch
+from torch import nn
+
+from ltaug.errors import OptionError
+from ltaug.generator.denoiser import Denoised, Denoiser
+from ltaug.generator.objectives import REGULARISERS, TARGETS, make_objective
+from ltaug.generator.objectives.cbdm import CBDM, label_distribution
+from ltaug.generator.objectives.terms import Batch, Conditioning
+from ltaug.generator.preconditioning import VP
+
+NULL = 9
+
+
+def as_images(values):
+    return torch.tensor(values, dtype=torch.float64)[:, None, None, :]
+
+
+def denoised(values):
+    eps = as_images(values).requires_grad_()
+    return Denoised(x0=torch.zeros_like(eps), eps=eps, features=torch.zeros(len(eps), 1, 1, 1))
+
+
+def batch_of(values, *, time, labels=None, classes=None):
+    x0 = torch.zeros_like(as_images(values))
+    classes = torch.zeros(len(x0), dtype=torch.long) if classes is None else classes
+    labels = classes if labels is None else labels
+    return Batch(
+        x0=x0,
+        eps=torch.zeros_like(x0),
+        sigma=torch.ones(len(x0)),
+        time=torch.tensor(time, dtype=torch.float64),
+        labels=labels,
+        classes=classes,
+        weight=torch.ones(len(x0), dtype=torch.float64),
+    )
+
+
+class Answers(nn.Module):
+    """A denoiser that gives back fixed eps, the own pass first; it also counts its calls."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts, self.calls = parts, 0
+
+    def forward(self, x, sigma, labels):
+        self.calls += 1
+        eps = torch.cat([p.eps for p in self.parts])
+        assert len(labels) == len(eps) == len(x) == len(sigma)
+        return Denoised(x0=x - eps, eps=eps, features=torch.zeros(len(x), 1, 1, 1))
+
+
+def paper_example():
+    own, other = denoised([[1, 2], [3, 4]]), denoised([[0, 2], [1, 1]])
+    return own, other, batch_of([[1, 2], [3, 4]], time=[0, 0.5])
+
+
+def test_cbdm_gives_the_exact_loss_terms_and_gradients_of_the_worked_example():
+    own, other, batch = paper_example()
+    objective = make_objective("cbdm", class_counts=torch.tensor([3, 1]), settings={"cbdm": {"label_set": "train"}})
+    network = Answers(own, other)
+    result = objective(network, batch)
+    assert network.calls == 1  # both conditionings in one forward pass
+    assert result.terms["denoising"].mean().item() == 7.5
+    assert result.loss.mean().item() == 9.53125
+    first = (0.5 * (own.eps - other.eps).square().flatten(1).mean(1))[1] / 2
+    assert first.item() == 1.625
+    result.loss.mean().backward()
+    torch.testing.assert_close(own.eps.grad[1].flatten(), torch.tensor([2.0, 2.75], dtype=torch.float64))
+    torch.testing.assert_close(other.eps.grad[1].flatten(), torch.tensor([-0.125, -0.1875], dtype=torch.float64))
+
+
+def test_cbdm_pulls_both_predictions_in_the_ratio_of_gamma():
+    own, other, batch = paper_example()
+    CBDM(torch.tensor([1, 1]))(own, other, batch, None).sum().backward()
+    torch.testing.assert_close(own.eps.grad, -4 * other.eps.grad)
+
+
+@pytest.mark.parametrize(("tau", "time"), [(0.0, [0.3, 0.9]), (1.0, [0.0, 0.0])])
+def test_cbdm_without_weight_is_ddpm_exactly(tau, time):
+    own, other, batch = paper_example()
+    batch = Batch(**{**vars(batch), "time": torch.tensor(time, dtype=torch.float64)})
+    with_term = make_objective("cbdm", class_counts=torch.tensor([3, 1]), settings={"cbdm": {"tau": tau}})
+    plain = make_objective("ddpm", class_counts=torch.tensor([3, 1]), settings={})
+    a, b = with_term(Answers(own, other), batch).loss, plain(Answers(own), batch).loss
+    assert torch.equal(a, b)
+
+
+def test_images_without_their_label_carry_no_balancing_term():
+    own, other, batch = paper_example()
+    batch = Batch(**{**vars(batch), "labels": torch.tensor([0, NULL])})
+    assert CBDM(torch.tensor([1, 1]))(own, other, batch, None)[1].item() == 0
+
+
+@pytest.mark.parametrize(("label_set", "expected"), [("train", [0.9, 0.1, 0]), ("bal", [0.5, 0.5, 0]), ("sqrt", [0.75, 0.25, 0])])
+def test_label_sets_draw_the_other_class_as_named_and_never_an_empty_one(label_set, expected):
+    torch.testing.assert_close(label_distribution(torch.tensor([9, 1, 0]), label_set), torch.tensor(expected).double())
+
+
+def test_the_other_class_is_drawn_once_per_image_from_the_label_set():
+    torch.manual_seed(0)
+    batch = batch_of([[0, 0]] * 20_000, time=[0.5] * 20_000)
+    given = CBDM(torch.tensor([9, 1]), label_set="train").conditioning(batch)
+    assert given.rows is None
+    assert given.labels.double().mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_regulariser_may_look_at_part_of_the_batch_again_in_the_same_pass():
+    seen = {}
+
+    class Part:
+        def conditioning(self, batch):
+            return Conditioning(torch.tensor([1]), torch.tensor([0]))
+
+        def __call__(self, own, other, batch, given):
+            seen["other"] = other.eps.shape
+            return torch.zeros(len(batch.labels))
+
+    from ltaug.generator.objectives.terms import Objective
+
+    own, _, batch = paper_example()
+    network = Answers(own, denoised([[5, 5]]))
+    Objective(TARGETS["ddpm"], {"part": Part()})(network, batch)
+    assert network.calls == 1
+    assert seen["other"] == (1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("name", [*TARGETS, *REGULARISERS, "ddpm+cbdm"])
+def test_every_objective_is_finite_per_image_and_reaches_the_backbone(name):
+    from ltaug.generator.backbones import BACKBONES
+
+    torch.manual_seed(0)
+    net = BACKBONES["unet"](image_shape=(1, 8, 8), num_classes=3, channels=8, channel_mults=(1, 2), blocks=1)
+    nn.init.normal_(net.head[-1].weight, std=0.1)
+    denoiser = Denoiser(net, VP(), num_classes=3)
+    levels = denoiser.preconditioning.draw(5, device=torch.device("cpu"))
+    labels = torch.tensor([0, 1, 2, 0, 3])
+    batch = Batch(
+        x0=torch.rand(5, 1, 8, 8),
+        eps=torch.randn(5, 1, 8, 8),
+        sigma=levels.sigma,
+        time=levels.time,
+        labels=labels,
+        classes=labels.clamp_max(2),
+        weight=torch.ones(5),
+    )
+    result = make_objective(name, class_counts=torch.tensor([5, 2, 1]), settings={})(denoiser, batch)
+    assert result.loss.shape == (5,)
+    assert result.loss.isfinite().all()
+    torch.testing.assert_close(result.loss, sum(result.terms.values()))
+    result.loss.mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in denoiser.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("cbdn", "cbdm"), ("cbdm+cbdm", "twice"), ("", "unknown"), ("ddpm+", "unknown"), ("ddpm+ddpm", "twice")]
+)
+def test_an_objective_that_does_not_exist_is_refused_by_name(name, word):
+    with pytest.raises(OptionError, match=word):
+        make_objective(name, class_counts=torch.tensor([1]), settings={})

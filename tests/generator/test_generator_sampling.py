@@ -1,0 +1,128 @@
+"""Schedule, samplers and guidance against closed forms (METHODS: DDPM base, guidance)."""
+
+import math
+
+import pytest
+import torch
+
+from ltaug.generator.denoiser import Denoised
+from ltaug.generator.guidance import bind
+from ltaug.generator.preconditioning import PRECONDITIONINGS, VP
+from ltaug.generator.samplers import SAMPLERS, ancestral_variance
+
+
+def test_the_vp_schedule_has_the_published_values():
+    abar = VP().abar
+    assert abar[0].item() == pytest.approx(0.9999, abs=1e-12)
+    assert abar[499].item() == pytest.approx(0.0785872, rel=1e-6)
+    assert abar[999].item() == pytest.approx(4.03583e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("variance", "step", "log_variance"), [("fixedsmall", 1, -9.8167), ("fixedlarge", 1, -9.02869)])
+def test_ancestral_variances_are_those_of_ddpm(variance, step, log_variance):
+    s, r = VP().sigmas[step].item(), VP().sigmas[step - 1].item()
+    in_vp_scale = ancestral_variance(s, r, variance=variance) / (1 + r**2)
+    assert math.log(in_vp_scale) == pytest.approx(log_variance, abs=2e-4)
+
+
+def test_vp_time_inverts_sigma_on_and_between_the_steps():
+    vp = VP()
+    t = torch.tensor([0, 1, 500, 998, 999])
+    torch.testing.assert_close(vp.time(vp.sigmas[t].float()), t.float(), atol=2e-2, rtol=0)
+    middle = (vp.sigmas[500] * vp.sigmas[501]).sqrt()
+    assert vp.time(middle[None]).item() == pytest.approx(500.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", PRECONDITIONINGS)
+def test_every_preconditioning_round_trips_a_perfect_prediction(name):
+    torch.manual_seed(0)
+    p = PRECONDITIONINGS[name]()
+    levels = p.draw(6, device=torch.device("cpu"))
+    x0, eps = torch.rand(6, 1, 4, 4).double() * 2 - 1, torch.randn(6, 1, 4, 4).double()
+    x = x0 + levels.sigma[:, None, None, None] * eps
+    image, noise_input = p.inputs(x, levels.sigma)
+    found_x0, found_eps = p.outputs(x, levels.sigma, eps)
+    torch.testing.assert_close(found_x0, x0, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found_eps, eps)
+    assert image.shape == x.shape
+    assert noise_input.shape == (6,)
+    assert ((levels.time >= 0) & (levels.time < 1)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20, 1000])
+def test_the_grid_decreases_to_zero(steps):
+    grid = VP().grid(steps)
+    assert len(grid) == steps + 1
+    assert grid[-1] == 0
+    assert (grid[1:] < grid[:-1]).all()
+    if steps == 1000:
+        assert torch.equal(grid[:-1].flip(0), VP().sigmas)
+
+
+def run(name, denoise, x, steps, noise=None):
+    generator = torch.Generator().manual_seed(0)
+    noise = noise or (lambda: torch.randn(x.shape, generator=generator, dtype=x.dtype))
+    return SAMPLERS[name](denoise, x, VP().grid(steps).tolist(), noise)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_every_sampler_recovers_x0_from_a_denoiser_that_knows_it(name, steps):
+    x0 = torch.linspace(-1, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    x = x0 + VP().sigmas[-1] * torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(run(name, lambda x, s: x0, x, steps), x0, atol=1e-9, rtol=0)
+
+
+def gaussian(std):
+    """The exact denoiser of data ~ N(0, std^2), and the exact end of the probability flow from x at sigma."""
+    flow = lambda x, s: x * std / math.sqrt(std**2 + s**2)  # noqa: E731
+    return (lambda x, s: x * std**2 / (std**2 + s**2)), flow
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("ddim", 0.03), ("heun", 2e-3), ("dpm++2m", 5e-3)])
+def test_deterministic_samplers_follow_the_exact_flow_of_a_gaussian(name, tolerance):
+    denoise, flow = gaussian(0.5)
+    x = torch.tensor([[[[100.0]]]], dtype=torch.float64)
+    errors = [abs(run(name, denoise, x, n).item() / flow(x, VP().sigmas[-1].item()).item() - 1) for n in (50, 200)]
+    assert errors[1] < errors[0]  # it converges
+    assert errors[1] < tolerance
+
+
+@pytest.mark.parametrize("variance", ["fixedlarge", "fixedsmall"])
+def test_ancestral_sampling_reproduces_the_variance_of_a_gaussian(variance):
+    denoise, _ = gaussian(0.5)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 1, 1, 1, generator=generator) * VP().prior_scale()
+    made = SAMPLERS["ddpm"](
+        denoise, x, VP().grid(1000).tolist(), lambda: torch.randn(x.shape, generator=generator), variance=variance
+    )
+    assert made.std().item() == pytest.approx(0.5, rel=0.03)
+
+
+class TwoAnswers:
+    """eps 1 under a class, 3 under none."""
+
+    null_label = 7
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, sigma, labels):
+        self.calls += 1
+        eps = torch.where(labels == self.null_label, 3.0, 1.0)[:, None, None, None].expand_as(x)
+        return Denoised(x0=x - sigma[:, None, None, None] * eps, eps=eps, features=x)
+
+
+@pytest.mark.parametrize("w", [0.0, 0.8, 2.0])
+def test_guidance_is_the_published_formula_in_one_pass(w):
+    network = TwoAnswers()
+    x, sigma = torch.zeros(2, 1, 2, 2), 0.5
+    x0 = bind(network, torch.tensor([0, 1]), guidance=w, clip=False)(x, sigma)
+    eps = 1 + w * (1 - 3)
+    torch.testing.assert_close(x0, x - sigma * eps)
+    assert network.calls == 1
+
+
+def test_clipping_keeps_x0_among_the_pixels():
+    x0 = bind(TwoAnswers(), torch.tensor([0]), clip=True)(torch.zeros(1, 1, 2, 2), 5.0)
+    assert x0.min() == x0.max() == -1

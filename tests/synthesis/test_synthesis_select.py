@@ -1,0 +1,91 @@
+"""Selection rules against hand-computed bands and distances."""
+
+import numpy as np
+import pytest
+
+from ltaug.data.imageset import ImageSet
+from ltaug.synthesis.select import fit_band, fit_neighbours, fit_selection
+
+
+class FakeJudge:
+    """Reads the class off the first pixel and uses the first two pixels as features."""
+
+    class_names = ("a", "b")
+    digest = "0" * 64
+
+    def __init__(self, offset=0):
+        self.offset = offset
+
+    def features(self, images):
+        return images.reshape(len(images), -1)[:, :2].astype(np.float32)
+
+    def probabilities(self, images):
+        read = (images.reshape(len(images), -1)[:, 0] + self.offset) >= 100
+        return np.eye(2, dtype=np.float32)[read.astype(int)]
+
+
+def image_set(rows, labels):
+    images = np.array(rows, np.uint8).reshape(len(rows), 1, 1, 3)
+    return ImageSet(images, np.array(labels, np.int64), ("a", "b"), "real")
+
+
+def test_the_band_is_quantiles_of_distances_to_the_centroid_of_the_others():
+    features = np.array([[float(i), 0.0] for i in range(11)] + [[50.0, 0.0]], np.float32)
+    labels = np.array([0] * 11 + [1])
+    band = fit_band(features, labels, num_classes=2, band=(0.0, 1.0))
+    assert band.centroids[0].tolist() == [5.0, 0.0]
+    # The image at 10 is 5.5 from the mean of the other ten (4.5); the one at 5 is at their mean.
+    assert band.low[0] == 0
+    assert band.high[0] == pytest.approx(5.5)
+    # One image: its own centroid, and the pooled quantiles.
+    assert band.centroids[1].tolist() == [50.0, 0.0]
+    assert (band.low[1], band.high[1]) == (band.low[0], band.high[0])
+
+
+def test_a_class_of_under_ten_images_takes_the_pooled_band():
+    features = np.concatenate([np.arange(20)[:, None], 100 + 0.1 * np.arange(5)[:, None]]).astype(np.float32)
+    labels = np.repeat([0, 1], [20, 5])
+    band = fit_band(features, labels, num_classes=2, band=(0.0, 0.5))
+    own = np.quantile(np.abs(np.arange(20) - 9.5) * 20 / 19, 0.5)
+    assert band.high[0] == pytest.approx(own)
+    assert 0.2 < band.high[1] < band.high[0]
+
+
+def test_the_nearest_real_image_and_its_distance_in_grey_levels():
+    real = image_set([[0, 0, 0], [10, 10, 10], [200, 200, 200]], [0, 0, 1])
+    neighbours = fit_neighbours(real, block=2)
+    assert neighbours.between_real.tolist() == pytest.approx([10, 10, 190])
+    index, distance = neighbours.nearest(np.array([[[[10, 10, 10]]], [[[198, 200, 200]]]], np.uint8))
+    assert index.tolist() == [1, 2]
+    assert distance.tolist() == pytest.approx([0, np.sqrt(4 / 3)])
+
+
+def test_each_rule_rejects_what_it_is_for_and_only_when_asked():
+    rng = np.random.RandomState(0)
+    real = image_set(np.concatenate([rng.randint(0, 50, (40, 3)), rng.randint(150, 200, (40, 3))]), np.repeat([0, 1], 40))
+    images = np.concatenate([real.images[:1], np.array([[[[30, 20, 255]]], [[[99, 99, 99]]], [[[160, 160, 40]]]], np.uint8)])
+    labels = np.array([0, 0, 0, 0])
+
+    def verdicts(**asked):
+        rules = {"agreement": False, "distance": False, "drop_copies": False, **asked}
+        return fit_selection(real, [FakeJudge()], band=(0.0, 1.0), **rules)(images, labels).verdict
+
+    assert verdicts() == ["kept"] * 4
+    assert verdicts(drop_copies=True) == ["copy", "kept", "kept", "kept"]
+    assert verdicts(distance=True) == ["kept", "kept", "far", "far"]
+    assert verdicts(agreement=True) == ["kept", "kept", "kept", "disagree"]
+    assert verdicts(agreement=True, distance=True, drop_copies=True) == ["copy", "kept", "far", "disagree"]
+
+
+def test_every_judge_must_agree():
+    real = image_set([[0, 0, 0], [200, 0, 0]], [0, 1])
+    image = np.array([[[[95, 0, 0]]]], np.uint8)
+    for judges, verdict in (([FakeJudge()], "kept"), ([FakeJudge(), FakeJudge(offset=10)], "disagree")):
+        rules = fit_selection(real, judges, agreement=True, distance=False, drop_copies=False, band=(0.0, 1.0))
+        assert rules(image, np.array([0])).verdict == [verdict]
+
+
+def test_bands_are_open_where_every_class_has_one_image():
+    band = fit_band(np.zeros((2, 3), np.float32), np.array([0, 1]), num_classes=2, band=(0.1, 0.9))
+    assert band.low.tolist() == [0, 0]
+    assert band.high.tolist() == [np.inf, np.inf]

@@ -1,0 +1,209 @@
+"""Synthesis: exact budgets, prefixes, resume, what is written and what damage does."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import BudgetError, CorruptError, MismatchError
+from ltaug.generator.fit import build_denoiser
+from ltaug.generator.stage import Generator
+from ltaug.recipes import GeneratorOptions, SynthesisOptions
+from ltaug.runs import open_run
+from ltaug.runtime import Runtime
+from ltaug.synthesis import stage as synthesis_stage
+from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
+from ltaug.synthesis.stage import JOURNAL, Tally, run_synthesis
+
+CPU = Runtime(torch.device("cpu"), None)
+NAMES = ("cat", "sea/lion", "..")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    options = GeneratorOptions(channels=8, channel_mults=(1,), blocks=1, attention=(), dropout=0.0)
+    denoiser = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
+    for p in denoiser.parameters():
+        p.add_(0.05 * torch.randn_like(p))
+    return Generator(denoiser, NAMES, (1, 8, 8), "d" * 64)
+
+
+@pytest.fixture(scope="module")
+def real():
+    images = np.random.RandomState(0).randint(0, 256, (12, 1, 8, 8)).astype(np.uint8)
+    return ImageSet(images, np.repeat([0, 1, 2], [8, 3, 1]).astype(np.int64), NAMES, "real")
+
+
+class HalfJudge:
+    """Agrees with whoever asks for an image whose first pixel is even."""
+
+    class_names = NAMES
+    digest = "0" * 64
+
+    def features(self, images):
+        return images.reshape(len(images), -1).astype(np.float32)
+
+    def probabilities(self, images):
+        even = images.reshape(len(images), -1)[:, 0] % 2 == 0
+        return np.stack([even, np.zeros(len(images)), ~even], 1).astype(np.float32)
+
+
+def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, **options):
+    options = SynthesisOptions(**{"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40, **options})
+    spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": {"budget": budget}, "inputs": {}}
+    with open_run(path, **spec, versions={}, device={}, listener=listener) as run:
+        run_synthesis(generator, real, list(judges), options, budget=budget, run=run, runtime=CPU, seed=0)
+        return run.record
+
+
+def files(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*.*") if p.suffix in (".png", ".csv")}
+
+
+def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
+    record = synthesize(tmp_path / "s", generator, real, budget={"cat": 0, "sea/lion": 5, "..": 7})
+    assert record["facts"]["kept"] == {"cat": 0, "sea/lion": 5, "..": 7}
+    assert record["facts"]["shortfall"] == {}
+    images = read_synthetic(tmp_path / "s")
+    assert images.class_counts.tolist() == [0, 5, 7]
+    assert images.class_names == NAMES
+    folders = {p.parent.name for p in (tmp_path / "s" / "images").rglob("*.png")}
+    assert folders == {class_folder("sea/lion"), class_folder("..")}
+    assert not any("/" in f or f.startswith(".") for f in folders)
+    sheet = Image.open(tmp_path / "s" / "contact-sheet.png")
+    assert sheet.size[1] > sheet.size[0] / 7
+    assert not (tmp_path / "s" / JOURNAL).exists()
+
+
+def test_a_smaller_budget_is_a_prefix_of_a_larger_one_whatever_the_batches(generator, real, tmp_path):
+    judges = [HalfJudge()]
+    synthesize(tmp_path / "few", generator, real, budget={"..": 4}, judges=judges, select_agreement=True)
+    synthesize(
+        tmp_path / "many", generator, real, budget={"..": 9, "cat": 2}, judges=judges, select_agreement=True, sample_batch=5
+    )
+    few = [r for r in read_manifest(tmp_path / "few") if r.verdict == "kept"]
+    many = [r for r in read_manifest(tmp_path / "many") if r.verdict == "kept" and r.class_ == ".."]
+    assert [r.index for r in few] == [r.index for r in many][:4]
+    assert len(many) == 9
+
+
+def test_selection_tops_up_to_the_exact_budget_and_says_what_it_rejected(generator, real, tmp_path):
+    record = synthesize(tmp_path / "s", generator, real, budget={"..": 6}, judges=[HalfJudge()], select_agreement=True)
+    facts = record["facts"]
+    assert facts["kept"][".."] == 6
+    assert facts["candidates"][".."] == 6 + facts["rejected"]["disagree"]
+    rows = read_manifest(tmp_path / "s")
+    assert [bool(r.file) for r in rows] == [r.verdict == "kept" for r in rows]
+    assert [r.index for r in rows] == list(range(facts["candidates"][".."]))
+    assert rows[-1].verdict == "kept"
+
+
+def test_a_class_that_stays_short_is_said(generator, real, tmp_path):
+    said = []
+    record = synthesize(
+        tmp_path / "s",
+        generator,
+        real,
+        budget={"sea/lion": 3, "..": 2},
+        judges=[HalfJudge()],
+        select_agreement=True,
+        listener=lambda event: said.append(event.text),
+    )
+    assert record["facts"]["shortfall"] == {"sea/lion": 3}  # the judge never says sea lion
+    assert record["facts"]["candidates"]["sea/lion"] == 3 * 40
+    assert any("Short of the budget" in text and "sea/lion by 3" in text for text in said)
+
+
+def test_not_one_image_is_an_error_with_the_remedy(generator, real, tmp_path):
+    with pytest.raises(BudgetError, match=r"none of 120 candidates .* fit the generator longer"):
+        synthesize(tmp_path / "s", generator, real, budget={"sea/lion": 3}, judges=[HalfJudge()], select_agreement=True)
+
+
+def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tmp_path, monkeypatch):
+    wanted = {"budget": {"sea/lion": 11, "..": 12}, "sample_batch": 4}
+    synthesize(tmp_path / "whole", generator, real, **wanted)
+
+    made = []
+
+    def dies_in_the_third_round(*args, **kwargs):
+        made.append(1)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return generate(*args, **kwargs)
+
+    generate = synthesis_stage.generate
+    monkeypatch.setattr(synthesis_stage, "generate", dies_in_the_third_round)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(tmp_path / "cut", generator, real, **wanted)
+    with (tmp_path / "cut" / JOURNAL).open("ab") as journal:
+        journal.write(b"images/half a li")  # what a kill in the middle of a write leaves
+    made[:] = [0] * 10
+    synthesize(tmp_path / "cut", generator, real, **wanted)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    assert len(made) == 10 + 4  # 23 images in rounds of 4, two of which were not made again
+
+
+@pytest.mark.parametrize("damage", ["pixel", "truncated", "missing", "manifest"])
+def test_a_damaged_synthetic_set_is_refused(damage, generator, real, tmp_path):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 2})
+    image = sorted((tmp_path / "s" / "images").rglob("*.png"))[0]
+    if damage == "pixel":
+        Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    elif damage == "truncated":
+        image.write_bytes(image.read_bytes()[:40])
+    elif damage == "missing":
+        image.unlink()
+    else:
+        manifest = tmp_path / "s" / "manifest.csv"
+        manifest.write_text(manifest.read_text().replace("dpm", "xyz", 1))
+    with pytest.raises(CorruptError):
+        read_synthetic(tmp_path / "s")
+
+
+def test_other_classes_or_shapes_are_refused(generator, real, tmp_path):
+    renamed = ImageSet(real.images, real.labels, ("cat", "dog", ".."), "renamed")
+    with pytest.raises(MismatchError, match=r"missing \['dog'\]"):
+        synthesize(tmp_path / "a", generator, renamed, budget={"..": 2})
+    larger = ImageSet(np.zeros((12, 1, 16, 16), np.uint8), real.labels, NAMES, "larger")
+    with pytest.raises(MismatchError, match=r"\(1, 8, 8\)"):
+        synthesize(tmp_path / "b", generator, larger, budget={"..": 2})
+    shutil.rmtree(tmp_path / "a")
+
+
+@given(
+    wanted=st.lists(st.integers(0, 30), min_size=1, max_size=6),
+    limit=st.integers(1, 5),
+    size=st.integers(1, 16),
+    seed=st.integers(0, 99),
+)
+def test_rounds_end_and_never_pass_a_budget_or_a_limit(wanted, limit, size, seed):
+    accept = np.random.RandomState(seed)
+    tally = Tally(wanted, limit)
+    for _ in range(10_000):
+        keys = tally.next_round(size)
+        assert len(keys) <= size
+        if not keys:
+            break
+        for c, index in keys:
+            if tally.open(c):
+                assert index == tally.candidates[c]
+                tally.add(c, "kept" if accept.rand() < 0.3 else "disagree")
+    else:
+        raise AssertionError("rounds do not end")
+    for c, w in enumerate(wanted):
+        assert tally.kept[c] <= w
+        assert tally.kept[c] == w or tally.candidates[c] == w * limit
+
+
+@pytest.mark.parametrize("name", ["a", "sea/lion", "..", ".hidden", "über", "a\\b", "CON:", "100%"])
+def test_class_folders_are_safe_names_of_their_own(name):
+    folder = class_folder(name)
+    assert not set(folder) & set('/\\:*?"<>|')
+    assert not folder.startswith(".")
+    assert (folder == name) == (name in ("a", "über"))
