@@ -91,10 +91,10 @@ def _help(f: dataclasses.Field[Any]) -> str:
         return text
     if f.default is False and "small" not in f.metadata:
         return text
-    shown = f"default: {shown(f.default)}"
+    defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:
-        shown += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
-    return f"{text} [{shown}]"
+        defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
+    return f"{text} [{defaults}]"
 
 
 def shown(value: Any) -> str:
