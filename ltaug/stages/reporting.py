@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.inspect import inspect_dataset
 from ltaug.recipes import Machine
-from ltaug.report.build import build_report
-from ltaug.report.document import Report
 from ltaug.runs import Listener, ignore_events
 from ltaug.stages.opening import Given, load_data
+
+if TYPE_CHECKING:
+    from ltaug.report.document import Report
 
 
 def report(
@@ -30,6 +31,8 @@ def report(
         runs: directories searched for finished train-classifier runs.
         baseline: the arm others are compared with [default: the one without synthetic images that changes least].
     """
+
+    from ltaug.report.build import build_report  # loads matplotlib and scipy, which no other stage needs
 
     def load_train(dataset: Given, seed: int) -> ImageSet:
         return load_data(dataset, seed, machine, "report", listener)[1].train
