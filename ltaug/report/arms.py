@@ -1,0 +1,106 @@
+"""Arms against each other: means over seeds, paired differences, and which arm each one answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ltaug.report.collect import PRIMARY, Experiment
+from ltaug.report.statistics import Paired, Spread, holm, paired, spread
+
+# Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
+SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Every measured number and who is compared with whom.
+
+    Attributes:
+        values: arm -> metric -> seed -> value.
+        synthetic: the arms trained with synthetic images.
+        partners: for an arm with synthesis, the arm that is trained alike but without synthetic images, if there is one.
+    """
+
+    values: Mapping[str, Mapping[str, Mapping[int, float]]]
+    synthetic: frozenset[str]
+    partners: Mapping[str, str]
+    baseline: str
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric any arm has, in the order of the runs."""
+        return tuple(dict.fromkeys(key for by_metric in self.values.values() for key in by_metric))
+
+    def spread(self, arm: str, metric: str) -> Spread | None:
+        by_seed = self.values[arm].get(metric)
+        return spread(list(by_seed.values())) if by_seed else None
+
+    def paired(self, arm: str, other: str, metric: str = PRIMARY[0]) -> Paired:
+        """`arm` minus `other` over shared seeds."""
+        return paired(self.values[arm].get(metric, {}), self.values[other].get(metric, {}))
+
+    def mean(self, arm: str) -> float:
+        """Mean of the first primary metric, by which arms are ordered."""
+        values = list(self.values[arm][PRIMARY[0]].values())
+        return sum(values) / len(values)
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The baseline, then arms without synthesis, then arms with it, each from lowest to highest."""
+        return tuple(sorted(self.values, key=lambda arm: (arm != self.baseline, arm in self.synthetic, self.mean(arm))))
+
+    @property
+    def best_with(self) -> str | None:
+        """The arm with synthetic images that scored highest on average."""
+        return max(sorted(self.synthetic), key=self.mean, default=None)
+
+    @property
+    def best_without(self) -> str | None:
+        """The arm without synthetic images that scored highest on average; may be the baseline."""
+        return max(sorted(set(self.values) - self.synthetic), key=self.mean, default=None)
+
+    @property
+    def featured(self) -> str | None:
+        """The arm that shows what synthetic images do: the best of those that change nothing else against the baseline.
+
+        Where every arm with synthetic images changes something else too, the best of them; None where the baseline
+        itself has synthetic images, since nothing then shows what they do.
+        """
+        if self.baseline in self.synthetic:
+            return None
+        clean = [arm for arm in sorted(self.synthetic) if self.partners.get(arm) == self.baseline]
+        return max(clean, key=self.mean) if clean else self.best_with
+
+    def adjusted_p(self, metric: str) -> dict[str, float]:
+        """For every arm with a p value against the baseline, Holm's adjusted one."""
+        p_values = {arm: self.paired(arm, self.baseline, metric).p for arm in self.order if arm != self.baseline}
+        return holm({arm: p for arm, p in p_values.items() if p is not None})
+
+
+def score(experiment: Experiment) -> Scores:
+    """The numbers of an experiment, ready to be compared."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for arm, by_seed in experiment.results.items():
+        for seed, result in sorted(by_seed.items()):
+            for metric, value in result.summary.items():
+                values.setdefault(arm, {}).setdefault(metric, {})[seed] = value
+    synthetic = frozenset(arm for arm in experiment.results if experiment.synthetic(arm))
+    return Scores(values, synthetic, _partners(experiment, synthetic), experiment.baseline)
+
+
+def _partners(experiment: Experiment, synthetic: frozenset[str]) -> dict[str, str]:
+    training = {arm: _training(experiment, arm) for arm in experiment.results}
+    real = sorted((a for a in training if a not in synthetic), key=lambda a: a != experiment.baseline)
+    found: dict[str, str] = {}
+    for arm in synthetic:
+        alike = next((other for other in real if training[other] == training[arm]), None)
+        if alike is not None:
+            found[arm] = alike
+    return found
+
+
+def _training(experiment: Experiment, arm: str) -> dict[str, object]:
+    options = experiment.first(arm).record["options"].get("train-classifier", {})
+    return {key: value for key, value in options.items() if key not in SYNTHETIC_SETTINGS}

@@ -1,0 +1,166 @@
+"""From run directories to a report: one structure, then written as a page, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import RunExistsError
+from ltaug.report import method
+from ltaug.report.arms import Scores, score
+from ltaug.report.classes import ClassTable, class_table, confusion_change
+from ltaug.report.collect import HEADLINE, Experiment, collect
+from ltaug.report.document import DETAIL, ArmRow, Report
+from ltaug.report.gallery import Gallery, gallery
+from ltaug.report.plates import draw, kind_of
+from ltaug.report.render import write_report
+from ltaug.report.statistics import Paired
+from ltaug.report.verdict import verdict
+from ltaug.report.wording import count, several
+from ltaug.runs import Event, Listener, ignore_events
+
+LoadTrain = Callable[[dict[str, Any], int], ImageSet]
+
+
+def build_report(
+    runs: Sequence[Path],
+    *,
+    out: Path,
+    load_train: LoadTrain | None,
+    baseline: str | None = None,
+    title: str | None = None,
+    listener: Listener = ignore_events,
+) -> Report:
+    """Compare finished classifier runs and write report.html, report.md and report.json to `out`.
+
+    Args:
+        runs: directories, searched with everything below them; unfinished runs are left out and named.
+        out: a directory; an earlier report in it is replaced.
+        load_train: the real training images of (dataset options, seed), for pictures; None leaves the pictures out.
+        baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
+        title: heading of the report.
+
+    Raises:
+        RunExistsError: `out` holds something that is not a report.
+        OptionError, MismatchError, CorruptError: as `collect` says.
+    """
+    require_report_directory(out)
+    experiment = collect(runs, baseline=baseline)
+    for label in experiment.skipped:
+        listener(Event("report", f"{label} is not finished and is left out."))
+    report = _assemble(experiment, out, load_train, title)
+    write_report(report)
+    listener(Event("report", f"{report.verdict.headline} The report is in {out}."))
+    return report
+
+
+def require_report_directory(out: Path) -> None:
+    """Raise RunExistsError unless `out` is free to hold a report: absent, empty, or an earlier report."""
+    if out.is_file():
+        raise RunExistsError(f"{out} is a file; name another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
+        raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
+
+
+def _assemble(experiment: Experiment, out: Path, load_train: LoadTrain | None, title: str | None) -> Report:
+    scores = score(experiment)
+    classes = class_table(experiment)
+    shown = _shown(scores)
+    chains = {arm: {seed: method.chain(run) for seed, run in sorted(experiment.results[arm].items())} for arm in scores.order}
+    after = next((shown[role] for role in DETAIL if shown.get(role, scores.baseline) != scores.baseline), None)
+    change = confusion_change(experiment, after, scores.baseline) if after else None
+    pictures, missing = _pictures(experiment, shown.get("featured") or shown.get("best_with"), load_train)
+    source = (experiment.runs[0].record["inputs"].get("train") or {}).get("source") or "the dataset"
+    headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
+    return Report(
+        path=out,
+        title=title or f"What synthetic images gain on {source}",
+        verdict=verdict(scores, classes),
+        shown=shown,
+        headline=headline,
+        metrics=scores.metrics,
+        arms=tuple(_arm_row(experiment, scores, arm) for arm in scores.order),
+        adjusted_p={key: scores.adjusted_p(key) for key in headline},
+        classes=classes,
+        confusion=change,
+        settings=method.settings(experiment, chains),
+        selections=method.selections(chains),
+        timings=method.timings(chains),
+        origin=method.origin(experiment, chains),
+        notes=_notes(experiment, scores, classes, missing),
+        gallery=pictures,
+        figures=draw(scores, classes, change, shown, headline),
+    )
+
+
+def _shown(scores: Scores) -> dict[str, str]:
+    roles = ("baseline", "featured", "best_without", "best_with")
+    return {role: arm for role in roles if (arm := getattr(scores, role)) is not None}
+
+
+def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
+    def against(other: str | None) -> dict[str, Paired]:
+        return {key: scores.paired(arm, other, key) for key in scores.values[arm]} if other not in (None, arm) else {}
+
+    spreads = {key: scores.spread(arm, key) for key in scores.metrics}
+    partner = scores.partners.get(arm)
+    return ArmRow(
+        name=arm,
+        about=experiment.about(arm),
+        kind=kind_of(scores, arm),
+        seeds=tuple(sorted(experiment.results[arm])),
+        summary={key: value for key, value in spreads.items() if value is not None},
+        against_baseline=against(scores.baseline),
+        against_best_without=against(scores.best_without),
+        partner=partner,
+        against_partner=against(partner),
+    )
+
+
+def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | None) -> tuple[Gallery | None, str | None]:
+    """The gallery of the featured arm's first seed, or why there is none."""
+    if arm is None:
+        return None, "No arm has synthetic images, so there are none to show."
+    if load_train is None:
+        return None, "The real images were not at hand, so no images are shown."
+    result = experiment.first(arm)
+    if result.synthesis is None:
+        return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
+    real = load_train(dict(result.record["options"].get("dataset", {})), result.seed)
+    if real.digest != (result.record["inputs"].get("train") or {}).get("digest"):
+        return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
+    return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
+
+
+def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
+    reading = [
+        "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
+        "over seeds, that is over draws, generators and classifiers; the test set is fixed, so they do not cover the choice of "
+        "test images.",
+        "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
+    ]
+    everyone = set(experiment.seeds)
+    for arm in scores.order:
+        gone = sorted(everyone - set(experiment.results[arm]))
+        if gone:
+            words = f"{count(len(gone), 'seed')} ({several(gone)})"
+            reading.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
+    if experiment.skipped:
+        reading.append(f"Left out because unfinished: {several(experiment.skipped)}.")
+    by_rank = (
+        "Each seed draws other classes as the tail, so per-class results are lined up by frequency rank (rank 1 is the most "
+        "frequent class of its seed) and not by class name."
+    )
+    lined_up = (by_rank,) if classes.by == "rank" else ()
+    lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
+    unknown = (
+        f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."
+    )
+    return {
+        "reading": tuple(reading),
+        "classes": lined_up,
+        "images": (missing,) if missing else (),
+        "selection": (unknown,) if lost else (),
+    }

@@ -1,0 +1,122 @@
+"""What happens to each class: counts and recall in the order of class frequency, and the change in confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.report.collect import Experiment, Result
+from ltaug.report.statistics import Paired, paired
+
+Floats = npt.NDArray[np.float64]
+Orders = Mapping[int, npt.NDArray[np.int64]]  # seed -> classes, most frequent first
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """One row a class, most frequent first.
+
+    Where the seeds draw different classes as the tail, a row is a frequency rank (the most frequent class of each
+    seed, and so on), since a class name then means head in one seed and tail in another.
+
+    Attributes:
+        by: "class" or "rank".
+        labels: class names, or ranks from 1.
+        counts: real training images, mean over seeds.
+        groups: many, medium or few; "" where the runs do not say.
+        synthetic_counts: for each arm with synthetic images, their number, mean over seeds.
+        measures: measure -> arm -> mean over seeds per row (None where nothing could be measured).
+        recall_change: arm -> paired difference against the baseline per row.
+    """
+
+    by: str
+    labels: tuple[str, ...]
+    counts: tuple[float, ...]
+    groups: tuple[str, ...]
+    synthetic_counts: Mapping[str, tuple[float, ...]]
+    measures: Mapping[str, Mapping[str, tuple[float | None, ...]]]
+    recall_change: Mapping[str, tuple[Paired, ...]]
+
+    def row_name(self, row: int) -> str:
+        """The row in a sentence: class 'cat' (25 images), or rank 4 (25 images)."""
+        name = f"rank {self.labels[row]}" if self.by == "rank" else f"class {self.labels[row]!r}"
+        return f"{name} ({self.counts[row]:.0f} real image{'' if round(self.counts[row]) == 1 else 's'})"
+
+
+@dataclass(frozen=True)
+class ConfusionChange:
+    """Share of a true class (row) read as each class, `arm` minus `other`, mean over shared seeds, by class name."""
+
+    arm: str
+    other: str
+    seeds: tuple[int, ...]
+    class_names: tuple[str, ...]
+    matrix: tuple[tuple[float, ...], ...]
+
+
+def class_table(experiment: Experiment) -> ClassTable:
+    """Counts and per-class measures of every arm, lined up by frequency."""
+    orders = {result.seed: _by_frequency(result.class_counts) for result in experiment.runs}
+    same = len({tuple(r.class_counts) for r in experiment.runs}) == 1
+    first = experiment.runs[0]
+    labels = [experiment.class_names[k] if same else str(i + 1) for i, k in enumerate(orders[first.seed])]
+    one_per_seed = list({r.seed: r for r in experiment.runs}.values())
+    counts = np.mean([np.array(r.class_counts, float)[orders[r.seed]] for r in one_per_seed], axis=0)
+    synthetic: dict[str, tuple[float, ...]] = {}
+    measures: dict[str, dict[str, tuple[float | None, ...]]] = {}
+    recall: dict[str, list[dict[int, float]]] = {}
+    for arm, by_seed in experiment.results.items():
+        made = [np.array(r.synthetic_counts, float)[orders[s]] for s, r in by_seed.items() if r.synthetic_counts is not None]
+        if made:
+            synthetic[arm] = tuple(float(v) for v in np.mean(made, axis=0))
+        for measure in by_seed[min(by_seed)].metrics["per_class"]:
+            rows = _rows(by_seed, orders, measure, len(labels))
+            measures.setdefault(measure, {})[arm] = tuple(sum(r.values()) / len(r) if r else None for r in rows)
+            if measure == "recall":
+                recall[arm] = rows
+    base = recall.get(experiment.baseline)
+    change = {} if base is None else {arm: _changes(rows, base) for arm, rows in recall.items() if arm != experiment.baseline}
+    groups = _groups(first, orders[first.seed])
+    return ClassTable("class" if same else "rank", tuple(labels), tuple(map(float, counts)), groups, synthetic, measures, change)
+
+
+def confusion_change(experiment: Experiment, arm: str, other: str) -> ConfusionChange | None:
+    """How `arm` reads each true class differently from `other`; None where they share no seed."""
+    seeds = tuple(sorted(set(experiment.results[arm]) & set(experiment.results[other])))
+    if not seeds:
+        return None
+    runs, others = experiment.results[arm], experiment.results[other]
+    matrix = np.mean([_shares(runs[s]) - _shares(others[s]) for s in seeds], axis=0)
+    return ConfusionChange(arm, other, seeds, experiment.class_names, tuple(tuple(float(v) for v in row) for row in matrix))
+
+
+def _by_frequency(counts: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.argsort(-np.array(counts), kind="stable").astype(np.int64)
+
+
+def _shares(result: Result) -> Floats:
+    confusion = np.array(result.metrics["confusion"], float)
+    return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+
+
+def _rows(by_seed: Mapping[int, Result], orders: Orders, measure: str, n: int) -> list[dict[int, float]]:
+    rows: list[dict[int, float]] = [{} for _ in range(n)]
+    for seed, result in sorted(by_seed.items()):
+        values = result.metrics["per_class"].get(measure, [None] * n)
+        for row, k in enumerate(orders[seed]):
+            if values[k] is not None:
+                rows[row][seed] = float(values[k])
+    return rows
+
+
+def _changes(rows: Sequence[Mapping[int, float]], base: Sequence[Mapping[int, float]]) -> tuple[Paired, ...]:
+    return tuple(paired(a, b) for a, b in zip(rows, base, strict=True))
+
+
+def _groups(result: Result, order: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    groups = result.record["facts"].get("groups") or result.metrics.get("groups") or {}
+    of_class = {k: name for name, members in groups.items() for k in members}
+    return tuple(of_class.get(int(k), "") for k in order)

@@ -1,0 +1,183 @@
+"""Find classifier runs, check that they belong together, and line them up as arms by seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.recipes import nearest
+from ltaug.runs import RUN_FILE, differences, read_json, read_run, verify_outputs
+
+METRICS_FILE = "metrics.json"
+# The only metrics the report names; whatever else a run measured is carried along under its own key.
+HEADLINE = {
+    "macro_recall": "Macro recall",
+    "macro_precision": "Macro precision",
+    "macro_f1": "Macro F1",
+    "recall/few": "Few-shot recall",
+}
+PRIMARY = ("macro_recall", "macro_precision")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished classifier run."""
+
+    path: Path
+    arm: str
+    seed: int
+    record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @property
+    def summary(self) -> dict[str, float]:
+        return {key: float(value) for key, value in self.metrics["summary"].items() if value is not None}
+
+    @property
+    def class_counts(self) -> list[int]:
+        return list(self.record["facts"]["class_counts"])
+
+    @property
+    def synthetic_counts(self) -> list[int] | None:
+        counts = self.record["facts"].get("synthetic_counts")
+        return None if counts is None else list(counts)
+
+    @property
+    def synthesis(self) -> Path | None:
+        """The synthesis run it was given, where it still lies beside it."""
+        given = self.record["inputs"].get("synthetic")
+        path = (self.path / given["path"]).resolve() if given and given.get("path") else None
+        return path if path is not None and (path / RUN_FILE).is_file() else None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Arms by seeds over one dataset.
+
+    Attributes:
+        results: arm -> seed -> run, in the order in which the arms were found.
+        baseline: the arm the others are compared with.
+        skipped: labels of runs that are not finished and are left out.
+    """
+
+    results: Mapping[str, Mapping[int, Result]]
+    class_names: tuple[str, ...]
+    baseline: str
+    skipped: tuple[str, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({seed for runs in self.results.values() for seed in runs}))
+
+    @property
+    def runs(self) -> list[Result]:
+        return [result for by_seed in self.results.values() for result in by_seed.values()]
+
+    def synthetic(self, arm: str) -> bool:
+        """Whether the arm was trained with synthetic images."""
+        return any(result.record["inputs"].get("synthetic") for result in self.results[arm].values())
+
+    def about(self, arm: str) -> str:
+        return str(self.first(arm).record["options"].get("about", ""))
+
+    def first(self, arm: str) -> Result:
+        """The arm's run with the smallest seed."""
+        return self.results[arm][min(self.results[arm])]
+
+
+def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
+    """The experiment that the classifier runs under `runs` make up.
+
+    Args:
+        runs: directories, searched with everything below them.
+        baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
+
+    Raises:
+        OptionError: a directory that does not exist, no finished classifier run, an unknown baseline.
+        MismatchError: runs that cannot be compared: other classes, another test set, another real training set at the
+            same seed, one arm with two settings, one seed of an arm twice.
+        CorruptError: a damaged run.
+    """
+    results: dict[str, dict[int, Result]] = {}
+    skipped: list[str] = []
+    for path in _run_directories(runs):
+        record = read_run(path)
+        if record["stage"] != "train-classifier" or record["options"].get("judge"):
+            continue
+        if record["status"] != "finished":
+            skipped.append(str(record.get("label", path.name)))
+            continue
+        result = _read_result(path, record)
+        earlier = results.setdefault(result.arm, {}).get(result.seed)
+        if earlier is not None:
+            raise MismatchError(f"{earlier.path} and {path} are both {result.arm!r} at seed {result.seed}; give only one")
+        results[result.arm][result.seed] = result
+    if not results:
+        unfinished = f" ({len(skipped)} unfinished: {', '.join(skipped[:3])})" if skipped else ""
+        where = ", ".join(str(r) for r in runs)
+        raise OptionError(f"no finished classifier run in {where}{unfinished}; run `ltaug train-classifier` or `ltaug run` first")
+    every = [result for by_seed in results.values() for result in by_seed.values()]
+    _require_comparable(every)
+    names = tuple(str(n) for n in every[0].metrics["class_names"])
+    return Experiment(results, names, _baseline(results, baseline), tuple(skipped))
+
+
+def _run_directories(runs: Sequence[Path]) -> list[Path]:
+    found: dict[Path, None] = {}  # a dict keeps the order and drops what is reached twice
+    for root in runs:
+        if not root.is_dir():
+            raise OptionError(f"{root} is not a directory; give the directories of classifier runs")
+        found.update(dict.fromkeys(p.parent.resolve() for p in sorted(root.rglob(RUN_FILE))))
+    return list(found)
+
+
+def _read_result(path: Path, record: Mapping[str, Any]) -> Result:
+    if METRICS_FILE in record["outputs"]:
+        verify_outputs(path, record, [METRICS_FILE])
+    metrics = read_json(path / METRICS_FILE)
+    missing = [k for k in ("summary", "per_class", "confusion", "class_names") if k not in metrics]
+    missing += [k for k in PRIMARY if k not in metrics.get("summary", {})]
+    if missing:
+        raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
+    arm = record["options"].get("arm") or str(record["label"]).split("/seed-")[0]
+    return Result(path, str(arm), int(record["seed"]), record, metrics)
+
+
+def _require_comparable(results: Sequence[Result]) -> None:
+    first = results[0]
+    at_seed: dict[int, Result] = {}
+    of_arm: dict[str, Result] = {}
+    for result in results:
+        if list(result.metrics["class_names"]) != list(first.metrics["class_names"]):
+            raise MismatchError(f"{result.path} and {first.path} have different classes; report on runs of one dataset at a time")
+        if _digest(result, "test") != _digest(first, "test"):
+            raise MismatchError(f"{result.path} and {first.path} were tested on different images; give runs with one test set")
+        other = at_seed.setdefault(result.seed, result)
+        if _digest(result, "train") != _digest(other, "train"):
+            raise MismatchError(
+                f"{result.path} and {other.path} share seed {result.seed} but not their real training images, so they are "
+                "not paired; train the arms of one seed on the same draw"
+            )
+        same_arm = of_arm.setdefault(result.arm, result)
+        changed = differences(same_arm.record["options"], result.record["options"])
+        if changed:
+            raise MismatchError(
+                f"arm {result.arm!r} has different settings at seeds {same_arm.seed} and {result.seed} "
+                f"({'; '.join(changed[:3])}); give the arms different names"
+            )
+
+
+def _digest(result: Result, which: str) -> Any:
+    return (result.record["inputs"].get(which) or {}).get("digest")
+
+
+def _baseline(results: Mapping[str, Mapping[int, Result]], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in results:
+            raise OptionError(f"--baseline {wanted!r} is not an arm of these runs; {nearest(wanted, results)}")
+        return wanted
+    without = [arm for arm, runs in results.items() if not any(r.record["inputs"].get("synthetic") for r in runs.values())]
+    return "real" if "real" in without else (without or list(results))[0]

@@ -1,0 +1,84 @@
+"""The report as one structure: what the page, the Markdown, the JSON and the terminal all show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ltaug.report.classes import ClassTable, ConfusionChange
+from ltaug.report.gallery import Gallery
+from ltaug.report.method import Origin, Selection, Settings, Timing
+from ltaug.report.statistics import Paired, Spread
+from ltaug.report.verdict import Verdict
+from ltaug.report.wording import paired_text, spread_text
+
+DETAIL = ("featured", "best_with", "best_without")  # roles in whose order an arm is chosen to be shown in detail
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm's numbers: mean and spread of every metric, and differences from the arms it answers to."""
+
+    name: str
+    about: str
+    kind: str
+    seeds: tuple[int, ...]
+    summary: Mapping[str, Spread]
+    against_baseline: Mapping[str, Paired]
+    against_best_without: Mapping[str, Paired]
+    partner: str | None
+    against_partner: Mapping[str, Paired]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says.
+
+    Attributes:
+        path: the directory it was written to.
+        shown: the arms singled out in figures, by role: baseline, featured, best_without, best_with.
+        headline: metric -> its name, for those metrics of the headline table that were measured.
+        adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
+        notes: what was left out and how to read the intervals.
+        figures: name -> SVG.
+    """
+
+    path: Path
+    title: str
+    verdict: Verdict
+    shown: Mapping[str, str]
+    headline: Mapping[str, str]
+    metrics: tuple[str, ...]
+    arms: tuple[ArmRow, ...]
+    adjusted_p: Mapping[str, Mapping[str, float]]
+    classes: ClassTable
+    confusion: ConfusionChange | None
+    settings: Settings
+    selections: tuple[Selection, ...]
+    timings: tuple[Timing, ...]
+    origin: Origin
+    notes: Mapping[str, tuple[str, ...]]
+    gallery: Gallery | None = None
+    figures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> str | None:
+        """The arm whose change from the baseline is shown in detail."""
+        arms = (self.shown.get(role) for role in DETAIL)
+        return next((arm for arm in arms if arm not in (None, self.shown["baseline"])), None)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Headings of `table`."""
+        return ("arm", *self.headline.values(), f"{next(iter(self.headline.values()))} against {self.shown['baseline']}")
+
+    @property
+    def table(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(arm, values) for a terminal: the headline metrics, then the paired difference of the first."""
+        first = next(iter(self.headline))
+        rows = []
+        for arm in self.arms:
+            values = [spread_text(arm.summary.get(key)) for key in self.headline]
+            rows.append((arm.name, (*values, paired_text(arm.against_baseline.get(first)))))
+        return tuple(rows)

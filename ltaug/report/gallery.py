@@ -1,0 +1,158 @@
+"""Images for the page: real beside synthetic for each class, and the synthetic images nearest to a real one."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import CorruptError
+from ltaug.runs import read_run
+
+SIDE = 48  # pixels an image is enlarged to at least
+LARGEST = 96  # and reduced to at most
+PER_CLASS = 8
+CLASSES = 24
+COPIES = 12
+GAP = 3
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Real and synthetic images of one class as PNG data URIs ("" where there are none)."""
+
+    class_name: str
+    real_count: int
+    synthetic_count: int
+    real: str
+    synthetic: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A synthetic image beside its nearest real one."""
+
+    class_name: str
+    real_class: str
+    distance: float
+    synthetic: str
+    real: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of one synthesis run.
+
+    Attributes:
+        rows: most frequent class first; some classes are left out where there are more than CLASSES.
+        copies: kept images with the smallest distance to a real one, nearest first.
+        real_nearest: the same distance among real images (quantiles), where the run recorded it.
+    """
+
+    arm: str
+    seed: int
+    rows: tuple[ClassRow, ...]
+    left_out: int
+    copies: tuple[Copy, ...]
+    real_nearest: Mapping[str, float]
+
+
+def gallery(synthesis: Path, real: ImageSet, *, arm: str, seed: int) -> Gallery:
+    """Real against synthetic images of one run.
+
+    Raises:
+        CorruptError: the manifest or an image it names is missing or damaged.
+    """
+    record = read_run(synthesis, stage="synthesize")
+    kept = _kept(synthesis)
+    by_class: dict[str, list[dict[str, str]]] = {}
+    for entry in kept:
+        by_class.setdefault(entry["class"], []).append(entry)
+    order = [int(k) for k in np.argsort(-real.class_counts, kind="stable")]
+    shown = order if len(order) <= CLASSES else [order[round(i * (len(order) - 1) / (CLASSES - 1))] for i in range(CLASSES)]
+    rows = tuple(_row(synthesis, real, k, by_class.get(real.class_names[k], [])) for k in shown)
+    near = sorted((e for e in kept if _distance(e) is not None), key=lambda e: (_distance(e) or 0.0, e["file"]))
+    copies = tuple(_copy(synthesis, real, e) for e in near[:COPIES])
+    return Gallery(arm, seed, rows, len(order) - len(shown), copies, dict(record["facts"].get("real_nearest") or {}))
+
+
+def _kept(synthesis: Path) -> list[dict[str, str]]:
+    path = synthesis / "manifest.csv"
+    if not path.is_file():
+        raise CorruptError(f"{path} is missing; delete {synthesis} and run its command again")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if rows and not {"file", "class", "verdict", "nearest_real", "nearest_distance"} <= set(rows[0]):
+        raise CorruptError(f"{path} lacks columns of a manifest; delete {synthesis} and run its command again")
+    return [row for row in rows if row["verdict"] == "kept" and row["file"]]
+
+
+def _distance(entry: Mapping[str, str]) -> float | None:
+    text = entry["nearest_distance"]
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) and entry["nearest_real"] else None
+
+
+def _row(synthesis: Path, real: ImageSet, k: int, entries: Sequence[Mapping[str, str]]) -> ClassRow:
+    own = np.flatnonzero(real.labels == k)
+    images = [_load(synthesis, e["file"], real) for e in entries[:PER_CLASS]]
+    return ClassRow(real.class_names[k], len(own), len(entries), strip([real.images[i] for i in own[:PER_CLASS]]), strip(images))
+
+
+def _copy(synthesis: Path, real: ImageSet, entry: Mapping[str, str]) -> Copy:
+    index = int(float(entry["nearest_real"]))
+    if not 0 <= index < len(real):
+        where = f"{synthesis / 'manifest.csv'} names real image {index} of {len(real)}"
+        raise CorruptError(f"{where}; delete {synthesis} and run its command again")
+    synthetic, nearest = strip([_load(synthesis, entry["file"], real)]), strip([real.images[index]])
+    return Copy(entry["class"], real.class_names[real.labels[index]], float(entry["nearest_distance"]), synthetic, nearest)
+
+
+def _load(synthesis: Path, file: str, real: ImageSet) -> Pixels:
+    """One generated image, (C, H, W)."""
+    path = next((p for p in (synthesis / file, synthesis / "images" / file) if p.is_file()), None)
+    if path is None:
+        raise CorruptError(f"{synthesis / file} is missing; delete {synthesis} and run its command again")
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L" if real.image_shape[0] == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise CorruptError(f"{path} is not a readable image ({error}); delete {synthesis} and run its command again") from error
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def strip(images: Sequence[Any]) -> str:
+    """Images (C, H, W) side by side as one PNG data URI, enlarged by whole pixels or reduced to a fair size; "" for none."""
+    if not images:
+        return ""
+    tiles = [_sized(np.asarray(image, np.uint8)) for image in images]
+    gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
+    joined = [part for tile in tiles for part in (gap, tile)][1:]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(joined, axis=1)).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _sized(image: Pixels) -> Pixels:
+    channels, height, width = image.shape
+    rgb = np.repeat(image[:1], 3, axis=0) if channels < 3 else image[:3]
+    hwc = rgb.transpose(1, 2, 0)
+    longest = max(height, width)
+    if longest < SIDE:
+        factor = math.ceil(SIDE / longest)
+        return np.asarray(hwc.repeat(factor, axis=0).repeat(factor, axis=1))
+    if longest > LARGEST:
+        size = (max(1, width * LARGEST // longest), max(1, height * LARGEST // longest))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(hwc)).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(hwc)

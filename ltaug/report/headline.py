@@ -1,0 +1,59 @@
+"""The report's first sentence: whether synthetic images helped, and whether something without them does as well."""
+
+from __future__ import annotations
+
+from ltaug.report.arms import Scores
+from ltaug.report.collect import HEADLINE, PRIMARY
+from ltaug.report.wording import several, signed
+
+
+def combined(scores: Scores, featured: str) -> str:
+    """helped, hurt, mixed, tie or unknown: the featured arm against the baseline over the primary metrics."""
+    found = {scores.paired(featured, scores.baseline, metric).outcome for metric in PRIMARY}
+    if {"up", "down"} <= found:
+        return "mixed"
+    return next((word for key, word in (("up", "helped"), ("down", "hurt"), ("unknown", "unknown")) if key in found), "tie")
+
+
+def headline(scores: Scores, featured: str, outcome: str) -> str:
+    """The sentence for a featured arm and what `combined` says of it."""
+    start = _start(scores, featured, outcome)
+    with_, without = scores.best_with, scores.best_without
+    assert with_ is not None, "there is a featured arm"
+    assert without is not None, "where an arm is featured the baseline has no synthetic images"
+    if without == scores.baseline:
+        tried = len(scores.values) > len(scores.synthetic) + 1
+        return f"{start}." if tried or outcome != "helped" else f"{start}; whether something cheaper does as well was not tried."
+    against = scores.paired(with_, without).outcome
+    end = {
+        "up": "the best arm with them beats the best arm without them",
+        "down": f"the best arm without them is better{' still' if outcome == 'helped' else ''}",
+        "tie": "an arm without them does as well as far as these seeds can tell",
+        "unknown": "whether they beat the best arm without them is open",
+    }[against]
+    link = "; " if outcome != "helped" else ", and " if against == "up" else ", but "
+    return f"{start}{link}{end}."
+
+
+def _start(scores: Scores, featured: str, outcome: str) -> str:
+    alone = scores.partners.get(featured) == scores.baseline
+    own = "Synthetic images" if alone else "Training with synthetic images and other changes"
+    if outcome in ("helped", "hurt"):
+        way = "up" if outcome == "helped" else "down"
+        where = [HEADLINE[m].lower() for m in PRIMARY if scores.paired(featured, scores.baseline, m).outcome == way]
+        other = [HEADLINE[m].lower() for m in PRIMARY if HEADLINE[m].lower() not in where]
+        return f"{own} {outcome}" + (f" in {several(where)}, though not measurably in {several(other)}" if other else "")
+    difference = scores.paired(featured, scores.baseline)
+    seen = f"macro recall {signed(difference.mean)} without an interval" if difference.mean is not None else "no seed is shared"
+    return {
+        "mixed": f"{own} helped in one measure and hurt in another",
+        "tie": f"{own} made no difference that these seeds can show",
+        "unknown": f"These runs cannot say whether synthetic images help ({seen})",
+    }[outcome]
+
+
+def no_answer(scores: Scores) -> str:
+    """The sentence where nothing answers the question."""
+    if scores.baseline in scores.synthetic:
+        return "The baseline itself uses synthetic images, so this report cannot say whether they help."
+    return "No arm used synthetic images, so this report only compares ways to train on real ones."

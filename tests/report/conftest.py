@@ -1,0 +1,231 @@
+"""Small run directories with known numbers, in the format the stages write."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ltaug.data.imageset import ImageSet
+from ltaug.runs import open_run, write_json
+
+VERSIONS = {"python": "3.11.2", "ltaug": "0.1.0", "torch": "2.9.0"}
+DEVICE = {"type": "cpu", "name": "x86_64", "threads": 1, "precision": "float32"}
+
+
+class Laboratory:
+    """Writes fake runs under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def classifier(
+        self,
+        arm: str,
+        seed: int,
+        *,
+        recall: Sequence[float],
+        counts: Sequence[int],
+        precision: float | None = None,
+        synthetic_counts: Sequence[int] | None = None,
+        synthesis: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+        train: str | None = None,
+        test: str = "t" * 64,
+        names: Sequence[str] | None = None,
+        about: str = "",
+        judge: bool = False,
+        finished: bool = True,
+    ) -> Path:
+        """A classifier run whose recall per class is known; macro precision is the macro recall unless given."""
+        k = len(recall)
+        path = self.root / arm / f"seed-{seed}" / "classifier"
+        order = sorted(range(k), key=lambda c: -counts[c])
+        third = max(1, k // 3)
+        groups = {"many": order[:third], "medium": order[third:-third], "few": order[-third:]}
+        given = {"digest": "s" * 64, "path": path_between(path, synthesis)} if synthesis else {"digest": "s" * 64}
+        inputs = {
+            "train": {"digest": train or f"{seed}" * 64, "source": "digits", "images": sum(counts)},
+            "test": {"digest": test, "source": "digits", "images": 50 * k},
+            "synthetic": given if synthesis or synthetic_counts is not None else None,
+        }
+        stage_options = {
+            "arm": arm,
+            "about": about,
+            "dataset": {"dataset": "digits"},
+            "train-classifier": dict(options or {"loss": "ce"}),
+        }
+        if judge:
+            stage_options["judge"] = True
+        with open_run(
+            path,
+            stage="train-classifier",
+            label=f"{arm}/seed-{seed}",
+            seed=seed,
+            options=stage_options,
+            inputs=inputs,
+            versions=VERSIONS,
+            device=DEVICE,
+        ) as run:
+            few = float(np.mean([recall[c] for c in groups["few"]]))
+            macro = float(np.mean(recall))
+            summary = {"macro_recall": macro, "macro_precision": macro if precision is None else precision, "macro_f1": macro}
+            confusion = [[round(50 * recall[i]) if i == j else 0 for j in range(k)] for i in range(k)]
+            for i in range(k):
+                confusion[i][(i + 1) % k] += 50 - round(50 * recall[i])
+            metrics = {
+                "summary": {**summary, "accuracy": macro, "ece": 0.05, "recall/few": few},
+                "per_class": {"precision": list(recall), "recall": list(recall), "support": [50] * k},
+                "confusion": confusion,
+                "class_names": list(names or [str(c) for c in range(k)]),
+                "groups": groups,
+                "rule": "terciles",
+            }
+            write_json(path / "metrics.json", metrics)
+            run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, groups=groups, rule="terciles")
+            run.timing("fit", 4.0 + seed)
+            if finished:
+                run.finish(["metrics.json"])
+            else:
+                run.save()
+        return path
+
+    def synthesis(
+        self, arm: str, seed: int, real: ImageSet, wanted: Mapping[str, int], *, options: Mapping[str, Any] | None = None
+    ) -> Path:
+        """A synthesis run (with its generator) that kept noisy copies of real images; every second candidate was rejected."""
+        generator = self.root / arm / f"seed-{seed}" / "generator"
+        with open_run(
+            generator,
+            stage="fit-generator",
+            label=f"{arm}/seed-{seed}/generator",
+            seed=seed,
+            options={"dataset": {"dataset": "digits"}, "fit-generator": {"objective": arm.split("-")[0], "steps": 1000}},
+            inputs={},
+            versions=VERSIONS,
+            device=DEVICE,
+        ) as run:
+            run.timing("fit", 30.0)
+            run.note(parameters=123_456)
+            run.finish([])
+        path = self.root / arm / f"seed-{seed}" / "synthetic"
+        rng = np.random.default_rng(seed)
+        with open_run(
+            path,
+            stage="synthesize",
+            label=f"{arm}/seed-{seed}/synthetic",
+            seed=seed,
+            options={"synthesize": dict(options or {"sampler": "dpm++2m", "select_agreement": False})},
+            inputs={
+                "generator": {"path": path_between(path, generator), "digest": "g" * 64},
+                "train": {"digest": real.digest},
+                "judges": [],
+            },
+            versions=VERSIONS,
+            device=DEVICE,
+        ) as run:
+            rows = [row for name, n in wanted.items() for row in self._images(path, real, name, n, rng)]
+            columns = (
+                "file class index seed guidance sampler steps checkpoint feature_distance nearest_real nearest_distance verdict"
+            )
+            with (path / "manifest.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns.split(), restval="")
+                writer.writeheader()
+                writer.writerows(rows)
+            run.timing("sample", 2.5)
+            run.note(
+                wanted=dict(wanted),
+                kept=dict(wanted),
+                candidates={name: 2 * n for name, n in wanted.items()},
+                rejected={"disagree": sum(wanted.values()), "far": 0, "copy": 0},
+                shortfall={},
+                real_nearest={"q01": 0.5, "q05": 0.8, "median": 2.0},
+            )
+            run.finish(["manifest.csv"])
+        return path
+
+    @staticmethod
+    def _images(path: Path, real: ImageSet, name: str, n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        own = np.flatnonzero(real.labels == real.class_names.index(name))
+        folder = path / "images" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        for i in range(n):
+            nearest = int(own[i % len(own)])
+            noisy = np.clip(real.images[nearest, 0] + rng.normal(0, 25, real.images.shape[2:]), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"{i:05d}.png")
+            distance = round(float(rng.uniform(0.4, 3.0)), 4)
+            rows.append(
+                {
+                    "file": f"images/{name}/{i:05d}.png",
+                    "class": name,
+                    "index": i,
+                    "nearest_real": nearest,
+                    "nearest_distance": distance,
+                }
+                | {"verdict": "kept"}
+            )
+            rows.append({"file": "", "class": name, "index": n + i, "verdict": "disagree"})
+        return rows
+
+
+def path_between(start: Path, end: Path) -> str:
+    """`end` as seen from `start`."""
+    return os.path.relpath(end, start)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Laboratory:
+    """A place to write fake runs."""
+    return Laboratory(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def tiny_real() -> ImageSet:
+    """Six real 8x8 images of three classes: 3, 2 and 1."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8)).astype(np.uint8)
+    return ImageSet(images, np.array([0, 0, 0, 1, 1, 2]), ("a", "b", "c"), "digits")
+
+
+@pytest.fixture
+def small_experiment(lab: Laboratory, tiny_real: ImageSet) -> Callable[[], Path]:
+    """Three classes, three arms, three seeds: synthetic images gain exactly .1, .2 and .3 of macro recall."""
+
+    def write() -> Path:
+        counts = [3, 2, 1]
+        for seed in range(3):
+            base = [0.9, 0.6, 0.3]
+            lab.classifier(
+                "real", seed, recall=base, counts=counts, names="abc", train=tiny_real.digest, about="real images only"
+            )
+            synthesis = lab.synthesis("cbdm", seed, tiny_real, {"b": 1, "c": 2})
+            gain = 0.1 * (seed + 1)
+            lab.classifier(
+                "cbdm",
+                seed,
+                recall=[0.9 - 0.05 * (seed == 0), 0.6 + gain, 0.3 + 2 * gain + 0.05 * (seed == 0)],
+                counts=counts,
+                names="abc",
+                train=tiny_real.digest,
+                synthetic_counts=[0, 1, 2],
+                synthesis=synthesis,
+            )
+            cheap = [0.9, 0.6 + gain, 0.3 + 2 * gain + 0.03 * (1 - seed)]
+            lab.classifier(
+                "logit-adjusted",
+                seed,
+                recall=cheap,
+                counts=counts,
+                names="abc",
+                train=tiny_real.digest,
+                options={"loss": "logit-adjusted"},
+            )
+        return lab.root
+
+    return write

@@ -1,0 +1,135 @@
+"""Finding runs, refusing those that do not belong together, lining classes up."""
+
+import numpy as np
+import pytest
+
+from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.report.arms import score
+from ltaug.report.classes import class_table, confusion_change
+from ltaug.report.collect import collect
+from ltaug.report.method import chain, selections, settings, timings
+
+HALF = [0.5, 0.5, 0.5]
+COUNTS = [3, 2, 1]
+
+
+def test_runs_are_lined_up_as_arms_by_seeds(small_experiment):
+    found = collect([small_experiment()])
+    assert {arm: sorted(runs) for arm, runs in found.results.items()} == {
+        "cbdm": [0, 1, 2],
+        "logit-adjusted": [0, 1, 2],
+        "real": [0, 1, 2],
+    }
+    assert (found.baseline, found.seeds, found.class_names) == ("real", (0, 1, 2), ("a", "b", "c"))
+    assert [arm for arm in found.results if found.synthetic(arm)] == ["cbdm"]
+
+
+def test_a_directory_given_twice_counts_once(small_experiment):
+    root = small_experiment()
+    assert len(collect([root, root / "real", root / "real" / "seed-0"]).runs) == 9
+
+
+def test_unfinished_runs_are_named_and_judges_are_ignored(lab):
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    lab.classifier("real", 1, recall=HALF, counts=COUNTS, finished=False)
+    lab.classifier("judge", 0, recall=HALF, counts=COUNTS, judge=True)
+    found = collect([lab.root])
+    assert list(found.results) == ["real"]
+    assert found.skipped == ("real/seed-1",)
+
+
+def test_partners_are_trained_alike_but_for_the_synthetic_images(small_experiment, lab):
+    root = small_experiment()
+    options = {"loss": "logit-adjusted", "synthetic_fraction": 0.5}
+    train = collect([root]).runs[0].record["inputs"]["train"]["digest"]
+    lab.classifier("both", 0, recall=HALF, counts=COUNTS, names="abc", train=train, synthetic_counts=[0, 1, 2], options=options)
+    assert score(collect([root])).partners == {"cbdm": "real", "both": "logit-adjusted"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": "xyz"}, "different classes"),
+        ({"test": "other"}, "tested on different images"),
+        ({"train": "other"}, "share seed 0 but not their real training images"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(lab, change, message):
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    lab.classifier("other", 0, recall=HALF, counts=COUNTS, **change)
+    with pytest.raises(MismatchError, match=message):
+        collect([lab.root])
+
+
+def test_one_arm_with_two_settings_is_refused_and_the_difference_named(lab):
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS, options={"lr": 0.1})
+    lab.classifier("real", 1, recall=HALF, counts=COUNTS, options={"lr": 0.2})
+    with pytest.raises(MismatchError, match=r"train-classifier\.lr: 0\.1 before, 0\.2 now"):
+        collect([lab.root])
+
+
+def test_the_same_arm_and_seed_in_two_places_is_refused(lab):
+    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    path.rename(lab.root / "copy")
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    with pytest.raises(MismatchError, match="both 'real' at seed 0"):
+        collect([lab.root])
+
+
+def test_nothing_to_report_on_says_what_to_run(lab, tmp_path):
+    with pytest.raises(OptionError, match="is not a directory"):
+        collect([tmp_path / "absent"])
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS, finished=False)
+    with pytest.raises(OptionError, match=r"no finished classifier run .*1 unfinished: real/seed-0.*ltaug run"):
+        collect([lab.root])
+
+
+def test_an_unknown_baseline_suggests_the_nearest(small_experiment):
+    with pytest.raises(OptionError, match="did you mean 'cbdm'"):
+        collect([small_experiment()], baseline="cbmd")
+
+
+def test_changed_metrics_are_refused(lab):
+    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    text = (path / "metrics.json").read_text()
+    (path / "metrics.json").write_text(text.replace("0.5", "0.9"))
+    with pytest.raises(CorruptError, match="SHA-256"):
+        collect([lab.root])
+
+
+def test_classes_are_lined_up_by_rank_where_the_tail_moves(lab):
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.1], counts=[100, 10, 1])
+    lab.classifier("real", 1, recall=[0.2, 0.8, 0.6], counts=[1, 100, 10])
+    table = class_table(collect([lab.root]))
+    assert (table.by, table.labels, table.counts) == ("rank", ("1", "2", "3"), (100, 10, 1))
+    assert table.measures["recall"]["real"] == pytest.approx((0.85, 0.55, 0.15))
+    assert table.groups == ("many", "medium", "few")
+
+
+def test_classes_keep_their_names_where_the_tail_stays(small_experiment):
+    table = class_table(collect([small_experiment()]))
+    assert (table.by, table.labels, table.counts) == ("class", ("a", "b", "c"), (3, 2, 1))
+    assert table.synthetic_counts == {"cbdm": (0, 1, 2)}
+    assert [c.mean for c in table.recall_change["cbdm"]] == pytest.approx([-0.05 / 3, 0.2, 0.4 + 0.05 / 3])
+
+
+def test_the_confusion_change_is_the_mean_difference_of_row_shares(lab):
+    for seed in (0, 1):
+        lab.classifier("real", seed, recall=HALF, counts=COUNTS)
+        lab.classifier("syn", seed, recall=[0.5, 0.5, 0.7 + 0.2 * seed], counts=COUNTS, synthetic_counts=[0, 1, 2])
+    found = confusion_change(collect([lab.root]), "syn", "real")
+    assert np.array(found.matrix) == pytest.approx(np.array([[0, 0, 0], [0, 0, 0], [-0.3, 0, 0.3]]))
+
+
+def test_settings_selection_and_timings_come_from_the_whole_chain(small_experiment):
+    found = collect([small_experiment()])
+    chains = {arm: {seed: chain(run) for seed, run in runs.items()} for arm, runs in found.results.items()}
+    assert list(chains["cbdm"][0]) == ["fit-generator", "synthesize", "train-classifier"]
+    split = settings(found, chains)
+    assert split.differing == {"train-classifier: loss": {"cbdm": "ce", "logit-adjusted": "logit-adjusted", "real": "ce"}}
+    assert split.shared["fit-generator: steps"] == 1000
+    (row,) = selections(chains)
+    assert (row.seeds, row.wanted, row.candidates, row.kept, row.rejected["disagree"], row.shortfall) == (3, 9, 18, 9, 9, 0)
+    by_arm = {t.arm: t for t in timings(chains)}
+    assert by_arm["cbdm"].stages == pytest.approx({"fit-generator": 30, "synthesize": 2.5, "train-classifier": 5})
+    assert by_arm["real"].total == pytest.approx(5)

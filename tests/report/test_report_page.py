@@ -1,0 +1,230 @@
+"""The written report: the page stands alone, all three files hold the same numbers, figures hold many classes."""
+
+import csv
+import dataclasses
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ltaug.errors import CorruptError, RunExistsError
+from ltaug.report import build_report, figures
+from ltaug.report.gallery import strip
+from ltaug.report.statistics import paired
+
+
+class Page(HTMLParser):
+    """Collects ids, images without alt text and every address on a page, and checks that tags nest."""
+
+    VOID = ("meta", "img", "br", "wbr", "link", "input", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.addresses, self.silent, self.tags = [], [], [], [], set()
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [given["id"]] if "id" in given else []
+        self.addresses += [given[k] for k in ("src", "href", "xlink:href") if k in given]
+        self.silent += [tag] if tag == "img" and not given.get("alt") else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def report(small_experiment, tiny_real, tmp_path):
+    return build_report([small_experiment()], out=tmp_path / "report", load_train=lambda options, seed: tiny_real)
+
+
+def test_the_page_stands_alone(report):
+    text = (report.path / "report.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
+    assert "@import" not in text
+    assert set(re.findall(r"url\(([^)]*)\)", text)) <= {f"#{i}" for i in page.ids}
+    assert page.silent == []
+
+
+def test_ids_on_the_page_are_unique_and_every_reference_has_its_target(report):
+    page = Page((report.path / "report.html").read_text())
+    assert len(page.ids) == len(set(page.ids))
+    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
+
+
+def test_page_markdown_and_json_hold_the_same_numbers(report):
+    page = (report.path / "report.html").read_text()
+    markdown = (report.path / "report.md").read_text()
+    values = json.loads((report.path / "report.json").read_text())
+    arm = next(a for a in values["arms"] if a["name"] == "cbdm")
+    difference = arm["against_baseline"]["macro_recall"]
+    assert difference["mean"] == pytest.approx(0.2)
+    assert arm["summary"]["macro_recall"] == pytest.approx({"mean": 0.8, "sd": 0.1, "n": 3})
+    for text in (page, markdown):
+        assert report.verdict.headline in text
+        assert "+0.200" in text
+        assert f"[−{abs(difference['low']):.3f},\u00a0+{difference['high']:.3f}]" in text
+        assert all(p.text.replace("'", "&#39;") in text or p.text in text for p in report.verdict.points)
+    assert values["verdict"]["headline"] == report.verdict.headline
+
+
+def test_every_metric_of_the_runs_reaches_the_report_by_its_own_name(report):
+    assert report.metrics == ("macro_recall", "macro_precision", "macro_f1", "accuracy", "ece", "recall/few")
+    assert "| recall, few |" in (report.path / "report.md").read_text()
+
+
+def test_markdown_tables_have_equal_rows(report):
+    for table in re.findall(r"(?:^\|.*\n)+", (report.path / "report.md").read_text(), flags=re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_terminal_table_lists_every_arm_baseline_first(report):
+    assert report.columns == (
+        "arm",
+        "Macro recall",
+        "Macro precision",
+        "Macro F1",
+        "Few-shot recall",
+        "Macro recall against real",
+    )
+    assert [name for name, _ in report.table] == ["real", "logit-adjusted", "cbdm"]
+    assert all(len(values) == len(report.columns) - 1 for _, values in report.table)
+
+
+def test_no_machine_path_and_no_picture_is_in_the_json(report, tmp_path):
+    for name in ("report.json", "report.html", "report.md"):
+        assert str(tmp_path) not in (report.path / name).read_text()
+    assert "base64" not in (report.path / "report.json").read_text()
+
+
+def test_the_same_runs_give_the_same_page(report, small_experiment, tiny_real, tmp_path):
+    again = build_report([tmp_path / "runs"], out=tmp_path / "again", load_train=lambda options, seed: tiny_real)
+    for name in ("report.html", "report.md", "report.json"):
+        assert (again.path / name).read_bytes() == (report.path / name).read_bytes()
+
+
+def test_the_gallery_shows_the_nearest_copies_with_their_distances(report, tmp_path):
+    with (tmp_path / "runs" / "cbdm" / "seed-0" / "synthetic" / "manifest.csv").open() as file:
+        kept = [row for row in csv.DictReader(file) if row["verdict"] == "kept"]
+    assert [c.distance for c in report.gallery.copies] == sorted(float(r["nearest_distance"]) for r in kept)
+    assert [(r.class_name, r.real_count, r.synthetic_count) for r in report.gallery.rows] == [
+        ("a", 3, 0),
+        ("b", 2, 1),
+        ("c", 1, 2),
+    ]
+    assert report.gallery.rows[0].synthetic == ""
+
+
+def test_a_missing_synthetic_image_is_named(small_experiment, tiny_real, tmp_path):
+    root = small_experiment()
+    (root / "cbdm" / "seed-0" / "synthetic" / "images" / "c" / "00000.png").write_bytes(b"")
+    with pytest.raises(CorruptError, match=r"00000\.png is not a readable image"):
+        build_report([root], out=tmp_path / "report", load_train=lambda options, seed: tiny_real)
+
+
+def test_parts_that_are_missing_are_left_out_with_a_sentence(small_experiment, tiny_real, tmp_path):
+    root = small_experiment()
+    without = build_report([root], out=tmp_path / "a", load_train=None)
+    assert without.gallery is None
+    assert "no images are shown" in (tmp_path / "a" / "report.html").read_text()
+    other = dataclasses.replace(tiny_real, source="elsewhere", labels=tiny_real.labels[::-1].copy())
+    changed = build_report([root], out=tmp_path / "b", load_train=lambda options, seed: other)
+    assert "digests differ" in changed.notes["images"][0]
+    (root / "cbdm" / "seed-0" / "synthetic").rename(tmp_path / "elsewhere")
+    moved = build_report([root], out=tmp_path / "c", load_train=lambda options, seed: tiny_real)
+    assert "no longer lie" in moved.notes["images"][0]
+    assert moved.notes["selection"] == ()
+    for seed in (1, 2):
+        (root / "cbdm" / f"seed-{seed}" / "synthetic").rename(tmp_path / f"elsewhere-{seed}")
+    lost = build_report([root], out=tmp_path / "d", load_train=None)
+    assert "What was generated and kept for cbdm is not known" in (lost.path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("synthetic", [None, [0, 1, 2]])
+def test_one_run_alone_is_still_a_report(lab, tmp_path, synthetic):
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1], synthetic_counts=synthetic)
+    report = build_report([lab.root], out=tmp_path / "report", load_train=None)
+    Page((report.path / "report.html").read_text())
+    assert report.verdict.outcome == "none"
+
+
+def test_a_seed_an_arm_lacks_is_said(lab, tmp_path):
+    for seed in range(3):
+        lab.classifier("real", seed, recall=[0.9, 0.5, 0.2 + 0.1 * seed], counts=[3, 2, 1])
+    for seed in range(2):
+        lab.classifier("syn", seed, recall=[0.9, 0.6, 0.5], counts=[3, 2, 1], synthetic_counts=[0, 1, 2])
+    report = build_report([lab.root], out=tmp_path / "report", load_train=None)
+    assert any("syn was not run for 1 seed (2)" in note for note in report.notes["reading"])
+    assert report.arms[1].against_baseline["macro_recall"].n == 2
+
+
+def test_an_earlier_report_is_replaced_and_anything_else_is_left_alone(lab, tmp_path):
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1])
+    build_report([lab.root], out=tmp_path / "report", load_train=None)
+    build_report([lab.root], out=tmp_path / "report", load_train=None, title="Second <edition>")
+    assert "Second &lt;edition&gt;" in (tmp_path / "report" / "report.html").read_text()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunExistsError, match="not a report"):
+        build_report([lab.root], out=tmp_path / "notes", load_train=None)
+    assert [p.name for p in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
+
+
+def test_events_name_what_is_left_out(lab, tmp_path):
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1])
+    lab.classifier("real", 1, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1], finished=False)
+    events = []
+    build_report([lab.root], out=tmp_path / "report", load_train=None, listener=events.append)
+    assert events[0].text == "real/seed-1 is not finished and is left out."
+
+
+@pytest.mark.parametrize("n", [2, 10, 25, 100])
+def test_class_figures_never_crowd_their_axis(n):
+    labels = [f"a class with a long name, {i}" for i in range(n)]
+    for svg in (
+        figures.counts(labels, [500.0] * n, [3.0] * n, axis_name="class", name="x", alt="<counts>"),
+        figures.per_class(labels, {"real": ("baseline", [0.5] * (n - 1) + [None])}, axis_name="class", name="x", alt="recall"),
+        figures.confusion(labels, (np.eye(n) * 0.3 - 0.1).tolist(), name="x", alt="confusion"),
+    ):
+        root = ET.fromstring(svg)
+        assert root.get("role") == "img"
+        assert "height" not in root.attrib
+        ticks = [g for g in root.iter() if g.get("id", "").startswith("x-xtick_")]
+        assert 0 < len(ticks) <= 25
+
+
+def test_the_same_data_gives_the_same_figure():
+    differences = [paired({0: 0.5, 1: 0.7}, {0: 0.4, 1: 0.4}), paired({0: 0.5}, {0: 0.4}), paired({0: 0.5}, {1: 0.4})]
+    arms = [("a", "with synthesis"), ("b", "without synthesis"), ("c", "without synthesis")]
+    draw = lambda: figures.forest(arms, {"Macro recall": differences}, name="f", alt="differences")  # noqa: E731
+    assert draw() == draw()
+
+
+def test_small_images_are_enlarged_by_whole_pixels_and_large_ones_reduced():
+    import base64
+    import io
+
+    from PIL import Image
+
+    opened = lambda uri: Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))  # noqa: E731
+    pixels = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    small = np.asarray(opened(strip([pixels, pixels])))
+    assert small.shape == (48, 48 + 3 + 48, 3)
+    assert (small[::6, :48:6, 0] == pixels[0]).all()
+    assert opened(strip([np.zeros((3, 200, 100), np.uint8)])).size == (48, 96)
+    assert strip([]) == ""
