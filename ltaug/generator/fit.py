@@ -60,6 +60,7 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     """Network, objective, optimizer and average at step 0."""
     torch.manual_seed(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
+    denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
     settings = {"cbdm": {"label_set": options.label_set, "tau": options.tau, "gamma": options.gamma}}
     objective = make_objective(options.objective, class_counts=torch.from_numpy(train.class_counts), settings=settings).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]

@@ -115,7 +115,8 @@ class Generator:
         }
         denoiser = build_denoiser(GeneratorOptions(**settings), image_shape=(c, h, w), num_classes=len(names))
         digest = load_ema(path / CHECKPOINTS / f"step-{steps[-1]}", denoiser)
-        return cls(denoiser.to(runtime.device).eval().requires_grad_(False), names, (c, h, w), digest)
+        denoiser.to(runtime.device).to(memory_format=torch.channels_last)
+        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), digest)
 
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:
