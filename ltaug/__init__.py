@@ -1,1 +1,57 @@
-"""ltaug: will synthetic tail images make a classifier better, by how much, and can that be trusted?"""
+"""ltaug: will synthetic tail images make a classifier better, by how much, and can that be trusted?
+
+The public API, equal to the commands. Nothing heavy is imported until one of these names is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ltaug.data.imageset import ImageSet
+    from ltaug.data.load import Dataset, load_dataset
+    from ltaug.errors import LtaugError
+    from ltaug.pipeline import run_recipe
+    from ltaug.recipes import Machine, Recipe, read_recipe
+    from ltaug.stages import estimate, fit_generator, inspect, report, synthesize, train_classifier
+
+_HOME = {
+    "Dataset": "ltaug.data.load",
+    "ImageSet": "ltaug.data.imageset",
+    "LtaugError": "ltaug.errors",
+    "Machine": "ltaug.recipes",
+    "Recipe": "ltaug.recipes",
+    "estimate": "ltaug.stages",
+    "fit_generator": "ltaug.stages",
+    "inspect": "ltaug.stages",
+    "load_dataset": "ltaug.data.load",
+    "read_recipe": "ltaug.recipes",
+    "report": "ltaug.stages",
+    "run_recipe": "ltaug.pipeline",
+    "synthesize": "ltaug.stages",
+    "train_classifier": "ltaug.stages",
+}
+
+__all__ = [
+    "Dataset",
+    "ImageSet",
+    "LtaugError",
+    "Machine",
+    "Recipe",
+    "estimate",
+    "fit_generator",
+    "inspect",
+    "load_dataset",
+    "read_recipe",
+    "report",
+    "run_recipe",
+    "synthesize",
+    "train_classifier",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ltaug' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

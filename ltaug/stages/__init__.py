@@ -9,7 +9,7 @@ to the defaults for the size of the images. Importing this package loads torch; 
 from __future__ import annotations
 
 from ltaug.stages.classification import train_classifier, train_judge
-from ltaug.stages.estimate import estimate
+from ltaug.stages.estimation import estimate
 from ltaug.stages.generation import fit_generator, synthesize
 from ltaug.stages.reporting import inspect, report
 
