@@ -275,7 +275,8 @@ def recipe_path(name: str) -> Path:
         shipped = folder / f"{path.stem}.toml"
         if shipped.is_file() and (path.suffix != ".toml" or path.parent.name in ("", "recipes")):
             return shipped
-    raise OptionError(f"no recipe {name!r}: give a .toml file that exists or a shipped name; {nearest(path.stem, shipped_recipes())}")
+    shipped_names = nearest(path.stem, shipped_recipes())
+    raise OptionError(f"no recipe {name!r}: give a .toml file that exists or a shipped name; {shipped_names}")
 
 
 def shipped_recipes() -> list[str]:

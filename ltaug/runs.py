@@ -99,7 +99,8 @@ def verify_file(path: Path, expected: str) -> None:
     if not path.is_file():
         raise CorruptError(f"{path} is missing; delete {path.parent} and run its command again")
     if file_digest(path) != expected:
-        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; delete {path.parent} and run its command again")
+        remedy = f"delete {path.parent} and run its command again"
+        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; {remedy}")
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         yield temporary
         write_json(temporary / MANIFEST, {p.name: file_digest(p) for p in sorted(temporary.iterdir())})
         os.chmod(temporary, 0o755)
-        os.rename(temporary, path)
+        temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -132,8 +133,12 @@ def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
         return found
     if before == now:
         return []
-    shorten = lambda v: f"{v[:12]}…" if isinstance(v, str) and len(v) == 64 else json.dumps(v)  # noqa: E731
-    return [f"{prefix}: {shorten(before)} before, {shorten(now)} now"]
+    return [f"{prefix}: {_shortened(before)} before, {_shortened(now)} now"]
+
+
+def _shortened(value: Any) -> str:
+    """A value for a sentence; of a digest its beginning."""
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else json.dumps(value)
 
 
 def _as_json(value: Any) -> Any:
@@ -159,9 +164,9 @@ class Run:
         return bool(self.record["status"] == "finished")
 
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
-        """Tell the listener; messages and figures also go to metrics.jsonl."""
+        """Tell the listener; messages and figures of an unfinished run also go to metrics.jsonl."""
         self._listener(Event(self.record["label"], text, step, total, values))
-        if total is None or values:
+        if not self.finished and (total is None or values):
             line = {"time": round(time.time(), 3), "text": text, "step": step, "total": total, **values}
             with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -246,11 +251,15 @@ def open_run(
 
 def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
     """Raise MismatchError, naming every difference, unless the recorded run has this stage, seed, options and inputs."""
-    comparable = lambda r: {k: _without_paths(r.get(k)) for k in ("stage", "seed", "options", "inputs")}  # noqa: E731
-    changed = differences(comparable(record), comparable(_as_json(spec)))
+    changed = differences(_comparable(record), _comparable(_as_json(spec)))
     if changed:
         shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
-        raise MismatchError(f"{path} was made with other options or inputs ({shown}); name another --out, or delete it to make it anew")
+        remedy = "name another --out, or delete it to make it anew"
+        raise MismatchError(f"{path} was made with other options or inputs ({shown}); {remedy}")
+
+
+def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _without_paths(record.get(key)) for key in ("stage", "seed", "options", "inputs")}
 
 
 def _without_paths(value: Any) -> Any:

@@ -62,7 +62,7 @@ def test_tasks_run_after_what_they_need_and_events_arrive(tmp_path):
     at = {(line["name"], line["what"]): line["at"] for line in log(tmp_path)}
     assert at["c", "start"] >= max(at["a", "end"], at["b", "end"])
     assert at["d", "start"] >= at["c", "end"]
-    assert [(e.run, e.step) for e in heard if e.run == "a"] == [("a", 0), ("a", 10)]
+    assert [(e.run, e.step) for e in heard if e.run == "a"] == [("a", 0), ("a", 10), ("a", 1)]
     assert [(e.step, e.total) for e in heard if e.run == ""] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -95,6 +95,8 @@ def test_a_run_is_continued_then_finished_then_reused(tmp_path):
     with opened(path) as run:
         assert run.finished
         assert run.record["timings"] == {"fit": 3.5}
+        run.event("Already done.")
+    assert not (path / "metrics.jsonl").exists(), "what is finished is not written again"
     verify_outputs(path, read_run(path, stage="synthesize", finished=True))
     (path / "weights").write_bytes(b"v")
     with pytest.raises(CorruptError, match="damaged"):

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ltaug.runs import Event, Listener, ignore_events
 
+WIDE = 110  # columns of a terminal that has room for figures beside the bars
 LINE_INTERVAL = 5.0  # seconds between two lines about one run
 
 
@@ -30,15 +32,20 @@ def progress(*, quiet: bool) -> Iterator[Listener]:
 
 
 def _bars() -> Progress:
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=24 if console.width >= WIDE else 10),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=9)),
+        TextColumn("eta", table_column=Column(no_wrap=True, min_width=3)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+    ]
+    if console.width >= WIDE:
+        columns.append(TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True, min_width=30)))
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[figures]}"),
-        console=Console(stderr=True),
+        *columns,
+        console=console,
+        expand=True,
         refresh_per_second=4,
         speed_estimate_period=120,
         transient=True,
@@ -82,7 +89,10 @@ class Lines:
             return
         began, first = self._began.setdefault((event.run, event.text), (now, event.step))
         whole = event.run == ""
-        if not whole and now - self._said.get(event.run, float("-inf")) < LINE_INTERVAL:
+        if event.total == 1 and event.step == 1:
+            click.echo(_name(event), err=True)
+            return
+        if now - self._said.get(event.run, float("-inf")) < LINE_INTERVAL:
             return
         self._said[event.run] = now
         parts = [f"{_name(event)} {event.step}/{event.total}"]

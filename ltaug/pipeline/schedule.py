@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from ltaug.recipes import Machine
 from ltaug.runs import Event, Listener, ignore_events
 
 STAGES_MODULE = "ltaug.stages"
+DONE = "done"
 STOP_PATIENCE = 15.0  # seconds a worker may take to save its state after SIGTERM
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -53,8 +55,9 @@ def run_tasks(
     machine, cores = settled(machine or Machine())
     pool = _Pool(module, machine)
     urgent = urgency(tasks)
-    waiting = sorted(tasks, key=lambda t: (not t.finished, -urgent[t.name]))
-    results: dict[str, Any] = {}
+    finished = {t.name for t in tasks if t.finished}
+    waiting = sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))
+    results: dict[str, bytes] = {}
     try:
         while len(results) < len(tasks):
             for task in [t for t in waiting if all(name in results for name in t.needs)]:
@@ -63,13 +66,16 @@ def run_tasks(
                 waiting.remove(task)
             for message in pool.messages():
                 if isinstance(message, Event):
-                    listener(message)
+                    if message.run not in finished:
+                        listener(message)
                 else:
                     name, results[name] = message
+                    listener(Event(name, DONE, 1, 1))
                     listener(Event("", "stages", len(results), len(tasks)))
     finally:
         pool.stop()
-    return results
+    # Not earlier: a result may load libraries here, and while there are workers memory is theirs.
+    return {name: pickle.loads(result) for name, result in results.items()}
 
 
 class _Pool:
@@ -103,8 +109,8 @@ class _Pool:
         self._processes[here] = process
         return here
 
-    def messages(self) -> Iterator[Event | tuple[str, Any]]:
-        """Wait for the workers and yield their events and (task name, result) pairs."""
+    def messages(self) -> Iterator[Event | tuple[str, bytes]]:
+        """Wait for the workers and yield their events and (task name, pickled result) pairs."""
         for connection in wait(list(self._tasks)):
             assert isinstance(connection, Connection)
             try:

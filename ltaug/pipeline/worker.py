@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -32,9 +33,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What comes back: the function's result, or the user's mistake it ran into."""
+    """What comes back: the function's result, pickled, or the user's mistake it ran into."""
 
-    result: Any = None
+    result: bytes = b""
     error: LtaugError | OSError | None = None
 
 
@@ -52,7 +53,7 @@ def work(connection: Connection[Answer | Event, Call], module: str) -> None:
             return
         try:
             function = getattr(importlib.import_module(module), call.function)
-            answer = Answer(function(**call.kwargs, listener=listener))
+            answer = Answer(pickle.dumps(function(**call.kwargs, listener=listener)))
         except (LtaugError, OSError) as error:
             answer = Answer(error=error)
         except KeyboardInterrupt:

@@ -1,0 +1,167 @@
+"""The commands for real, in processes of their own: the whole chain on digits, interruption, resumption, refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """
+about = "a small comparison"
+dataset = "digits"
+imbalance = 20
+head = 30
+[fit-generator]
+steps = 40
+channels = 8
+batch-size = 32
+checkpoint-every = 5
+[synthesize]
+per-class-budget = "fill:12"
+sample-steps = 3
+max-candidates = 2
+sample-batch = 16
+judges = 1
+[train-classifier]
+steps = 20
+[arms.real]
+about = "real images only"
+[arms.cbdm.synthesize]
+[arms.selected.synthesize]
+select-agreement = true
+"""
+ARTEFACTS = ("*.safetensors", "*.png", "*.npz", "manifest.csv")
+
+
+def start(where: Path, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ltaug", *arguments]
+    return subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def call(where: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
+    process = start(where, *arguments)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def artefacts(folder: Path) -> dict[str, bytes]:
+    """Every weight and image below, without checkpoints that only serve resumption."""
+    found = [p for pattern in ARTEFACTS for p in folder.rglob(pattern)]
+    kept = [p for p in found if not p.name.startswith(".") and ("checkpoints" not in p.parts or p.parent.name == "step-40")]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in kept if "report" not in p.parts}
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A finished `ltaug run`, what it printed, and the folder it ran in."""
+    where = tmp_path_factory.mktemp("experiment")
+    (where / "mini.toml").write_text(RECIPE)
+    out, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--workers", "2")
+    return where, out, err
+
+
+def test_a_run_ends_with_a_table_a_verdict_and_a_report(experiment):
+    where, out, err = experiment
+    assert "selected" in out
+    assert "runs/mini/report/report.html" in out
+    assert (where / "runs/mini/report/report.html").stat().st_size > 10_000
+    assert "\x1b" not in out + err, "no terminal codes in a pipe"
+    assert {p.name for p in (where / "runs/mini").iterdir()} >= {"seed-0", "seed-1", "report"}
+
+
+def test_the_same_run_again_computes_nothing_and_says_the_same(experiment):
+    where, out, _ = experiment
+    before = {p: p.stat().st_mtime_ns for p in where.rglob("*") if p.is_file() and "report" not in p.parts and p.name != ".lock"}
+    again, _ = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--quiet")
+    assert again == out
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    found, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--quiet", "--json")
+    assert json.loads(found)["report"] == "runs/mini/report/report.html"
+    assert err == ""
+
+
+def test_a_changed_recipe_is_refused_before_anything_is_computed(experiment, tmp_path):
+    where, _, _ = experiment
+    (tmp_path / "mini.toml").write_text(RECIPE.replace("steps = 40", "steps = 50"))
+    before = artefacts(where)
+    _, err = call(where, "run", str(tmp_path / "mini.toml"), "--out", "runs/mini", "--quiet", code=5)
+    assert err.startswith("Error: ")
+    assert "steps: 40 before, 50 now" in err
+    assert err.count("\n") == 1
+    assert artefacts(where) == before
+
+
+def test_killed_twice_and_run_again_by_one_worker_weights_and_images_are_those_of_two(experiment):
+    where, _, _ = experiment
+    arguments = ["run", "mini.toml", "--seeds", "1", "--device", "cpu", "--workers", "1", "--out", "killed", "--quiet"]
+    generator, synthetic = where / "killed/seed-0/cbdm/generator", where / "killed/seed-0/cbdm/synthetic"
+    for reached in (lambda: (generator / "checkpoints/step-15").exists(), lambda: (synthetic / "run.json").exists()):
+        process = start(where, *arguments)
+        try:
+            wait_for(reached, process)
+        finally:
+            process.kill()
+            process.communicate()
+    call(where, *arguments)
+    found, expected = artefacts(where / "killed/seed-0"), artefacts(where / "runs/mini/seed-0")
+    assert len(expected) > 50
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_ctrl_c_says_how_to_go_on(experiment):
+    where, _, _ = experiment
+    process = start(where, "run", "mini.toml", "--seeds", "1", "--device", "cpu", "--out", "stopped", "--quiet")
+    wait_for(lambda: (where / "stopped/seed-0/cbdm/generator/run.json").exists(), process)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+    assert (out, err.lstrip("\n")) == ("", "Error: interrupted; the same command continues where it stopped\n")
+
+
+def test_the_commands_by_hand(experiment):
+    where, _, _ = experiment
+    small = ["--imbalance", "20", "--head", "30", "--threads", "1", "--device", "cpu"]
+    fit = ["fit-generator", *small, "--steps", "10", "--channels", "8", "--out", "gen"]
+    call(where, *fit)
+    assert "already done" in call(where, *fit)[0]
+    synthesize = ["synthesize", "gen", "--per-class-budget", "fill:12", "--sample-steps", "3", "--out", "syn", "--threads", "1"]
+    made = json.loads(call(where, *synthesize, "--json")[0])
+    assert (made["run"], made["status"], made["already_done"]) == ("syn", "finished", False)
+    train = ["train-classifier", "--synthetic", "syn", "--seeds", "2", "--steps", "5", "--out", "clf", "--device", "cpu"]
+    assert set(json.loads(call(where, *train, "--json")[0])["arms"]) == {"real", "real+synthetic"}
+    assert "real+synthetic" in call(where, "report", "clf", "--out", "rep")[0]
+    assert (where / "rep/report.html").exists()
+
+
+def test_a_flipped_byte_is_found_and_said(experiment):
+    where, _, _ = experiment
+    small = ["--imbalance", "20", "--head", "30", "--threads", "1", "--steps", "4", "--channels", "4"]
+    call(where, "fit-generator", *small, "--out", "flipped")
+    weights = next((where / "flipped").rglob("ema.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(bytes(content))
+    _, err = call(where, "synthesize", "flipped", "--out", "never", code=7)
+    assert "damaged" in err
+    assert not (where / "never").exists()
