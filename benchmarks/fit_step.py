@@ -85,7 +85,13 @@ def main() -> None:
     for name in ("mults", "attention"):
         parser.add_argument(f"--{name}", type=lambda t: tuple(int(v) for v in t.split(",")))
     a = parser.parse_args()
-    given = {"batch_size": a.batch_size, "channels": a.channels, "blocks": a.blocks, "channel_mults": a.mults, "attention": a.attention}
+    given = {
+        "batch_size": a.batch_size,
+        "channels": a.channels,
+        "blocks": a.blocks,
+        "channel_mults": a.mults,
+        "attention": a.attention,
+    }
     options = resolve(GeneratorOptions, {k: v for k, v in given.items() if v is not None}, image_side=a.image_size)
     colours = 1 if a.image_size <= 16 else 3
     images = np.random.RandomState(0).randint(0, 256, (256, colours, a.image_size, a.image_size)).astype(np.uint8)
@@ -101,7 +107,9 @@ def main() -> None:
     if a.compile:
         variants |= {"default + torch.compile": {"compiled": True}, "bf16 + torch.compile": {"bf16": True, "compiled": True}}
     steps = {name: variant(train, options, **kwargs) for name, kwargs in variants.items()}
-    print(f"{options.objective}, {a.image_size}x{a.image_size}, batch {options.batch_size}, {options.channels} channels; torch {torch.__version__}")
+    print(
+        f"{options.objective}, {a.image_size}x{a.image_size}, batch {options.batch_size}, {options.channels} channels; torch {torch.__version__}"
+    )
     for threads in a.threads:
         torch.set_num_threads(threads)
         seconds: dict[str, list[float]] = {name: [] for name in steps}

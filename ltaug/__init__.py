@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltaug.errors import LtaugError
     from ltaug.pipeline import run_recipe
     from ltaug.recipes import Machine, Recipe, read_recipe
-    from ltaug.stages import estimate, fit_generator, inspect, report, synthesize, train_classifier
+    from ltaug.stages import estimate, fit_generator, inspect, synthesize, train_classifier, write_report
 
 _HOME = {
     "Dataset": "ltaug.data.load",
@@ -27,10 +27,10 @@ _HOME = {
     "inspect": "ltaug.stages",
     "load_dataset": "ltaug.data.load",
     "read_recipe": "ltaug.recipes",
-    "report": "ltaug.stages",
     "run_recipe": "ltaug.pipeline",
     "synthesize": "ltaug.stages",
     "train_classifier": "ltaug.stages",
+    "write_report": "ltaug.stages",
 }
 
 __all__ = [
@@ -44,10 +44,10 @@ __all__ = [
     "inspect",
     "load_dataset",
     "read_recipe",
-    "report",
     "run_recipe",
     "synthesize",
     "train_classifier",
+    "write_report",
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import signal
 import threading
@@ -80,11 +79,6 @@ def derive_seed(*parts: int | str) -> int:
 def versions() -> dict[str, str]:
     """Versions of Python, ltaug and what computes, for run.json."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("ltaug", "torch", "numpy", "scikit-learn")}}
-
-
-def cpu_count() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class StopFlag:

@@ -20,10 +20,10 @@ def test_the_public_names_are_these():
         "inspect",
         "load_dataset",
         "read_recipe",
-        "report",
         "run_recipe",
         "synthesize",
         "train_classifier",
+        "write_report",
     }
     assert set(ltaug.__all__) == set(ltaug._HOME)
 

@@ -196,7 +196,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
     with progress(quiet=quiet) as listener:
         named = {"baseline": values["baseline"], "title": values["title"]}
-        made = stages.report(list(runs), out=out, **named, machine=machine(values), listener=listener)
+        made = stages.write_report(list(runs), out=out, **named, machine=machine(values), listener=listener)
     show.report(made, as_json=as_json)
 
 

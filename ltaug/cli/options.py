@@ -161,5 +161,3 @@ def common_options(*, dry_run: bool = True, writes: bool = True) -> Callable[[De
         return options_of(Machine, "Machine")(function)
 
     return decorate
-
-

@@ -107,7 +107,6 @@ def _name(event: Event) -> str:
     return f"{event.run}: {event.text}" if event.run else event.text
 
 
-
 def _figures(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
 

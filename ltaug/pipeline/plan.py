@@ -64,7 +64,7 @@ def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int
     folder = out / "report"
     title = recipe.about or recipe.name
     kwargs = {"runs": [t.directory for t in runs], "out": folder, "baseline": recipe.baseline, "title": title}
-    return [*tasks, Task("report", "report", kwargs, tuple(t.name for t in runs), folder)]
+    return [*tasks, Task("report", "write_report", kwargs, tuple(t.name for t in runs), folder)]
 
 
 def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:

@@ -128,17 +128,24 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     result = experiment.first(arm)
     if result.synthesis is None:
         return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
-    real = load_train(dict(result.record["options"].get("dataset", {})), result.seed)
-    if real.digest != (result.record["inputs"].get("train") or {}).get("digest"):
+    drawn = result.record["inputs"].get("train") or {}
+    real = load_train(dict(result.record["options"].get("dataset", {})), int(drawn.get("draw_seed", result.seed)))
+    if real.digest != drawn.get("digest"):
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
     return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
 
 
 def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
+    draws = {(r.record["inputs"].get("train") or {}).get("digest") for r in experiment.runs}
+    covered = (
+        "draws, generators and classifiers; the test set is fixed, so they do not cover the choice of test images."
+        if len(draws) > 1
+        else "classifiers alone: every seed has the same real training images and, in an arm, the same synthetic ones. They say "
+        "nothing about another draw, another generator or other test images."
+    )
     reading = [
         "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
-        "over seeds, that is over draws, generators and classifiers; the test set is fixed, so they do not cover the choice of "
-        "test images.",
+        f"over seeds, that is over {covered}",
         "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
     ]
     everyone = set(experiment.seeds)

@@ -11,6 +11,6 @@ from __future__ import annotations
 from ltaug.stages.classification import train_classifier, train_judge
 from ltaug.stages.estimation import estimate
 from ltaug.stages.generation import fit_generator, synthesize
-from ltaug.stages.reporting import inspect, report
+from ltaug.stages.reporting import inspect, write_report
 
-__all__ = ["estimate", "fit_generator", "inspect", "report", "synthesize", "train_classifier", "train_judge"]
+__all__ = ["estimate", "fit_generator", "inspect", "synthesize", "train_classifier", "train_judge", "write_report"]

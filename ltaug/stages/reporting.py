@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ltaug.report.document import Report
 
 
-def report(
+def write_report(
     runs: Sequence[Path],
     *,
     out: Path,
@@ -29,7 +29,7 @@ def report(
 
     Args:
         runs: directories searched for finished train-classifier runs.
-        baseline: the arm others are compared with [default: the one without synthetic images that changes least].
+        baseline: the arm others are compared with [default: "real", else the first arm without synthetic images].
     """
 
     from ltaug.report.build import build_report  # loads matplotlib and scipy, which no other stage needs
