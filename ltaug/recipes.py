@@ -59,7 +59,7 @@ class GeneratorOptions:
     """The diffusion model and its training (DDPM, CBDM)."""
 
     objective: str = option("cbdm", "what is minimised: ddpm, cbdm; terms combine as in ddpm+cbdm")
-    label_set: str = option("bal", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"))
+    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"))
     tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0)
     gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0)
     backbone: str = option("unet", "the network")
@@ -69,7 +69,7 @@ class GeneratorOptions:
     attention: tuple[int, ...] = option((16,), "image sides in pixels that get self-attention", small=())
     dropout: float = option(0.1, "dropout inside the residual blocks", small=0.0, low=0, high=0.99)
     steps: int = option(300_000, "training steps", small=1000, low=1)
-    batch_size: int = option(64, "images a step", small=128, low=1)
+    batch_size: int = option(64, "images a step", low=1)
     lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)
     warmup: int = option(5000, "steps of linear warm-up", small=100, low=0)
     grad_clip: float = option(1.0, "largest norm of the gradient", low=0)
