@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -68,14 +69,17 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
 
 
+@lru_cache(maxsize=2)
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch)))
+
+
 def rows_of_step(step: int, *, batch_size: int, count: int, seed: int) -> Tensor:
     """(batch_size,) training rows of a step: one permutation of the set after another, cut into batches."""
     start = step * batch_size
     rows: list[Tensor] = []
     while len(rows) * count < start % count + batch_size:
-        epoch = start // count + len(rows)
-        generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
-        rows.append(torch.randperm(count, generator=generator))
+        rows.append(_permutation(count, seed, start // count + len(rows)))
     return torch.cat(rows)[start % count : start % count + batch_size]
 
 
