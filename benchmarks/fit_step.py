@@ -107,9 +107,8 @@ def main() -> None:
     if a.compile:
         variants |= {"default + torch.compile": {"compiled": True}, "bf16 + torch.compile": {"bf16": True, "compiled": True}}
     steps = {name: variant(train, options, **kwargs) for name, kwargs in variants.items()}
-    print(
-        f"{options.objective}, {a.image_size}x{a.image_size}, batch {options.batch_size}, {options.channels} channels; torch {torch.__version__}"
-    )
+    size = f"{a.image_size}x{a.image_size}, batch {options.batch_size}, {options.channels} channels"
+    print(f"{options.objective}, {size}; torch {torch.__version__}")
     for threads in a.threads:
         torch.set_num_threads(threads)
         seconds: dict[str, list[float]] = {name: [] for name in steps}
