@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.data.imageset import ImageSet
-from ltaug.generator.backbones import BACKBONES
+from ltaug.generator.backbones import find_backbone
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
@@ -45,7 +45,7 @@ def to_unit(images: Tensor) -> Tensor:
 
 def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, int], num_classes: int) -> Denoiser:
     """The untrained network that options describe; its initial weights come from the global random stream."""
-    backbone = BACKBONES[options.backbone](
+    backbone = find_backbone(options.backbone)(
         image_shape=image_shape,
         num_classes=num_classes,
         channels=options.channels,
