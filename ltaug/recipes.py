@@ -92,7 +92,7 @@ class SynthesisOptions:
     band: tuple[float, ...] = option((0.0, 0.95), "quantiles of the real distances that bound the band")
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
     judges: int = option(2, "classifiers trained on the real set to judge images, where selection asks for them", low=1)
-    max_candidates: int = option(20, "images generated at most for each one wanted", low=1)
+    max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
     sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
 
 
