@@ -58,7 +58,7 @@ class DatasetOptions:
 class GeneratorOptions:
     """The diffusion model and its training (DDPM, CBDM)."""
 
-    objective: str = option("cbdm", "what is minimised: ddpm, cbdm; terms combine as in ddpm+cbdm")
+    objective: str = option("cbdm", "what is minimised: ddpm, t2h, h2t or full; cbdm; combined as in t2h+cbdm")
     label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"))
     tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0)
     gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0)

@@ -122,7 +122,7 @@ def test_a_regulariser_may_look_at_part_of_the_batch_again_in_the_same_pass():
 
     own, _, batch = paper_example()
     network = Answers(own, denoised([[5, 5]]))
-    Objective(TARGETS["ddpm"], {"part": Part()})(network, batch)
+    Objective(TARGETS["ddpm"](torch.tensor([1])), {"part": Part()})(network, batch)
     assert network.calls == 1
     assert seen["other"] == (1, 1, 1, 2)
 
@@ -155,7 +155,15 @@ def test_every_objective_is_finite_per_image_and_reaches_the_backbone(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("cbdn", "cbdm"), ("cbdm+cbdm", "twice"), ("", "unknown"), ("ddpm+", "unknown"), ("ddpm+ddpm", "twice")]
+    ("name", "word"),
+    [
+        ("cbdn", "cbdm"),
+        ("cbdm+cbdm", "twice"),
+        ("", "unknown"),
+        ("ddpm+", "unknown"),
+        ("ddpm+ddpm", "twice"),
+        ("t2h+cbdm+h2t", "2 target rules"),
+    ],
 )
 def test_an_objective_that_does_not_exist_is_refused_by_name(name, word):
     with pytest.raises(OptionError, match=word):
