@@ -33,9 +33,13 @@ def option(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    term: str | None = None,
 ) -> Any:
-    """A dataclass field with its help text, its allowed values and, where it differs, its default for small images."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
+
+    `term` names the part of the objective that alone reads the option; elsewhere it is refused (objectives.settings_of).
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -56,12 +60,16 @@ class DatasetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorOptions:
-    """The diffusion model and its training (DDPM, CBDM)."""
+    """The diffusion model and its training (DDPM, CBDM, T2H, CORAL)."""
 
-    objective: str = option("cbdm", "what is minimised: ddpm, t2h, h2t or full; cbdm; combined as in t2h+cbdm")
-    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"))
-    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0)
-    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0)
+    objective: str = option("cbdm", "what is minimised: ddpm, t2h, h2t or full; cbdm; coral; combined as in t2h+cbdm")
+    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), term="cbdm")
+    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, term="cbdm")
+    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, term="cbdm")
+    coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, term="coral")
+    coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, term="coral")
+    coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
+    coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), term="coral")
     backbone: str = option("unet", "the network")
     channels: int = option(128, "channels at full resolution", small=16, low=1)
     channel_mults: tuple[int, ...] = option((1, 2, 2, 2), "channel multiple of each resolution, finest first", small=(1, 2))
@@ -143,6 +151,7 @@ STAGES: dict[str, type] = {
     "synthesize": SynthesisOptions,
     "train-classifier": ClassifierOptions,
 }
+Entry = TypeVar("Entry")
 Options = TypeVar("Options", DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
 
 
@@ -151,6 +160,17 @@ def nearest(name: str, names: typing.Iterable[str]) -> str:
     names = list(names)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(names))}"
+
+
+def pick(registry: Mapping[str, Entry], name: str, *, flag: str) -> Entry:
+    """The registry's entry of that name.
+
+    Raises:
+        OptionError: there is none; the nearest name is suggested.
+    """
+    if name not in registry:
+        raise OptionError(f"{flag} {name!r}: {nearest(name, registry)}")
+    return registry[name]
 
 
 def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:

@@ -16,10 +16,10 @@ from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
-from ltaug.generator.objectives import make_objective
+from ltaug.generator.objectives import make_objective, settings_of
 from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import VP
-from ltaug.recipes import GeneratorOptions
+from ltaug.recipes import GeneratorOptions, pick
 from ltaug.runtime import Runtime, derive_seed
 
 
@@ -43,9 +43,19 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
+def check_options(options: GeneratorOptions) -> None:
+    """Refuse what names no method or does not go together, before anything is built.
+
+    Raises:
+        OptionError: an unknown name, terms that exclude each other, or an option of a method that is not in use.
+    """
+    settings_of(options)
+    pick(BACKBONES, options.backbone, flag="--backbone")
+
+
 def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, int], num_classes: int) -> Denoiser:
     """The untrained network that options describe; its initial weights come from the global random stream."""
-    backbone = BACKBONES[options.backbone](
+    backbone = pick(BACKBONES, options.backbone, flag="--backbone")(
         image_shape=image_shape,
         num_classes=num_classes,
         channels=options.channels,
@@ -62,8 +72,12 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     torch.manual_seed(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
-    settings = {"cbdm": {"label_set": options.label_set, "tau": options.tau, "gamma": options.gamma}}
-    objective = make_objective(options.objective, class_counts=torch.from_numpy(train.class_counts), settings=settings).to(device)
+    objective = make_objective(
+        options.objective,
+        class_counts=torch.from_numpy(train.class_counts),
+        feature_channels=denoiser.feature_channels,
+        settings=settings_of(options),
+    ).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
@@ -119,7 +133,7 @@ def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtim
     trainee.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if options.grad_clip:
-        nn.utils.clip_grad_norm_(denoiser.parameters(), options.grad_clip)
+        nn.utils.clip_grad_norm_([*denoiser.parameters(), *objective.parameters()], options.grad_clip)
     trainee.optimizer.step()
     trainee.ema.update(step)
     return {"loss": loss.detach(), **{name: term.detach().mean() for name, term in result.terms.items()}}

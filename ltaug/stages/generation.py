@@ -8,6 +8,7 @@ from pathlib import Path
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
 from ltaug.errors import MismatchError
+from ltaug.generator.fit import check_options
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.recipes import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events, read_run
@@ -42,6 +43,7 @@ def fit_generator(
     runtime = make_runtime(machine.device, threads=machine.threads)
     options, data = load_data(dataset, seed, machine, label or out.name, listener)
     generator = resolve(GeneratorOptions, given, image_side=side_of(data.train), where="fit-generator")
+    check_options(generator)  # before the run directory exists, which would hold the mistake for good
     with open_stage(
         out,
         "fit-generator",

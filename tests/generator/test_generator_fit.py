@@ -16,7 +16,8 @@ from ltaug.runs import open_run
 
 
 def weights(trainee):
-    return [*trainee.denoiser.state_dict().values(), *trainee.ema.module.state_dict().values()]
+    parts = (trainee.denoiser, trainee.ema.module, trainee.objective)
+    return [value for part in parts for value in part.state_dict().values()]
 
 
 def identical(a, b):
@@ -70,7 +71,9 @@ def test_mirroring_happens_only_where_it_is_asked_for(tiny_set, tiny_options):
     assert 0.25 < flipped.double().mean() < 0.75
 
 
-def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(tiny_set, tiny_options, cpu, tmp_path):
+@pytest.mark.parametrize("objective", ["cbdm", "coral", "t2h+cbdm+coral"])
+def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(objective, tiny_set, tiny_options, cpu, tmp_path):
+    tiny_options = dataclasses.replace(tiny_options, objective=objective)
     whole = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
     fit(whole, tiny_set, tiny_options, cpu, seed=3)
     first = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
@@ -81,6 +84,20 @@ def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(tiny_set, t
     load_checkpoint(tmp_path / "step-5", second)
     fit(second, tiny_set, tiny_options, cpu, seed=3, start=5)
     assert identical(weights(second), weights(whole))
+
+
+def test_what_a_regulariser_owns_is_trained_and_left_behind_at_sampling(tiny_set, tiny_options, cpu, tmp_path):
+    options = dataclasses.replace(tiny_options, objective="coral", label_dropout=0.0)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    before = [v.clone() for v in trainee.objective.state_dict().values()]
+    assert [v.shape[0] for v in before] == [128, 128]
+    fit(trainee, tiny_set, options, cpu, seed=0)
+    assert not identical(before, trainee.objective.state_dict().values())
+    record = stage(tmp_path / "gen", tiny_set, options, cpu)
+    alone = build_trainee(dataclasses.replace(options, objective="ddpm"), tiny_set, seed=0, device=cpu.device)
+    assert record["facts"]["parameters"] == sum(p.numel() for p in alone.denoiser.parameters())
+    sampled = Generator.load(tmp_path / "gen", runtime=cpu).denoiser.state_dict()
+    assert sampled.keys() == alone.denoiser.state_dict().keys()
 
 
 def test_only_the_newest_checkpoints_are_kept(tiny_set, tiny_options, cpu, tmp_path):

@@ -101,7 +101,7 @@ def test_the_network_still_gets_the_images_own_noise_and_label_and_the_target_no
     torch.manual_seed(0)
     batch = Batch(**{**vars(EXAMPLE), "x0": EXAMPLE.x0.clone().requires_grad_()})
     network = Recorder()
-    result = make_objective(name, class_counts=torch.tensor([1, 9]), settings={})(network, batch)
+    result = make_objective(name, class_counts=torch.tensor([1, 9]), feature_channels=2, settings={})(network, batch)
     x, _, labels = network.seen
     torch.testing.assert_close(x[:2], EXAMPLE.x0 + EXAMPLE.eps)
     assert labels[:2].tolist() == [0, 1]

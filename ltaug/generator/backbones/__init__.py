@@ -1,4 +1,7 @@
-"""Networks by name: `backbone(image_shape=..., num_classes=..., **sizes)(x, noise_input, labels) -> (prediction, features)`."""
+"""Networks by name: `backbone(image_shape=..., num_classes=..., **sizes)(x, noise_input, labels) -> (prediction, features)`.
+
+A network's attribute `feature_channels` is the number of channels of its features (B, D, h, w).
+"""
 
 from __future__ import annotations
 

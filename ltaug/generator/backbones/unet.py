@@ -121,6 +121,7 @@ class UNet(nn.Module):
                 self.down.append(nn.Conv2d(width_now, width_now, 3, stride=2, padding=1))
                 skips.append(width_now)
                 side //= 2
+        self.feature_channels = width_now
         self.middle = nn.ModuleList([block(width_now, width_now, attend=True), block(width_now, width_now, attend=False)])
         self.up = nn.ModuleList()
         for level, mult in reversed(list(enumerate(channel_mults))):

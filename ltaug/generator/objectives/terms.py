@@ -59,7 +59,10 @@ class TargetRule(Protocol):
 
 
 class Regulariser(Protocol):
-    """A term added to the denoising loss; a module where it owns parameters."""
+    """A term added to the denoising loss; a module where it owns parameters.
+
+    They are trained, clipped and checkpointed with the network's, but not averaged, and left behind at sampling.
+    """
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
@@ -85,7 +88,7 @@ class Objective(nn.Module):
         super().__init__()
         self.target = target
         self.regularisers = dict(regularisers)
-        self.owned = nn.ModuleList([r for r in regularisers.values() if isinstance(r, nn.Module)])
+        self.owned = nn.ModuleDict({name: r for name, r in regularisers.items() if isinstance(r, nn.Module)})
 
     def forward(self, denoiser: Denoiser, batch: Batch) -> ObjectiveTerms:
         x = batch.x0 + per_image(batch.sigma, batch.x0) * batch.eps
