@@ -66,6 +66,14 @@ class GeneratorOptions:
     label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), term="cbdm")
     tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, term="cbdm")
     gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, term="cbdm")
+    draws: int = option(1, "CBDM: other classes drawn for an image; their terms are averaged", low=1, term="cbdm")
+    pair_form: str = option(
+        "weighted",
+        "CBDM: pair every image, weighted by t/T, or pair it with probability t/T (half the second passes)",
+        choices=("weighted", "sampled"),
+        term="cbdm",
+    )
+    pair_fraction: float = option(1.0, "CBDM: part of a batch that is paired, weighted up", low=0.01, high=1, term="cbdm")
     coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, term="coral")
     coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, term="coral")
     coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
