@@ -84,6 +84,11 @@ class GeneratorOptions:
     blocks: int = option(2, "residual blocks a resolution", small=1, low=1)
     attention: tuple[int, ...] = option((16,), "image sides in pixels that get self-attention", small=())
     dropout: float = option(0.1, "dropout inside the residual blocks", small=0.0, low=0, high=0.99)
+    sampling: str = option(
+        "natural",
+        "training images as they come, classes equally often (rs), or by the root of their counts (rs-sqrt)",
+        choices=("natural", "rs", "rs-sqrt"),
+    )
     steps: int = option(300_000, "training steps", small=1000, low=1)
     batch_size: int = option(64, "images a step", low=1)
     lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,23 +18,38 @@ from ltaug.generator.ema import EMA
 from ltaug.generator.objectives import make_objective, settings_of
 from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import VP
+from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.recipes import GeneratorOptions, pick
 from ltaug.runtime import Runtime, derive_seed
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,)."""
+    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,).
+
+    `probabilities` (N,), on the CPU, say how often each is trained on; None is all equally often.
+    """
 
     images: Tensor
     labels: Tensor
-    class_counts: Tensor
+    probabilities: Tensor | None
 
     @classmethod
-    def on(cls, device: torch.device, train: ImageSet) -> TrainingData:
+    def on(cls, device: torch.device, train: ImageSet, *, sampling: str = "natural") -> TrainingData:
         # torch wants writable memory; the map is read-only, so this copies it once into RAM or onto the device.
-        images = torch.from_numpy(np.array(train.images)).to(device)
-        return cls(images, torch.from_numpy(train.labels).to(device), torch.from_numpy(train.class_counts))
+        images, labels = torch.from_numpy(np.array(train.images)).to(device), torch.from_numpy(train.labels)
+        if sampling == "natural":
+            return cls(images, labels.to(device), None)
+        counts = torch.from_numpy(train.class_counts)
+        return cls(images, labels.to(device), image_probabilities(labels, counts, power=SAMPLING[sampling]))
+
+    def rows(self, step: int, *, batch_size: int, seed: int) -> Tensor:
+        """(batch_size,) the images of a step."""
+        if self.probabilities is None:
+            rows = rows_of_step(step, batch_size=batch_size, count=len(self.labels), seed=seed)
+        else:
+            rows = resampled_rows_of_step(step, batch_size=batch_size, probabilities=self.probabilities, seed=seed)
+        return rows.to(self.labels.device)
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -83,24 +97,10 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
 
 
-@lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch)))
-
-
-def rows_of_step(step: int, *, batch_size: int, count: int, seed: int) -> Tensor:
-    """(batch_size,) training rows of a step: one permutation of the set after another, cut into batches."""
-    start = step * batch_size
-    rows: list[Tensor] = []
-    while len(rows) * count < start % count + batch_size:
-        rows.append(_permutation(count, seed, start // count + len(rows)))
-    return torch.cat(rows)[start % count : start % count + batch_size]
-
-
 def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
     """The noised batch of a step, the same whenever it is asked for."""
     device = data.images.device
-    rows = rows_of_step(step, batch_size=options.batch_size, count=len(data.labels), seed=seed).to(device)
+    rows = data.rows(step, batch_size=options.batch_size, seed=seed)
     torch.manual_seed(derive_seed(seed, "fit", step))
     x0, classes = to_unit(data.images[rows]), data.labels[rows]
     if options.flip:
@@ -154,7 +154,7 @@ def fit(
     Returns:
         Seconds spent in the loop.
     """
-    data = TrainingData.on(runtime.device, train)
+    data = TrainingData.on(runtime.device, train, sampling=options.sampling)
     denoiser = trainee.denoiser
     assert isinstance(denoiser, Denoiser)
     denoiser.train()

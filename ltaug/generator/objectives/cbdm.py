@@ -9,14 +9,12 @@ from torch import Tensor
 
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives.terms import Batch, Conditioning
+from ltaug.generator.resampling import class_shares
 
 
 def label_distribution(class_counts: Tensor, label_set: str) -> Tensor:
     """q*(y'), (K,): "train" ~ n_c, "bal" uniform over the classes present, "sqrt" ~ sqrt(n_c)."""
-    counts = class_counts.double()
-    power = {"train": 1.0, "bal": 0.0, "sqrt": 0.5}[label_set]
-    weight = torch.where(counts > 0, counts.clamp_min(1) ** power, 0.0)
-    return weight / weight.sum()
+    return class_shares(class_counts, power={"train": 1.0, "bal": 0.0, "sqrt": 0.5}[label_set])
 
 
 # name -> (probability that an image is paired, weight of its pair) as functions of t/T; their product is always t/T
