@@ -79,6 +79,9 @@ class GeneratorOptions:
     coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
     coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), term="coral")
     backbone: str = option("unet", "the network")
+    preconditioning: str = option(
+        "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=("vp", "edm")
+    )
     channels: int = option(128, "channels at full resolution", small=16, low=1)
     channel_mults: tuple[int, ...] = option((1, 2, 2, 2), "channel multiple of each resolution, finest first", small=(1, 2))
     blocks: int = option(2, "residual blocks a resolution", small=1, low=1)

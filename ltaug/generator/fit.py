@@ -17,7 +17,7 @@ from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
 from ltaug.generator.objectives import make_objective, settings_of
 from ltaug.generator.objectives.terms import Batch, Objective
-from ltaug.generator.preconditioning import VP
+from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.recipes import GeneratorOptions, pick
 from ltaug.runtime import Runtime, derive_seed
@@ -78,7 +78,7 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
         attention=options.attention,
         dropout=options.dropout,
     )
-    return Denoiser(backbone, VP(), num_classes=num_classes)
+    return Denoiser(backbone, PRECONDITIONINGS[options.preconditioning](), num_classes=num_classes)
 
 
 def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:

@@ -11,6 +11,7 @@ from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, save_
 from ltaug.generator.ema import EMA
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
 from ltaug.generator.generate import generate
+from ltaug.generator.preconditioning import EDM
 from ltaug.generator.resampling import rows_of_step
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.runs import open_run
@@ -154,6 +155,14 @@ def test_the_stage_leaves_a_generator_that_can_be_loaded(tiny_set, tiny_options,
     assert loaded.image_shape == (1, 8, 8)
     assert record["outputs"]["checkpoints/step-8/ema.safetensors"] == loaded.digest
     assert not any(p.requires_grad for p in loaded.denoiser.parameters())
+
+
+def test_a_generator_is_loaded_under_the_preconditioning_it_was_fitted_with(tiny_set, tiny_options, cpu, tmp_path):
+    stage(tmp_path / "gen", tiny_set, dataclasses.replace(tiny_options, preconditioning="edm"), cpu)
+    loaded = Generator.load(tmp_path / "gen", runtime=cpu)
+    assert isinstance(loaded.denoiser.preconditioning, EDM)
+    images = generate(loaded.denoiser, [(0, 0), (1, 0)], image_shape=(1, 8, 8), seed=0, runtime=cpu, sample_steps=3)
+    assert images.shape == (2, 1, 8, 8)
 
 
 def test_a_checkpoint_with_a_flipped_byte_is_refused(tiny_set, tiny_options, cpu, tmp_path):
