@@ -99,7 +99,12 @@ class GeneratorOptions:
     grad_clip: float = option(1.0, "largest norm of the gradient", low=0)
     ema: float = option(0.9999, "decay of the averaged weights that are sampled from", small=0.995, low=0, high=1)
     label_dropout: float = option(0.1, "share of images trained without their label, for guidance", low=0, high=1)
-    flip: bool = option(True, "mirror training images at random", small=False)
+    flip: bool = option(True, "mirror training images at random (ada does it by itself)", small=False)
+    augment: str = option(
+        "none",
+        "vary training images: geometry the network is told of (ada), or colour, shift and cutout it is not (diffaug)",
+        choices=("none", "ada", "diffaug"),
+    )
     checkpoint_every: int = option(5000, "steps between checkpoints", small=200, low=1)
 
 

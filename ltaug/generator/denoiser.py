@@ -84,10 +84,13 @@ class Denoiser(nn.Module):
         assert isinstance(backbone.feature_channels, int)
         self.feature_channels = backbone.feature_channels
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Denoised:
-        """Denoise x (B, C, H, W) at sigma (B,) under labels (B,)."""
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor, augment: Tensor | None = None) -> Denoised:
+        """Denoise x (B, C, H, W) at sigma (B,) under labels (B,).
+
+        `augment` (B, augment_channels) says how the images were varied; None, as at sampling, is not at all.
+        """
         image, noise_input = self.preconditioning.inputs(x, sigma)
-        prediction, features = self.backbone(image, noise_input, labels)
+        prediction, features = self.backbone(image, noise_input, labels, augment)
         x0, eps = self.preconditioning.outputs(x, sigma, prediction.float())
         return Denoised(x0, eps, features)
 

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.data.imageset import ImageSet
+from ltaug.errors import OptionError
+from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
-from ltaug.generator.objectives import make_objective, settings_of
+from ltaug.generator.objectives import make_objective, settings_of, terms_of
+from ltaug.generator.objectives.t2h import GATES
 from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
@@ -64,6 +67,12 @@ def check_options(options: GeneratorOptions) -> None:
         OptionError: an unknown name, terms that exclude each other, or an option of a method that is not in use.
     """
     settings_of(options)
+    moving = [term for term in terms_of(options.objective) if term in GATES]
+    if moving and AUGMENTATIONS[options.augment].label_channels:
+        raise OptionError(
+            f"--augment {options.augment} does not go with --objective {options.objective}: {moving[0]} moves targets between "
+            "images that were varied differently, and samples would show it; use --augment none or leave out " + moving[0]
+        )
     pick(BACKBONES, options.backbone, flag="--backbone")
 
 
@@ -72,6 +81,7 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
     backbone = pick(BACKBONES, options.backbone, flag="--backbone")(
         image_shape=image_shape,
         num_classes=num_classes,
+        augment_channels=AUGMENTATIONS[options.augment].label_channels,
         channels=options.channels,
         channel_mults=options.channel_mults,
         blocks=options.blocks,
@@ -103,9 +113,11 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
     rows = data.rows(step, batch_size=options.batch_size, seed=seed)
     torch.manual_seed(derive_seed(seed, "fit", step))
     x0, classes = to_unit(data.images[rows]), data.labels[rows]
-    if options.flip:
+    augmentation = AUGMENTATIONS[options.augment]
+    if options.flip and not augmentation.mirrors:
         mirrored = torch.rand(len(rows), device=device) < 0.5
         x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+    x0, augment = augmentation.apply(x0)
     dropped = torch.rand(len(rows), device=device) < options.label_dropout
     levels = denoiser.preconditioning.draw(len(rows), device=device)
     return Batch(
@@ -116,6 +128,7 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
         labels=torch.where(dropped, denoiser.null_label, classes),
         classes=classes,
         weight=denoiser.preconditioning.loss_weight(levels.sigma),
+        augment=augment,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ltaug.data.imageset import ImageSet
+from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
 from ltaug.generator.guidance import bind
@@ -91,12 +92,15 @@ def test_every_sampler_draws_finite_images_that_differ_from_every_trained_combin
         {"objective": "cbdm", "pair_form": "sampled"},
         {"objective": "t2h+cbdm+coral", "pair_fraction": 0.5, "coral_mode": "released"},
         {"objective": "cbdm", "sampling": "rs"},
+        {"objective": "cbdm+coral", "augment": "ada", "draws": 2},
+        {"objective": "t2h+cbdm", "augment": "diffaug"},
     ],
     ids=str,
 )
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("preconditioning", PRECONDITIONINGS)
-def test_every_form_of_a_method_trains_under_every_preconditioning(given, preconditioning):
-    options, trainee, batch = trainee_and_batch(preconditioning=preconditioning, **given)
+def test_every_form_of_a_method_trains_on_every_backbone_and_preconditioning(given, backbone, preconditioning):
+    options, trainee, batch = trainee_and_batch(backbone=backbone, preconditioning=preconditioning, **given)
     before = [p.clone() for p in trainee.denoiser.parameters()]
     terms = train_step(trainee, batch, options, CPU, step=0)
     assert all(v.isfinite() for v in terms.values())
@@ -105,7 +109,13 @@ def test_every_form_of_a_method_trains_under_every_preconditioning(given, precon
 
 @pytest.mark.parametrize(
     ("option", "registry"),
-    [("preconditioning", PRECONDITIONINGS), ("sampling", SAMPLING), ("pair_form", PAIR_FORMS), ("coral_mode", STRENGTHS)],
+    [
+        ("augment", AUGMENTATIONS),
+        ("preconditioning", PRECONDITIONINGS),
+        ("sampling", SAMPLING),
+        ("pair_form", PAIR_FORMS),
+        ("coral_mode", STRENGTHS),
+    ],
 )
 def test_an_options_choices_are_the_names_in_its_registry(option, registry):
     assert GeneratorOptions.__dataclass_fields__[option].metadata["choices"] == tuple(registry)

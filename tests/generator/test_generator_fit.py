@@ -71,6 +71,7 @@ def test_mirroring_happens_only_where_it_is_asked_for(tiny_set, tiny_options):
         {"objective": "cbdm"},
         {"objective": "coral"},
         {"objective": "t2h+cbdm+coral", "sampling": "rs"},
+        {"objective": "cbdm", "augment": "ada"},
         {"objective": "cbdm", "draws": 2, "pair_form": "sampled", "pair_fraction": 0.5, "sampling": "rs-sqrt"},
     ],
     ids=str,
