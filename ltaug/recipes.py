@@ -172,7 +172,6 @@ STAGES: dict[str, type] = {
     "synthesize": SynthesisOptions,
     "train-classifier": ClassifierOptions,
 }
-Entry = TypeVar("Entry")
 Options = TypeVar("Options", DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
 
 
@@ -181,17 +180,6 @@ def nearest(name: str, names: typing.Iterable[str]) -> str:
     names = list(names)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(names))}"
-
-
-def pick(registry: Mapping[str, Entry], name: str, *, flag: str) -> Entry:
-    """The registry's entry of that name.
-
-    Raises:
-        OptionError: there is none; the nearest name is suggested.
-    """
-    if name not in registry:
-        raise OptionError(f"{flag} {name!r}: {nearest(name, registry)}")
-    return registry[name]
 
 
 def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:

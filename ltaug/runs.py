@@ -20,11 +20,12 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from ltaug.errors import CorruptError, MismatchError, RunExistsError
+from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
 
 RUN_FILE = "run.json"
 MANIFEST = "manifest.json"
 LOCK_FILE = ".lock"
+SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it is
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # still there only if something went wrong
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,7 +83,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CorruptError(f"{path} is missing; the run is incomplete or not an ltaug run") from error
+        raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
 
@@ -94,12 +94,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify_file(path: Path, expected: str) -> None:
-    """Raise CorruptError unless the file has this SHA-256."""
+def verify_file(path: Path, expected: str, *, whole: Path) -> None:
+    """Raise CorruptError unless the file has this SHA-256; `whole` is the directory to make again."""
+    remedy = f"delete {whole} and run its command again"
     if not path.is_file():
-        raise CorruptError(f"{path} is missing; delete {path.parent} and run its command again")
+        raise CorruptError(f"{path} is missing; {remedy}")
     if file_digest(path) != expected:
-        remedy = f"delete {path.parent} and run its command again"
         raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; {remedy}")
 
 
@@ -120,7 +120,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def verify_directory(path: Path) -> None:
     """Raise CorruptError unless every file in the directory's manifest is there with its digest."""
     for name, digest in read_json(path / MANIFEST).items():
-        verify_file(path / name, digest)
+        verify_file(path / name, digest, whole=path)
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
@@ -181,7 +181,7 @@ class Run:
         self.record["facts"].update(_as_json(facts))
 
     def save(self) -> None:
-        write_json(self.path / RUN_FILE, self.record)
+        _write_record(self.path, self.record)
 
     def finish(self, outputs: list[str]) -> None:
         """Record the digests of the artefacts that others may read, and mark the run finished."""
@@ -243,10 +243,31 @@ def open_run(
             require_same_spec(path, record, spec)
         else:
             record = fresh
-            write_json(path / RUN_FILE, record)
-        yield Run(path, record, listener)
+            _write_record(path, record)
+        try:
+            yield Run(path, record, listener)
+        except LtaugError:
+            _leave_if_empty(path)
+            raise
     finally:
         lock.release()
+
+
+def _leave_if_empty(path: Path) -> None:
+    """A mistake found before anything was made does not keep the directory: the corrected command may have it."""
+    if {p.name for p in path.iterdir()} <= {RUN_FILE, LOCK_FILE}:
+        (path / RUN_FILE).unlink(missing_ok=True)
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's content without its seal."""
+    content = {key: value for key, value in record.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    content = _as_json({key: value for key, value in record.items() if key != SEAL})
+    write_json(path / RUN_FILE, content | {SEAL: _seal(content)})
 
 
 def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
@@ -278,6 +299,8 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     record = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
         raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
+    if SEAL in record and record[SEAL] != _seal(record):
+        raise CorruptError(f"{path / RUN_FILE} is damaged or was edited; delete {path} and run its command again")
     if stage is not None and record["stage"] != stage:
         raise MismatchError(f"{path} is a {record['stage']} run; a {stage} run is needed here")
     if finished and record["status"] != "finished":
@@ -289,4 +312,4 @@ def verify_outputs(path: Path, record: Mapping[str, Any], names: list[str] | Non
     """Raise CorruptError unless the run's recorded artefacts (or those named) have their digests."""
     for name, digest in record["outputs"].items():
         if names is None or name in names:
-            verify_file(path / name, digest)
+            verify_file(path / name, digest, whole=path)

@@ -194,3 +194,17 @@ def test_completion_knows_commands_and_options():
     code = "import sys; sys.argv[0] = 'ltaug'; from ltaug.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "fit-generator" in done.stdout
+
+
+def test_the_bare_command_shows_its_help_and_no_error(capsys):
+    code, out, err = call(capsys)
+    assert code == 2
+    assert "Usage: ltaug" in out + err
+    assert "Error" not in out + err
+
+
+@pytest.mark.parametrize("name", ["", "folder:"])
+def test_a_dataset_that_names_nothing_is_not_taken_for_the_folder_here(capsys, name):
+    code, _, err = call(capsys, "inspect", name)
+    assert code == 2
+    assert "names nothing" in err

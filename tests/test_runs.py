@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ltaug.errors import CorruptError, MismatchError, RunExistsError
+from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
 from ltaug.runs import (
     LOCK_FILE,
     RUN_FILE,
+    SEAL,
     Event,
     atomic_directory,
     atomic_write,
@@ -202,3 +203,37 @@ def test_a_place_that_may_not_be_written_is_an_os_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError), opened(tmp_path / "run"):
         pass
+
+
+def test_a_mistake_before_anything_was_made_does_not_keep_the_directory(tmp_path):
+    with pytest.raises(OptionError), opened(tmp_path / "run", options={"steps": 30}):
+        raise OptionError("no such sampler")
+    with opened(tmp_path / "run"):
+        (tmp_path / "run" / "made").touch()
+    with pytest.raises(OptionError), opened(tmp_path / "run"):
+        raise OptionError("too late")
+    assert read_run(tmp_path / "run")["options"] == {"steps": 20}, "what was made is kept"
+
+
+def test_any_changed_byte_of_a_record_is_damage_or_changes_nothing(tmp_path):
+    with opened(tmp_path / "run") as run:
+        run.finish([])
+    file = tmp_path / "run" / RUN_FILE
+    whole, before = file.read_bytes(), read_run(tmp_path / "run")
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+        try:
+            found = read_run(tmp_path / "run")
+        except CorruptError:
+            continue
+        assert {key: found[key] for key in before if key in found and key != SEAL} == {k: before[k] for k in before if k != SEAL}
+
+
+def test_a_lost_artefact_says_to_delete_the_whole_run_wherever_it_lay(tmp_path):
+    with opened(tmp_path / "run") as run:
+        (tmp_path / "run" / "deep").mkdir()
+        (tmp_path / "run" / "deep" / "weights").touch()
+        run.finish(["deep/weights"])
+    (tmp_path / "run" / "deep" / "weights").unlink()
+    with pytest.raises(CorruptError, match=r"missing; delete \S*/run and run"):
+        verify_outputs(tmp_path / "run", read_run(tmp_path / "run"))

@@ -16,7 +16,7 @@ from ltaug.classifier.losses import Loss, build_loss
 from ltaug.classifier.models import build_model
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError, OptionError
-from ltaug.recipes import nearest
+from ltaug.recipes import ClassifierOptions, nearest
 from ltaug.runtime import Runtime, derive_seed
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
@@ -72,23 +72,9 @@ def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int)
 
 def fit_classifier(
     train: ImageSet,
+    options: ClassifierOptions,
     *,
     synthetic: ImageSet | None = None,
-    model: str,
-    loss: str,
-    adjust_tau: float,
-    sampling: str,
-    augment: str,
-    steps: int | None,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    schedule: str,
-    warmup: float,
-    synthetic_weight: float,
-    synthetic_fraction: float | None,
     seed: int,
     runtime: Runtime,
     on_step: OnStep | None = None,
@@ -96,8 +82,6 @@ def fit_classifier(
     checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> nn.Module:
     """Train a classifier from scratch and return it in evaluation mode, on the runtime's device.
-
-    Options are those of `recipes.ClassifierOptions`; `**dataclasses.asdict(options)` passes them all.
 
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
@@ -120,35 +104,53 @@ def fit_classifier(
         synthetic = None
     device = runtime.device
     plan = plan_batches(
-        train, synthetic, batch_size=batch_size, sampling=sampling, synthetic_fraction=synthetic_fraction, seed=seed
+        train,
+        synthetic,
+        batch_size=options.batch_size,
+        sampling=options.sampling,
+        synthetic_fraction=options.synthetic_fraction,
+        seed=seed,
     )
     pool = make_pool(train, synthetic, device=device)
-    source_weights = _source_weights(plan, pool, synthetic_weight).to(device)
-    priors = pool.class_counts.clone()
-    if sampling == "balanced":
-        priors[0] = (priors[0] > 0).long()
-    loss_per_image = build_loss(loss, class_counts=priors.to(device), tau=adjust_tau)
-    augmentation = build_augmentation(augment)
-    rates = learning_rates(
-        total_steps(len(pool.labels), steps=steps, epochs=epochs, batch_size=batch_size), lr=lr, schedule=schedule, warmup=warmup
-    )
+    source_weights = _source_weights(plan, pool, options.synthetic_weight).to(device)
+    loss_per_image = _loss(pool, options)
+    augmentation = build_augmentation(options.augment)
+    total = total_steps(len(pool.labels), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
+    rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        network = build_model(model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
-        optimizer = torch.optim.SGD(
-            network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0, fused=True
-        )
+        network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
+        optimizer = _optimizer(network, options)
         start = 0 if checkpoints is None else load_checkpoint(checkpoints, network, optimizer, device=device)
-        for step, index in enumerate(_batches(plan, start, len(rates), device), start):
+        for step, index in enumerate(_batches(plan, start, total, device), start):
             torch.manual_seed(derive_seed(seed, "classifier", step))
             optimizer.param_groups[0]["lr"] = rates[step]
             value = _train_step(network, optimizer, pool, index, augmentation, loss_per_image, source_weights, runtime)
             done = step + 1
-            if on_step is not None and (done % max(1, len(rates) // LOGS) == 0 or done == len(rates)):
-                on_step(done, len(rates), {"loss": float(value), "lr": rates[step]})
-            if checkpoints is not None and done % checkpoint_every == 0 and done < len(rates):
+            if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
+                on_step(done, total, {"loss": float(value), "lr": rates[step]})
+            if checkpoints is not None and done % checkpoint_every == 0 and done < total:
                 save_checkpoint(checkpoints, network, optimizer, step=done)
     return network.eval()
+
+
+def _loss(pool: Pool, options: ClassifierOptions) -> Loss:
+    """The loss per image, adjusted for the prior of each source where it is an adjusted one."""
+    priors = pool.class_counts.clone()
+    if options.sampling == "balanced":
+        priors[0] = (priors[0] > 0).long()
+    return build_loss(options.loss, class_counts=priors.to(pool.labels.device), tau=options.adjust_tau)
+
+
+def _optimizer(network: nn.Module, options: ClassifierOptions) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.momentum > 0,
+        fused=True,
+    )
 
 
 def _train_step(

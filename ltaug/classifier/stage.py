@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
@@ -61,8 +60,8 @@ def run_classifier(
     started = time.monotonic()
     model = fit_classifier(
         train,
+        options,
         synthetic=synthetic,
-        **dataclasses.asdict(options),
         seed=seed,
         runtime=runtime,
         on_step=on_step,

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         code = group.main(args=arguments, prog_name="ltaug", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help itself: whoever types the bare command made no mistake
+        return error.exit_code
     except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code, arguments)
     except LtaugError as error:

@@ -101,6 +101,8 @@ def _kind(name: str) -> tuple[str, str]:
         return "arrays", name
     if name in SOURCES and name not in ("folder", "arrays"):
         return name, name
+    if name in ("", "folder:"):
+        raise OptionError(f"--dataset {name!r} names nothing; write digits, cifar10, cifar100, folder:PATH or a .npz file")
     if Path(name).expanduser().is_dir():
         raise OptionError(f"--dataset {name!r} is a folder; write folder:{name}")
     names = ["digits", "cifar10", "cifar100", "folder:PATH", "a .npz file"]

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ltaug.generator.ema import EMA
-from ltaug.runs import MANIFEST, atomic_directory, file_digest, verify_directory
+from ltaug.runs import MANIFEST, atomic_directory, verify_directory
 
 KEPT = 2
+EMA_FILE = "ema.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
         return
     with atomic_directory(target) as new:
         save_file(_tensors(trainee.denoiser), new / "weights.safetensors")
-        save_file(_tensors(trainee.ema.module), new / "ema.safetensors")
+        save_file(_tensors(trainee.ema.module), new / EMA_FILE)
         state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
         torch.save(state, new / "training.pt")
     for old in checkpoint_steps(folder)[:-KEPT]:
@@ -54,21 +55,10 @@ def load_checkpoint(path: Path, trainee: Trainee) -> None:
     """
     verify_directory(path)
     trainee.denoiser.load_state_dict(load_file(path / "weights.safetensors"))
-    trainee.ema.module.load_state_dict(load_file(path / "ema.safetensors"))
+    trainee.ema.module.load_state_dict(load_file(path / EMA_FILE))
     training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
     trainee.optimizer.load_state_dict(training["optimizer"])
     trainee.objective.load_state_dict(training["objective"])
-
-
-def load_ema(path: Path, denoiser: nn.Module) -> str:
-    """Put a checkpoint's averaged weights into a denoiser; returns the SHA-256 of their file.
-
-    Raises:
-        CorruptError: a file is missing or does not have its recorded digest.
-    """
-    verify_directory(path)
-    denoiser.load_state_dict(load_file(path / "ema.safetensors"))
-    return file_digest(path / "ema.safetensors")
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.generator.augmentations import AUGMENTATIONS
-from ltaug.generator.backbones import BACKBONES
+from ltaug.generator.backbones import find_backbone
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
@@ -22,7 +22,7 @@ from ltaug.generator.objectives.t2h import GATES
 from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
-from ltaug.recipes import GeneratorOptions, pick
+from ltaug.recipes import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
 
@@ -60,25 +60,9 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
-def check_options(options: GeneratorOptions) -> None:
-    """Refuse what names no method or does not go together, before anything is built.
-
-    Raises:
-        OptionError: an unknown name, terms that exclude each other, or an option of a method that is not in use.
-    """
-    settings_of(options)
-    moving = [term for term in terms_of(options.objective) if term in GATES]
-    if moving and AUGMENTATIONS[options.augment].label_channels:
-        raise OptionError(
-            f"--augment {options.augment} does not go with --objective {options.objective}: {moving[0]} moves targets between "
-            "images that were varied differently, and samples would show it; use --augment none or leave out " + moving[0]
-        )
-    pick(BACKBONES, options.backbone, flag="--backbone")
-
-
 def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, int], num_classes: int) -> Denoiser:
     """The untrained network that options describe; its initial weights come from the global random stream."""
-    backbone = pick(BACKBONES, options.backbone, flag="--backbone")(
+    backbone = find_backbone(options.backbone)(
         image_shape=image_shape,
         num_classes=num_classes,
         augment_channels=AUGMENTATIONS[options.augment].label_channels,
@@ -91,8 +75,23 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
     return Denoiser(backbone, PRECONDITIONINGS[options.preconditioning](), num_classes=num_classes)
 
 
+def _require_compatible(options: GeneratorOptions) -> None:
+    """Refuse an augmentation that the network is told of where targets move between images."""
+    moving = [term for term in terms_of(options.objective) if term in GATES]
+    if moving and AUGMENTATIONS[options.augment].label_channels:
+        raise OptionError(
+            f"--augment {options.augment} does not go with --objective {options.objective}: {moving[0]} moves targets between "
+            f"images that were varied differently, and samples would show it; use --augment none or leave out {moving[0]}"
+        )
+
+
 def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:
-    """Network, objective, optimizer and average at step 0."""
+    """Network, objective, optimizer and average at step 0.
+
+    Raises:
+        OptionError: an unknown name, methods that do not go together, or an option of a method that is not in use.
+    """
+    _require_compatible(options)
     torch.manual_seed(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py

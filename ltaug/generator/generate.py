@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.guidance import bind
-from ltaug.generator.samplers import SAMPLERS
+from ltaug.generator.samplers import find_sampler
 from ltaug.runtime import Runtime, derive_seed
 
 Key = tuple[int, int]  # (class, index within the class)
@@ -62,7 +62,7 @@ def generate(
         noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
         labels = torch.tensor([c for c, _ in filled], device=runtime.device)
         with runtime.autocast():
-            x = SAMPLERS[sampler](
+            x = find_sampler(sampler)(
                 bind(denoiser, labels, guidance=guidance), noise() * denoiser.preconditioning.prior_scale(), sigmas, noise
             )
         pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -12,6 +12,9 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from ltaug.errors import OptionError
+from ltaug.recipes import nearest
+
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[], Tensor]
 Sampler = Callable[..., Tensor]
@@ -71,3 +74,10 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> 
 
 
 SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "dpm++2m": dpmpp_2m}
+
+
+def find_sampler(name: str) -> Sampler:
+    """The sampler of this name; OptionError where there is none."""
+    if name not in SAMPLERS:
+        raise OptionError(f"--sampler {name!r} is unknown; {nearest(name, SAMPLERS)}")
+    return SAMPLERS[name]

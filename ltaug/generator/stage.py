@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
-from ltaug.errors import CorruptError, DataError
-from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, load_ema, save_checkpoint
+from ltaug.errors import DataError
+from ltaug.generator.checkpoints import EMA_FILE, checkpoint_steps, load_checkpoint, save_checkpoint
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
 from ltaug.recipes import GeneratorOptions
-from ltaug.runs import Run, atomic_write, read_run
+from ltaug.runs import Run, atomic_write, read_run, verify_outputs
 from ltaug.runtime import Runtime, StopFlag, stop_on_signal
 
 CHECKPOINTS = "checkpoints"
@@ -65,7 +66,12 @@ def run_generator(train: ImageSet, options: GeneratorOptions, *, run: Run, runti
     final = trainee.ema.module
     assert isinstance(final, Denoiser)
     _save_samples(final, train, run=run, runtime=runtime, seed=seed)
-    run.finish([f"{CHECKPOINTS}/step-{options.steps}/ema.safetensors", SAMPLES])
+    run.finish([_final_weights(options.steps), SAMPLES])
+
+
+def _final_weights(steps: int) -> str:
+    """Where the averaged weights after the last step lie, relative to the run."""
+    return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
 
 
 def _require_not_stopped(stop: StopFlag) -> None:
@@ -105,18 +111,17 @@ class Generator:
             CorruptError: its weights are missing or damaged.
         """
         record = read_run(path, stage="fit-generator", finished=True)
-        steps = checkpoint_steps(path / CHECKPOINTS)
-        if not steps:
-            raise CorruptError(f"{path / CHECKPOINTS} has no checkpoint; delete {path} and run its command again")
         facts = record["facts"]
         names, (c, h, w) = tuple(facts["class_names"]), facts["image_shape"]
         settings: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in record["options"]["fit-generator"].items()
         }
         denoiser = build_denoiser(GeneratorOptions(**settings), image_shape=(c, h, w), num_classes=len(names))
-        digest = load_ema(path / CHECKPOINTS / f"step-{steps[-1]}", denoiser)
+        final = _final_weights(settings["steps"])
+        verify_outputs(path, record, [final])
+        denoiser.load_state_dict(load_file(path / final))
         denoiser.to(runtime.device).to(memory_format=torch.channels_last)
-        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), digest)
+        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), record["outputs"][final])
 
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import RunExistsError
+from ltaug.errors import DataError, RunExistsError
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import ClassTable, class_table, confusion_change
@@ -129,7 +129,10 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if result.synthesis is None:
         return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
     drawn = result.record["inputs"].get("train") or {}
-    real = load_train(dict(result.record["options"].get("dataset", {})), int(drawn.get("draw_seed", result.seed)))
+    try:
+        real = load_train(dict(result.record["options"].get("dataset", {})), int(drawn.get("draw_seed", result.seed)))
+    except DataError as error:  # the numbers stand without the images
+        return None, f"The real images could not be read ({error}), so no images are shown."
     if real.digest != drawn.get("digest"):
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
     return gallery(result.synthesis, real, arm=arm, seed=result.seed), None

@@ -113,6 +113,7 @@ def _train(
     added, images = None, None
     if synthetic is not None:
         record = read_run(synthetic, stage="synthesize", finished=True)
+        data.train.require_same_classes(tuple(record["facts"]["class_names"]), what=str(synthetic))
         if record["inputs"]["train"]["digest"] != data.train.digest:
             raise MismatchError(
                 f"{synthetic} was made for another draw of the training images; "

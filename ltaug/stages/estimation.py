@@ -106,11 +106,10 @@ def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime
 
 def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
     options = resolve(ClassifierOptions, given, image_side=side_of(train), where="train-classifier")
-    settings = dataclasses.asdict(options)
 
     def fit(steps: int) -> float:
         began = time.perf_counter()
-        fit_classifier(train, **{**settings, "steps": steps}, seed=0, runtime=runtime)
+        fit_classifier(train, dataclasses.replace(options, steps=steps), seed=0, runtime=runtime)
         if runtime.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - began

@@ -8,7 +8,7 @@ from pathlib import Path
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
 from ltaug.errors import MismatchError
-from ltaug.generator.fit import check_options
+from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.recipes import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events, read_run
@@ -43,7 +43,6 @@ def fit_generator(
     runtime = make_runtime(machine.device, threads=machine.threads)
     options, data = load_data(dataset, seed, machine, label or out.name, listener)
     generator = resolve(GeneratorOptions, given, image_side=side_of(data.train), where="fit-generator")
-    check_options(generator)  # before the run directory exists, which would hold the mistake for good
     with open_stage(
         out,
         "fit-generator",
@@ -87,15 +86,24 @@ def synthesize(
     seed = draw_seed if seed is None else seed
     options, data = load_data(made["options"]["dataset"], draw_seed, machine, label or out.name, listener)
     real = data.train
+    real.require_same_classes(tuple(made["facts"]["class_names"]), what=f"the generator {generator}")
     if data.train.digest != made["inputs"]["train"]["digest"]:
         raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
     chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
+    find_sampler(chosen.sampler)  # said before judges are trained
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     if judges is None and (chosen.select_agreement or chosen.select_distance):
         folder = out.with_name(f"{out.name}.judges")
         judges = [
             train_judge(
-                options, out=folder / f"judge-{i}", seed=draw_seed, index=i, machine=machine, listener=listener, wait=wait
+                options,
+                out=folder / f"judge-{i}",
+                seed=draw_seed,
+                index=i,
+                machine=machine,
+                label=f"judge-{i}",
+                listener=listener,
+                wait=wait,
             )
             for i in range(chosen.judges)
         ]

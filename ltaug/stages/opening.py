@@ -12,7 +12,7 @@ from typing import Any
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.recipes import DatasetOptions, Machine, resolve
-from ltaug.runs import Event, Listener, Run, open_run
+from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
 Given = Mapping[str, Any]
@@ -59,7 +59,9 @@ def open_stage(
 
 
 def already_done(run: Run) -> bool:
+    """Whether there is nothing to do; raises CorruptError where a finished run has lost or damaged an artefact."""
     if run.finished:
+        verify_outputs(run.path, run.record)
         run.event("Already done.")
     return run.finished
 

@@ -1,7 +1,5 @@
 """Fitting: schedules, determinism, exact resume, and that each option reaches the training."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -33,8 +31,8 @@ def fit(train=TRAIN, *, steps=12, seed=0, synthetic=None, on_step=None, checkpoi
     options = resolve(ClassifierOptions, {"steps": steps, "batch_size": 16, **given}, image_side=8)
     return fit_classifier(
         train,
+        options,
         synthetic=synthetic,
-        **dataclasses.asdict(options),
         seed=seed,
         runtime=CPU,
         on_step=on_step,

@@ -1,6 +1,7 @@
 """The fit: every step's randomness is its own, so an interrupted run ends bit for bit where it would have."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -201,3 +202,16 @@ def test_an_image_is_the_same_in_any_batch_and_any_company(sampler, tiny_set, ti
     assert np.abs(together.astype(int) - make(keys, 3).astype(int)).max() <= 1
     assert len(np.unique(together.reshape(len(keys), -1), axis=0)) == len(keys)
     assert make([], 4).shape == (0, 1, 8, 8)
+
+
+def test_a_finished_run_whose_last_checkpoint_is_lost_does_not_fall_back_on_an_older_one(tmp_path):
+    from ltaug import fit_generator
+    from ltaug.runtime import make_runtime
+
+    given = {"steps": 4, "checkpoint_every": 2, "channels": 8, "batch_size": 4}
+    out = fit_generator({"dataset": "digits"}, given, out=tmp_path / "gen")
+    shutil.rmtree(out / "checkpoints" / "step-4")
+    with pytest.raises(CorruptError, match=r"step-4/ema.safetensors is missing; delete \S*/gen and"):
+        Generator.load(out, runtime=make_runtime("cpu"))
+    with pytest.raises(CorruptError, match=r"delete \S*/gen and run its command again"):
+        fit_generator({"dataset": "digits"}, given, out=out)

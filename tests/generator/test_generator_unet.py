@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ltaug.errors import OptionError
-from ltaug.generator.backbones import BACKBONES
+from ltaug.generator.backbones import BACKBONES, find_backbone
 from ltaug.generator.backbones.unet import UNet
+from ltaug.generator.samplers import find_sampler
 
 
 @pytest.mark.parametrize(("num_classes", "parameters"), [(10, 35_751_427), (100, 35_797_507)])
@@ -59,3 +60,30 @@ def test_every_backbone_starts_at_zero_and_tells_labels_and_noise_apart(name):
 def test_an_image_that_cannot_be_halved_is_refused_with_the_remedy():
     with pytest.raises(OptionError, match=r"10x10 .* divisible by 4"):
         UNet(image_shape=(3, 10, 10), num_classes=2, channel_mults=(1, 2, 2))
+
+
+@pytest.mark.parametrize("channels", [2, 6, 14, 34, 136])
+def test_any_even_number_of_channels_makes_a_network(channels):
+    with torch.device("meta"):
+        net = UNet(image_shape=(1, 8, 8), num_classes=2, channels=channels, channel_mults=(1, 3), blocks=1)
+        assert net(torch.zeros(2, 1, 8, 8), torch.zeros(2), torch.zeros(2, dtype=torch.long))[0].shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"channels": 7}, "--channels 7 is odd"),
+        ({"channel_mults": ()}, "--channel-mults none"),
+        ({"channel_mults": (1, 0)}, "1,0"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(sizes, said):
+    with pytest.raises(OptionError, match=said):
+        UNet(image_shape=(1, 8, 8), num_classes=2, **sizes)
+
+
+def test_an_unknown_backbone_or_sampler_is_answered_with_the_names():
+    with pytest.raises(OptionError, match="did you mean 'unet'"):
+        find_backbone("uunet")
+    with pytest.raises(OptionError, match="did you mean 'ddim'"):
+        find_sampler("ddimm")

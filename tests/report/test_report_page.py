@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ltaug.errors import CorruptError, RunExistsError
+from ltaug.errors import CorruptError, DataError, RunExistsError
 from ltaug.report import build_report, figures
 from ltaug.report.gallery import strip
 from ltaug.report.statistics import paired
@@ -228,3 +228,12 @@ def test_small_images_are_enlarged_by_whole_pixels_and_large_ones_reduced():
     assert (small[::6, :48:6, 0] == pixels[0]).all()
     assert opened(strip([np.zeros((3, 200, 100), np.uint8)])).size == (48, 96)
     assert strip([]) == ""
+
+
+def test_a_dataset_that_is_gone_costs_the_pictures_and_nothing_else(small_experiment, tmp_path):
+    def gone(options, seed):
+        raise DataError("folder:birds is gone")
+
+    report = build_report([small_experiment()], out=tmp_path / "report", load_train=gone)
+    assert report.gallery is None
+    assert "folder:birds is gone" in (report.path / "report.md").read_text()

@@ -20,7 +20,9 @@ def timestep_embedding(t: Tensor, channels: int) -> Tensor:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(32, max(1, channels // 4)), channels)
+    """At most 32 groups of at least 4 channels; fewer where these do not come out even."""
+    most = min(32, max(1, channels // 4))
+    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
@@ -78,7 +80,7 @@ class UNet(nn.Module):
         attention: image sides (of the larger of H and W) at which residual blocks end in self-attention.
 
     Raises:
-        OptionError: the image cannot be halved that often.
+        OptionError: an odd number of channels, a multiple below 1, or an image that cannot be halved that often.
 
     Source: Ho et al., NeurIPS 2020, appendix B; class embedding as in CBDM (Qin et al., CVPR 2023).
     """
@@ -97,6 +99,13 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         image_channels, height, width = image_shape
+        if channels % 2:
+            raise OptionError(
+                f"--channels {channels} is odd; half of them are sines of the time, half cosines: use an even number"
+            )
+        if not channel_mults or min(channel_mults) < 1:
+            shown = ",".join(str(m) for m in channel_mults) or "none"
+            raise OptionError(f"--channel-mults {shown} needs one multiple of at least 1 for every resolution, such as 1,2,2,2")
         halvings = len(channel_mults) - 1
         if height % 2**halvings or width % 2**halvings:
             raise OptionError(
