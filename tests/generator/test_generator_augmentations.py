@@ -11,7 +11,8 @@ from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.augmentations.ada import ada, draw_parameters, label_of, transform
 from ltaug.generator.augmentations.diffaug import coloured, cutout, translated
 from ltaug.generator.backbones import BACKBONES
-from ltaug.generator.fit import build_trainee
+from ltaug.generator.denoiser import Denoised
+from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
 
 CPU = torch.device("cpu")
 
@@ -91,6 +92,38 @@ def test_operations_happen_in_their_order():
     shifted = transform(transform(x0, parameters(a3=math.pi / 2)), parameters(a6=1.0))
     at_once = transform(x0, parameters(a3=math.pi / 2, a6=1.0))
     torch.testing.assert_close(at_once[..., 1:], shifted[..., 1:], atol=1e-5, rtol=0)
+
+
+def test_a_stretch_comes_after_the_rotation():
+    place = ramp(40, 40)  # linear, so that one warp and two say the same to rounding
+    turn, stretch = parameters(1, a2=-1.0, a3=0.7), parameters(1, a4=0.4, a5=1.5)
+    inner = (slice(None), slice(None), slice(14, -14), slice(14, -14))
+    in_turn = transform(transform(place, turn), stretch)[inner]
+    torch.testing.assert_close(transform(place, turn + stretch)[inner], in_turn, atol=1e-3, rtol=0)
+    swapped = transform(transform(place, stretch), turn)[inner]
+    assert (in_turn - swapped).abs().max() > 0.1
+
+
+class Recorder(torch.nn.Module):
+    """Remembers how it was told images were varied."""
+
+    def forward(self, x, sigma, labels, augment=None):
+        self.augment = augment
+        eps = torch.zeros_like(x, requires_grad=True)
+        return Denoised(x, eps, torch.zeros(len(x), 2, 1, 1))
+
+
+def test_both_passes_over_an_image_are_told_how_it_was_varied(tiny_set, tiny_options):
+    options = dataclasses.replace(tiny_options, augment="ada", objective="cbdm", pair_fraction=0.5)
+    trainee = build_trainee(options, tiny_set, seed=0, device=CPU)
+    batch = draw_batch(TrainingData.on(CPU, tiny_set), options, trainee.denoiser, step=0, seed=0)
+    assert batch.augment.shape == (4, 9)
+    batch = dataclasses.replace(batch, augment=torch.arange(36.0).view(4, 9))
+    network = Recorder()
+    trainee.objective(network, batch)
+    assert torch.equal(network.augment[:4], batch.augment)
+    assert network.augment.shape == (6, 9)
+    assert all((batch.augment == row).all(1).any() for row in network.augment[4:])
 
 
 def test_the_label_says_what_was_done():

@@ -84,10 +84,10 @@ def test_every_forms_gradients_have_the_expectation_of_the_papers_in_both_direct
     ("form", "passes"),
     [
         ({}, 4.0),
-        ({"draws": 3}, 9.0),  # the three images that have their label
-        ({"pair_form": "sampled"}, 1.5),  # the sum of their t/T
-        ({"pair_fraction": 0.5}, 1.5),
-        ({"pair_form": "sampled", "pair_fraction": 0.5, "draws": 2}, 1.5),
+        ({"draws": 3}, 12.0),
+        ({"pair_form": "sampled"}, 2.2),  # the sum of t/T
+        ({"pair_fraction": 0.5}, 2.0),
+        ({"pair_form": "sampled", "pair_fraction": 0.5, "draws": 2}, 2.2),
     ],
     ids=str,
 )
@@ -102,8 +102,8 @@ def test_several_draws_are_averaged():
     batch = batch_of(1)
     cbdm = CBDM(COUNTS, draws=2)
     own = network(batch.x0, batch.sigma, batch.labels)
-    given = dataclasses.replace(cbdm.conditioning(batch), labels=torch.tensor([0, 1, 2, 2, 2, 2]))
-    assert given.rows.tolist() == [0, 1, 2, 0, 1, 2]
+    given = dataclasses.replace(cbdm.conditioning(batch), labels=torch.tensor([0, 1, 2, 0, 2, 2, 2, 0]))
+    assert given.rows.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
     other = network(batch.x0[given.rows], batch.sigma[given.rows], given.labels)
     value = cbdm(own, other, batch, given)[0].item()
     assert value == pytest.approx(1.25 * 0.1 * (0 + (0.7 * 2) ** 2) / 2)

@@ -10,7 +10,7 @@ import torch
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, save_checkpoint
 from ltaug.generator.ema import EMA
-from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
+from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import EDM
 from ltaug.generator.resampling import rows_of_step
@@ -103,6 +103,16 @@ def test_what_a_regulariser_owns_is_trained_and_left_behind_at_sampling(tiny_set
     assert record["facts"]["parameters"] == sum(p.numel() for p in alone.denoiser.parameters())
     sampled = Generator.load(tmp_path / "gen", runtime=cpu).denoiser.state_dict()
     assert sampled.keys() == alone.denoiser.state_dict().keys()
+
+
+def test_the_gradient_is_clipped_with_what_regularisers_own(tiny_set, tiny_options, cpu):
+    options = dataclasses.replace(tiny_options, objective="coral", coral_weight=100.0, label_dropout=0.0, grad_clip=0.01)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    data = TrainingData.on(cpu.device, tiny_set)
+    train_step(trainee, draw_batch(data, options, trainee.denoiser, step=0, seed=0), options, cpu, step=0)
+    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
+    norm = sum(p.grad.square().sum() for p in parameters).sqrt().item()
+    assert norm == pytest.approx(0.01, rel=1e-3)
 
 
 def test_only_the_newest_checkpoints_are_kept(tiny_set, tiny_options, cpu, tmp_path):

@@ -67,15 +67,13 @@ class CBDM:
     def _rows(self, batch: Batch) -> Tensor | None:
         """The images to pair, each `draws` times; None for all of them once."""
         if (self.draws, self.pair_form, self.pair_fraction) == (1, "weighted", 1.0):
-            return None  # shapes stay the same from step to step, and nothing waits for the device
+            return None  # the whole batch needs no copying
         count, device = len(batch.labels), batch.labels.device
-        probability, _ = PAIR_FORMS[self.pair_form](batch.time)
-        paired = (torch.rand(count, device=device) < probability) & batch.labelled
+        rows = torch.arange(count, device=device)
         if self.pair_fraction < 1:
-            part = torch.zeros_like(paired)
-            part[torch.randperm(count, device=device)[: self._part(count)]] = True
-            paired &= part
-        return paired.nonzero()[:, 0].repeat(self.draws)
+            rows = torch.randperm(count, device=device)[: self._part(count)]
+        probability, _ = PAIR_FORMS[self.pair_form](batch.time[rows])
+        return rows[torch.rand(len(rows), device=device) < probability].repeat(self.draws)
 
     def _part(self, count: int) -> int:
         return max(1, round(self.pair_fraction * count))
