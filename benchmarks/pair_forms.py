@@ -79,14 +79,11 @@ def main() -> None:
                 total[0], total[1] = total[0] + gradient, total[1] + gradient.square().sum()
             passes[name] += seen
     noise = {
-        name: {
-            part: float(square - total.square().sum() / a.batches) / (a.batches - 1) for part, (total, square) in parts.items()
-        }
+        name: {part: float(square - total.square().sum() / a.batches) for part, (total, square) in parts.items()}
         for name, parts in moments.items()
     }
-    print(
-        f"digits, {len(train)} images, after {a.steps} steps; {a.batches} batches of {options.batch_size}; {a.threads} thread(s)"
-    )
+    setting = f"after {a.steps} steps; {a.batches} batches of {options.batch_size}; {a.threads} thread(s)"
+    print(f"digits, {len(train)} images, {setting}; torch {torch.__version__}")
     print("form               passes an image   time     noise of the loss's gradient   of the CBDM term's")
     plain = np.array(seconds["paper"])
     for name, found in noise.items():

@@ -115,6 +115,16 @@ def test_the_gradient_is_clipped_with_what_regularisers_own(tiny_set, tiny_optio
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize(("sampling", "rare"), [("natural", 0.1), ("rs", 1 / 3)])
+def test_the_fit_trains_on_images_sampled_as_asked(sampling, rare, tiny_set, tiny_options, cpu):
+    options = dataclasses.replace(tiny_options, objective="ddpm", sampling=sampling, batch_size=500, steps=3, label_dropout=0.0)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    seen = []
+    trainee.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[2]))
+    fit(trainee, tiny_set, options, cpu, seed=0)
+    assert (torch.cat(seen) == 2).double().mean().item() == pytest.approx(rare, abs=0.05)
+
+
 def test_only_the_newest_checkpoints_are_kept(tiny_set, tiny_options, cpu, tmp_path):
     trainee = build_trainee(tiny_options, tiny_set, seed=0, device=cpu.device)
     for step in (3, 6, 9):
