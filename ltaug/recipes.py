@@ -121,7 +121,7 @@ class SynthesisOptions:
     band: tuple[float, ...] = option((0.0, 0.95), "quantiles of the real distances that bound the band")
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
     judges: int = option(2, "classifiers trained on the real set to judge images, where selection asks for them", low=1)
-    max_candidates: int = option(20, "images generated at most for each one wanted", low=1)
+    max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
     sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
 
 
@@ -286,8 +286,14 @@ class Recipe:
     arms: tuple[Arm, ...]
 
     def given(self, arm: Arm, stage: str) -> dict[str, Any]:
-        """What the recipe says about `stage` in `arm`: the shared table under the arm's own."""
-        return {**self.tables.get(stage, {}), **arm.tables.get(stage, {})}
+        """What the recipe says about `stage` in `arm`: the shared table under the arm's own.
+
+        Of the shared options those of one term of the objective reach only the arms that name the term.
+        """
+        shared, own = self.tables.get(stage, {}), arm.tables.get(stage, {})
+        terms = str({**shared, **own}.get("objective", GeneratorOptions.objective)).split("+")
+        fields = STAGES[stage].__dataclass_fields__  # type: ignore[attr-defined]
+        return {**{k: v for k, v in shared.items() if fields[k].metadata["term"] in (None, *terms)}, **own}
 
 
 def recipe_path(name: str) -> Path:

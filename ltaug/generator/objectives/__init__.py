@@ -65,7 +65,7 @@ def settings_of(options: GeneratorOptions) -> dict[str, dict[str, Any]]:
             flag = f.name.replace("_", "-")
             raise OptionError(
                 f"--{flag} {value} belongs to {term}, which --objective {options.objective!r} does not name; "
-                f"leave it out or use --objective {options.objective}+{term}"
+                f"leave it at {f.default} or use --objective {options.objective}+{term}"
             )
     return settings
 
