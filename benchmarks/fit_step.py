@@ -33,8 +33,8 @@ class TwoPasses(Denoiser):
         self.inner, self.batch_size = denoiser, batch_size
         self.preconditioning, self.null_label = denoiser.preconditioning, denoiser.null_label
 
-    def forward(self, x, sigma, labels):
-        parts = [self.inner(*p) for p in zip(*(v.split(self.batch_size) for v in (x, sigma, labels)), strict=True)]
+    def forward(self, *given):
+        parts = [self.inner(*p) for p in zip(*(v.split(self.batch_size) for v in given), strict=True)]
         return Denoised(*(torch.cat([getattr(p, f) for p in parts]) for f in ("x0", "eps", "features")))
 
 

@@ -33,9 +33,13 @@ def option(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    term: str | None = None,
 ) -> Any:
-    """A dataclass field with its help text, its allowed values and, where it differs, its default for small images."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
+
+    `term` names the part of the objective that alone reads the option; elsewhere it is refused (objectives.settings_of).
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -56,18 +60,38 @@ class DatasetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorOptions:
-    """The diffusion model and its training (DDPM, CBDM)."""
+    """The diffusion model and its training (DDPM, CBDM, T2H, CORAL)."""
 
-    objective: str = option("cbdm", "what is minimised: ddpm, cbdm; terms combine as in ddpm+cbdm")
-    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"))
-    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0)
-    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0)
+    objective: str = option("cbdm", "what is minimised: ddpm, t2h, h2t or full; cbdm; coral; combined as in t2h+cbdm")
+    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), term="cbdm")
+    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, term="cbdm")
+    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, term="cbdm")
+    draws: int = option(1, "CBDM: other classes drawn for an image; their terms are averaged", low=1, term="cbdm")
+    pair_form: str = option(
+        "weighted",
+        "CBDM: pair every image, weighted by t/T, or pair it with probability t/T (half the second passes)",
+        choices=("weighted", "sampled"),
+        term="cbdm",
+    )
+    pair_fraction: float = option(1.0, "CBDM: part of a batch that is paired, weighted up", low=0.01, high=1, term="cbdm")
+    coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, term="coral")
+    coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, term="coral")
+    coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
+    coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), term="coral")
     backbone: str = option("unet", "the network")
+    preconditioning: str = option(
+        "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=("vp", "edm")
+    )
     channels: int = option(128, "channels at full resolution", small=16, low=1)
     channel_mults: tuple[int, ...] = option((1, 2, 2, 2), "channel multiple of each resolution, finest first", small=(1, 2))
     blocks: int = option(2, "residual blocks a resolution", small=1, low=1)
     attention: tuple[int, ...] = option((16,), "image sides in pixels that get self-attention", small=())
     dropout: float = option(0.1, "dropout inside the residual blocks", small=0.0, low=0, high=0.99)
+    sampling: str = option(
+        "natural",
+        "training images as they come, classes equally often (rs), or by the root of their counts (rs-sqrt)",
+        choices=("natural", "rs", "rs-sqrt"),
+    )
     steps: int = option(300_000, "training steps", small=1000, low=1)
     batch_size: int = option(64, "images a step", low=1)
     lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)
@@ -75,7 +99,12 @@ class GeneratorOptions:
     grad_clip: float = option(1.0, "largest norm of the gradient", low=0)
     ema: float = option(0.9999, "decay of the averaged weights that are sampled from", small=0.995, low=0, high=1)
     label_dropout: float = option(0.1, "share of images trained without their label, for guidance", low=0, high=1)
-    flip: bool = option(True, "mirror training images at random", small=False)
+    flip: bool = option(True, "mirror training images at random (ada does it by itself)", small=False)
+    augment: str = option(
+        "none",
+        "vary training images: geometry the network is told of (ada), or colour, shift and cutout it is not (diffaug)",
+        choices=("none", "ada", "diffaug"),
+    )
     checkpoint_every: int = option(5000, "steps between checkpoints", small=200, low=1)
 
 
@@ -257,8 +286,14 @@ class Recipe:
     arms: tuple[Arm, ...]
 
     def given(self, arm: Arm, stage: str) -> dict[str, Any]:
-        """What the recipe says about `stage` in `arm`: the shared table under the arm's own."""
-        return {**self.tables.get(stage, {}), **arm.tables.get(stage, {})}
+        """What the recipe says about `stage` in `arm`: the shared table under the arm's own.
+
+        Of the shared options those of one term of the objective reach only the arms that name the term.
+        """
+        shared, own = self.tables.get(stage, {}), arm.tables.get(stage, {})
+        terms = str({**shared, **own}.get("objective", GeneratorOptions.objective)).split("+")
+        fields = STAGES[stage].__dataclass_fields__  # type: ignore[attr-defined]
+        return {**{k: v for k, v in shared.items() if fields[k].metadata["term"] in (None, *terms)}, **own}
 
 
 def recipe_path(name: str) -> Path:

@@ -105,6 +105,28 @@ def test_a_bad_table_is_named_with_what_to_do(tmp_path, tables, said):
     assert said in str(caught.value)
 
 
+def test_a_shared_option_of_one_method_reaches_only_the_arms_that_use_it(tmp_path):
+    text = """
+[fit-generator]
+tau = 0.5
+steps = 10
+[arms.default]
+[arms.ddpm.fit-generator]
+objective = "ddpm"
+[arms.both.fit-generator]
+objective = "t2h+cbdm"
+[arms.mistaken.fit-generator]
+objective = "ddpm"
+gamma = 1
+"""
+    recipe = read_recipe(write(tmp_path, text))
+    default, ddpm, both, mistaken = (recipe.given(arm, "fit-generator") for arm in recipe.arms)
+    assert default == {"tau": 0.5, "steps": 10}
+    assert ddpm == {"objective": "ddpm", "steps": 10}
+    assert both == {"objective": "t2h+cbdm", "tau": 0.5, "steps": 10}
+    assert mistaken == {"objective": "ddpm", "steps": 10, "gamma": 1}  # the arm's own word stays, to be refused
+
+
 def test_an_unknown_recipe_lists_the_shipped_ones():
     with pytest.raises(OptionError) as caught:
         recipe_path("no-such-recipe")

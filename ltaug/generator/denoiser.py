@@ -72,7 +72,8 @@ class Denoised:
 class Denoiser(nn.Module):
     """A backbone under a preconditioning.
 
-    `labels` are class indices (B,); `null_label` (= num_classes) means no class, for guidance.
+    `labels` are class indices (B,); `null_label` (= num_classes) means no class, for guidance. `feature_channels` is D of
+    the bottleneck's features, which the backbone says of itself by an attribute of that name.
     """
 
     def __init__(self, backbone: nn.Module, preconditioning: Preconditioning, *, num_classes: int) -> None:
@@ -80,11 +81,16 @@ class Denoiser(nn.Module):
         self.backbone = backbone
         self.preconditioning = preconditioning
         self.null_label = num_classes
+        assert isinstance(backbone.feature_channels, int)
+        self.feature_channels = backbone.feature_channels
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Denoised:
-        """Denoise x (B, C, H, W) at sigma (B,) under labels (B,)."""
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor, augment: Tensor | None = None) -> Denoised:
+        """Denoise x (B, C, H, W) at sigma (B,) under labels (B,).
+
+        `augment` (B, augment_channels) says how the images were varied; None, as at sampling, is not at all.
+        """
         image, noise_input = self.preconditioning.inputs(x, sigma)
-        prediction, features = self.backbone(image, noise_input, labels)
+        prediction, features = self.backbone(image, noise_input, labels, augment)
         x0, eps = self.preconditioning.outputs(x, sigma, prediction.float())
         return Denoised(x0, eps, features)
 

@@ -5,37 +5,54 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ltaug.data.imageset import ImageSet
+from ltaug.errors import OptionError
+from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.backbones import find_backbone
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
-from ltaug.generator.objectives import make_objective
+from ltaug.generator.objectives import make_objective, settings_of, terms_of
+from ltaug.generator.objectives.t2h import GATES
 from ltaug.generator.objectives.terms import Batch, Objective
-from ltaug.generator.preconditioning import VP
+from ltaug.generator.preconditioning import PRECONDITIONINGS
+from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.recipes import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,)."""
+    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,).
+
+    `probabilities` (N,), on the CPU, say how often each is trained on; None is all equally often.
+    """
 
     images: Tensor
     labels: Tensor
-    class_counts: Tensor
+    probabilities: Tensor | None
 
     @classmethod
-    def on(cls, device: torch.device, train: ImageSet) -> TrainingData:
+    def on(cls, device: torch.device, train: ImageSet, *, sampling: str = "natural") -> TrainingData:
         # torch wants writable memory; the map is read-only, so this copies it once into RAM or onto the device.
-        images = torch.from_numpy(np.array(train.images)).to(device)
-        return cls(images, torch.from_numpy(train.labels).to(device), torch.from_numpy(train.class_counts))
+        images, labels = torch.from_numpy(np.array(train.images)).to(device), torch.from_numpy(train.labels)
+        if sampling == "natural":
+            return cls(images, labels.to(device), None)
+        counts = torch.from_numpy(train.class_counts)
+        return cls(images, labels.to(device), image_probabilities(labels, counts, power=SAMPLING[sampling]))
+
+    def rows(self, step: int, *, batch_size: int, seed: int) -> Tensor:
+        """(batch_size,) the images of a step."""
+        if self.probabilities is None:
+            rows = rows_of_step(step, batch_size=batch_size, count=len(self.labels), seed=seed)
+        else:
+            rows = resampled_rows_of_step(step, batch_size=batch_size, probabilities=self.probabilities, seed=seed)
+        return rows.to(self.labels.device)
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -48,50 +65,58 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
     backbone = find_backbone(options.backbone)(
         image_shape=image_shape,
         num_classes=num_classes,
+        augment_channels=AUGMENTATIONS[options.augment].label_channels,
         channels=options.channels,
         channel_mults=options.channel_mults,
         blocks=options.blocks,
         attention=options.attention,
         dropout=options.dropout,
     )
-    return Denoiser(backbone, VP(), num_classes=num_classes)
+    return Denoiser(backbone, PRECONDITIONINGS[options.preconditioning](), num_classes=num_classes)
+
+
+def _require_compatible(options: GeneratorOptions) -> None:
+    """Refuse an augmentation that the network is told of where targets move between images."""
+    moving = [term for term in terms_of(options.objective) if term in GATES]
+    if moving and AUGMENTATIONS[options.augment].label_channels:
+        raise OptionError(
+            f"--augment {options.augment} does not go with --objective {options.objective}: {moving[0]} moves targets between "
+            f"images that were varied differently, and samples would show it; use --augment none or leave out {moving[0]}"
+        )
 
 
 def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:
-    """Network, objective, optimizer and average at step 0."""
+    """Network, objective, optimizer and average at step 0.
+
+    Raises:
+        OptionError: an unknown name, methods that do not go together, or an option of a method that is not in use.
+    """
+    _require_compatible(options)
     torch.manual_seed(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
-    settings = {"cbdm": {"label_set": options.label_set, "tau": options.tau, "gamma": options.gamma}}
-    objective = make_objective(options.objective, class_counts=torch.from_numpy(train.class_counts), settings=settings).to(device)
+    objective = make_objective(
+        options.objective,
+        class_counts=torch.from_numpy(train.class_counts),
+        feature_channels=denoiser.feature_channels,
+        settings=settings_of(options),
+    ).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
 
 
-@lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch)))
-
-
-def rows_of_step(step: int, *, batch_size: int, count: int, seed: int) -> Tensor:
-    """(batch_size,) training rows of a step: one permutation of the set after another, cut into batches."""
-    start = step * batch_size
-    rows: list[Tensor] = []
-    while len(rows) * count < start % count + batch_size:
-        rows.append(_permutation(count, seed, start // count + len(rows)))
-    return torch.cat(rows)[start % count : start % count + batch_size]
-
-
 def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
     """The noised batch of a step, the same whenever it is asked for."""
     device = data.images.device
-    rows = rows_of_step(step, batch_size=options.batch_size, count=len(data.labels), seed=seed).to(device)
+    rows = data.rows(step, batch_size=options.batch_size, seed=seed)
     torch.manual_seed(derive_seed(seed, "fit", step))
     x0, classes = to_unit(data.images[rows]), data.labels[rows]
-    if options.flip:
+    augmentation = AUGMENTATIONS[options.augment]
+    if options.flip and not augmentation.mirrors:
         mirrored = torch.rand(len(rows), device=device) < 0.5
         x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+    x0, augment = augmentation.apply(x0)
     dropped = torch.rand(len(rows), device=device) < options.label_dropout
     levels = denoiser.preconditioning.draw(len(rows), device=device)
     return Batch(
@@ -102,6 +127,7 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
         labels=torch.where(dropped, denoiser.null_label, classes),
         classes=classes,
         weight=denoiser.preconditioning.loss_weight(levels.sigma),
+        augment=augment,
     )
 
 
@@ -119,7 +145,7 @@ def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtim
     trainee.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if options.grad_clip:
-        nn.utils.clip_grad_norm_(denoiser.parameters(), options.grad_clip)
+        nn.utils.clip_grad_norm_([*denoiser.parameters(), *objective.parameters()], options.grad_clip)
     trainee.optimizer.step()
     trainee.ema.update(step)
     return {"loss": loss.detach(), **{name: term.detach().mean() for name, term in result.terms.items()}}
@@ -140,7 +166,7 @@ def fit(
     Returns:
         Seconds spent in the loop.
     """
-    data = TrainingData.on(runtime.device, train)
+    data = TrainingData.on(runtime.device, train, sampling=options.sampling)
     denoiser = trainee.denoiser
     assert isinstance(denoiser, Denoiser)
     denoiser.train()

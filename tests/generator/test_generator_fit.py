@@ -10,26 +10,21 @@ import torch
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, save_checkpoint
 from ltaug.generator.ema import EMA
-from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, rows_of_step
+from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
 from ltaug.generator.generate import generate
+from ltaug.generator.preconditioning import EDM
+from ltaug.generator.resampling import rows_of_step
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.runs import open_run
 
 
 def weights(trainee):
-    return [*trainee.denoiser.state_dict().values(), *trainee.ema.module.state_dict().values()]
+    parts = (trainee.denoiser, trainee.ema.module, trainee.objective)
+    return [value for part in parts for value in part.state_dict().values()]
 
 
 def identical(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def test_training_rows_are_one_permutation_of_the_set_after_another():
-    rows = torch.cat([rows_of_step(s, batch_size=4, count=10, seed=0) for s in range(15)])
-    for epoch in range(6):
-        assert sorted(rows[10 * epoch : 10 * epoch + 10].tolist()) == list(range(10))
-    assert rows[:10].tolist() != rows[10:20].tolist()
-    assert len(rows_of_step(0, batch_size=64, count=10, seed=0)) == 64
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(tiny_set, tiny_options):
@@ -71,7 +66,19 @@ def test_mirroring_happens_only_where_it_is_asked_for(tiny_set, tiny_options):
     assert 0.25 < flipped.double().mean() < 0.75
 
 
-def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(tiny_set, tiny_options, cpu, tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"objective": "cbdm"},
+        {"objective": "coral"},
+        {"objective": "t2h+cbdm+coral", "sampling": "rs"},
+        {"objective": "cbdm", "augment": "ada"},
+        {"objective": "cbdm", "draws": 2, "pair_form": "sampled", "pair_fraction": 0.5, "sampling": "rs-sqrt"},
+    ],
+    ids=str,
+)
+def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(changed, tiny_set, tiny_options, cpu, tmp_path):
+    tiny_options = dataclasses.replace(tiny_options, **changed)
     whole = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
     fit(whole, tiny_set, tiny_options, cpu, seed=3)
     first = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
@@ -82,6 +89,40 @@ def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(tiny_set, t
     load_checkpoint(tmp_path / "step-5", second)
     fit(second, tiny_set, tiny_options, cpu, seed=3, start=5)
     assert identical(weights(second), weights(whole))
+
+
+def test_what_a_regulariser_owns_is_trained_and_left_behind_at_sampling(tiny_set, tiny_options, cpu, tmp_path):
+    options = dataclasses.replace(tiny_options, objective="coral", label_dropout=0.0)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    before = [v.clone() for v in trainee.objective.state_dict().values()]
+    assert [v.shape[0] for v in before] == [128, 128]
+    fit(trainee, tiny_set, options, cpu, seed=0)
+    assert not identical(before, trainee.objective.state_dict().values())
+    record = stage(tmp_path / "gen", tiny_set, options, cpu)
+    alone = build_trainee(dataclasses.replace(options, objective="ddpm"), tiny_set, seed=0, device=cpu.device)
+    assert record["facts"]["parameters"] == sum(p.numel() for p in alone.denoiser.parameters())
+    sampled = Generator.load(tmp_path / "gen", runtime=cpu).denoiser.state_dict()
+    assert sampled.keys() == alone.denoiser.state_dict().keys()
+
+
+def test_the_gradient_is_clipped_with_what_regularisers_own(tiny_set, tiny_options, cpu):
+    options = dataclasses.replace(tiny_options, objective="coral", coral_weight=100.0, label_dropout=0.0, grad_clip=0.01)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    data = TrainingData.on(cpu.device, tiny_set)
+    train_step(trainee, draw_batch(data, options, trainee.denoiser, step=0, seed=0), options, cpu, step=0)
+    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
+    norm = sum(p.grad.square().sum() for p in parameters).sqrt().item()
+    assert norm == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(("sampling", "rare"), [("natural", 0.1), ("rs", 1 / 3)])
+def test_the_fit_trains_on_images_sampled_as_asked(sampling, rare, tiny_set, tiny_options, cpu):
+    options = dataclasses.replace(tiny_options, objective="ddpm", sampling=sampling, batch_size=500, steps=3, label_dropout=0.0)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    seen = []
+    trainee.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[2]))
+    fit(trainee, tiny_set, options, cpu, seed=0)
+    assert (torch.cat(seen) == 2).double().mean().item() == pytest.approx(rare, abs=0.05)
 
 
 def test_only_the_newest_checkpoints_are_kept(tiny_set, tiny_options, cpu, tmp_path):
@@ -136,6 +177,14 @@ def test_the_stage_leaves_a_generator_that_can_be_loaded(tiny_set, tiny_options,
     assert loaded.image_shape == (1, 8, 8)
     assert record["outputs"]["checkpoints/step-8/ema.safetensors"] == loaded.digest
     assert not any(p.requires_grad for p in loaded.denoiser.parameters())
+
+
+def test_a_generator_is_loaded_under_the_preconditioning_it_was_fitted_with(tiny_set, tiny_options, cpu, tmp_path):
+    stage(tmp_path / "gen", tiny_set, dataclasses.replace(tiny_options, preconditioning="edm"), cpu)
+    loaded = Generator.load(tmp_path / "gen", runtime=cpu)
+    assert isinstance(loaded.denoiser.preconditioning, EDM)
+    images = generate(loaded.denoiser, [(0, 0), (1, 0)], image_shape=(1, 8, 8), seed=0, runtime=cpu, sample_steps=3)
+    assert images.shape == (2, 1, 8, 8)
 
 
 def test_a_checkpoint_with_a_flipped_byte_is_refused(tiny_set, tiny_options, cpu, tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.guidance import bind
-from ltaug.generator.preconditioning import PRECONDITIONINGS, VP
+from ltaug.generator.preconditioning import EDM, PRECONDITIONINGS, VP
 from ltaug.generator.samplers import SAMPLERS, ancestral_variance
 
 
@@ -33,30 +33,99 @@ def test_vp_time_inverts_sigma_on_and_between_the_steps():
     assert vp.time(middle[None]).item() == pytest.approx(500.5, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", PRECONDITIONINGS)
-def test_every_preconditioning_round_trips_a_perfect_prediction(name):
+def noised(p, count=6):
     torch.manual_seed(0)
+    levels = p.draw(count, device=torch.device("cpu"))
+    sigma = levels.sigma.double()
+    x0, eps = torch.rand(count, 1, 4, 4).double() * 2 - 1, torch.randn(count, 1, 4, 4).double()
+    return x0, eps, levels, sigma, x0 + sigma[:, None, None, None] * eps
+
+
+@pytest.mark.parametrize("name", PRECONDITIONINGS)
+def test_every_preconditioning_splits_x_into_x0_and_eps_whatever_is_predicted(name):
     p = PRECONDITIONINGS[name]()
-    levels = p.draw(6, device=torch.device("cpu"))
-    x0, eps = torch.rand(6, 1, 4, 4).double() * 2 - 1, torch.randn(6, 1, 4, 4).double()
-    x = x0 + levels.sigma[:, None, None, None] * eps
-    image, noise_input = p.inputs(x, levels.sigma)
-    found_x0, found_eps = p.outputs(x, levels.sigma, eps)
-    torch.testing.assert_close(found_x0, x0, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(found_eps, eps)
+    _, _, levels, sigma, x = noised(p)
+    image, noise_input = p.inputs(x, sigma)
+    found_x0, found_eps = p.outputs(x, sigma, torch.randn_like(x))
+    torch.testing.assert_close(found_x0 + sigma[:, None, None, None] * found_eps, x)
     assert image.shape == x.shape
     assert noise_input.shape == (6,)
     assert ((levels.time >= 0) & (levels.time < 1)).all()
+    assert (p.loss_weight(sigma) > 0).all()
 
 
+def test_a_network_that_knows_eps_is_right_under_vp():
+    x0, eps, _, sigma, x = noised(VP())
+    found_x0, found_eps = VP().outputs(x, sigma, eps)
+    torch.testing.assert_close(found_x0, x0, atol=1e-6, rtol=1e-6)
+    assert torch.equal(found_eps, eps)
+
+
+def test_edm_scales_weights_and_predicts_as_its_paper_says():
+    p = EDM()
+    x0, eps, _, sigma, x = noised(p)
+    s = sigma[:, None, None, None]
+    c_skip, c_out, c_in = 0.25 / (s**2 + 0.25), s * 0.5 / (s**2 + 0.25).sqrt(), 1 / (s**2 + 0.25).sqrt()
+    image, noise_input = p.inputs(x, sigma)
+    torch.testing.assert_close(image, c_in * x)
+    torch.testing.assert_close(noise_input, sigma.log() / 4)
+    perfect = (x0 - c_skip * x) / c_out
+    found_x0, found_eps = p.outputs(x, sigma, perfect)
+    torch.testing.assert_close(found_x0, x0)
+    torch.testing.assert_close(found_eps, eps)
+    prediction = torch.randn_like(x)
+    denoised, off = p.outputs(x, sigma, prediction)
+    torch.testing.assert_close(denoised, c_skip * x + c_out * prediction)
+    in_x0 = (s**2 + 0.25) / (s * 0.5) ** 2 * (denoised - x0).square()
+    in_eps = p.loss_weight(sigma)[:, None, None, None] * (off - eps).square()
+    torch.testing.assert_close(in_eps, in_x0)  # the same loss
+    torch.testing.assert_close(in_eps, (prediction - perfect).square())  # of weight 1 on what the network predicts
+
+
+def test_edm_holds_its_eps_in_float32_at_the_smallest_sigma():
+    x0, eps, sigma = torch.rand(4, 1, 8, 8) * 2 - 1, torch.randn(4, 1, 8, 8), torch.full((4,), 0.002)
+    x = x0 + 0.002 * eps
+    exact = ((x.double() - 0.25 / (0.002**2 + 0.25) * x.double()) / 0.002).float()  # F = 0
+    torch.testing.assert_close(EDM().outputs(x, sigma, torch.zeros_like(x))[1], exact, atol=1e-6, rtol=1e-5)
+
+
+def test_edm_draws_the_published_noise_levels():
+    torch.manual_seed(0)
+    log_sigma = EDM().draw(50_000, device=torch.device("cpu")).sigma.log()
+    assert log_sigma.mean().item() == pytest.approx(-1.2, abs=0.03)
+    assert log_sigma.std().item() == pytest.approx(1.2, abs=0.02)
+
+
+def test_edms_time_is_that_of_the_vp_level_with_the_same_signal_to_noise_ratio():
+    vp = VP()
+    torch.manual_seed(0)
+    levels = EDM().draw(200, device=torch.device("cpu"))
+    inside = (levels.sigma > vp.sigmas[0]) & (levels.sigma < vp.sigmas[-1])
+    t = (levels.time[inside] * 1000).double()
+    between = vp.sigmas[t.floor().long()], vp.sigmas[(t.floor().long() + 1).clamp_max(999)]
+    assert (levels.sigma[inside] >= between[0] * (1 - 1e-4)).all()
+    assert (levels.sigma[inside] <= between[1] * (1 + 1e-4)).all()
+    extreme = EDM(p_mean=math.log(1e-4), p_std=0.0).draw(1, device=torch.device("cpu"))
+    assert extreme.time.item() == 0
+
+
+@pytest.mark.parametrize("name", PRECONDITIONINGS)
 @pytest.mark.parametrize("steps", [1, 2, 20, 1000])
-def test_the_grid_decreases_to_zero(steps):
-    grid = VP().grid(steps)
+def test_the_grid_decreases_to_zero(name, steps):
+    grid = PRECONDITIONINGS[name]().grid(steps)
     assert len(grid) == steps + 1
     assert grid[-1] == 0
     assert (grid[1:] < grid[:-1]).all()
-    if steps == 1000:
+    if name == "vp" and steps == 1000:
         assert torch.equal(grid[:-1].flip(0), VP().sigmas)
+
+
+def test_edms_grid_of_18_steps_is_the_published_one():
+    grid = EDM().grid(18)
+    by_formula = [(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)]
+    torch.testing.assert_close(grid[:-1], torch.tensor(by_formula, dtype=torch.float64))
+    assert grid[1].item() == pytest.approx(57.586, abs=1e-3)
+    assert EDM().prior_scale() == grid[0].item() == pytest.approx(80)
 
 
 def run(name, denoise, x, steps, noise=None):

@@ -75,6 +75,8 @@ class UNet(nn.Module):
     Args:
         image_shape: (C, H, W); H and W must be divisible by 2 ** (len(channel_mults) - 1).
         channel_mults: channels of each resolution over `channels`, finest first.
+        augment_channels: length of the label that says how training images were varied; it is added to the embedding by a
+            linear map without bias, so that zeros, or None, are an image as it is.
         attention: image sides (of the larger of H and W) at which residual blocks end in self-attention.
 
     Raises:
@@ -88,6 +90,7 @@ class UNet(nn.Module):
         *,
         image_shape: tuple[int, int, int],
         num_classes: int,
+        augment_channels: int = 0,
         channels: int = 128,
         channel_mults: tuple[int, ...] = (1, 2, 2, 2),
         blocks: int = 2,
@@ -113,6 +116,7 @@ class UNet(nn.Module):
         embedding = 4 * channels
         self.time = nn.Sequential(nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.classes = nn.Embedding(num_classes, embedding)
+        self.augment = nn.Linear(augment_channels, embedding, bias=False) if augment_channels else None
         side, width_now = max(height, width), channels
 
         def block(channels_in: int, channels_out: int, *, attend: bool) -> ResidualBlock:
@@ -130,6 +134,7 @@ class UNet(nn.Module):
                 self.down.append(nn.Conv2d(width_now, width_now, 3, stride=2, padding=1))
                 skips.append(width_now)
                 side //= 2
+        self.feature_channels = width_now
         self.middle = nn.ModuleList([block(width_now, width_now, attend=True), block(width_now, width_now, attend=False)])
         self.up = nn.ModuleList()
         for level, mult in reversed(list(enumerate(channel_mults))):
@@ -142,11 +147,14 @@ class UNet(nn.Module):
                 side *= 2
         self.head = nn.Sequential(_norm(width_now), nn.SiLU(), _zero(nn.Conv2d(width_now, image_channels, 3, padding=1)))
 
-    def forward(self, x: Tensor, noise_input: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, noise_input: Tensor, labels: Tensor, augment: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(prediction like x, bottleneck features); a label equal to the number of classes means none."""
         known = labels < self.null_label
         of_class = self.classes(labels.clamp_max(self.null_label - 1)) * known[:, None]
-        embedding = F.silu(self.time(timestep_embedding(noise_input, self.channels)) + of_class)
+        embedding = self.time(timestep_embedding(noise_input, self.channels)) + of_class
+        if self.augment is not None and augment is not None:
+            embedding = embedding + self.augment(augment)
+        embedding = F.silu(embedding)
         h = self.stem(x)
         skips = [h]
         for layer in self.down:

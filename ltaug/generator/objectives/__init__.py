@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from ltaug.errors import OptionError
 from ltaug.generator.objectives.cbdm import CBDM
+from ltaug.generator.objectives.coral import CORAL
 from ltaug.generator.objectives.ddpm import plain_target
+from ltaug.generator.objectives.t2h import OrientedCalibration
 from ltaug.generator.objectives.terms import Objective, Regulariser, TargetRule
-from ltaug.recipes import nearest
+from ltaug.recipes import GeneratorOptions, nearest
 
-TARGETS: dict[str, TargetRule] = {"ddpm": plain_target}
-REGULARISERS: dict[str, Callable[..., Regulariser]] = {"cbdm": CBDM}
+# name -> factory(class_counts)
+TARGETS: dict[str, Callable[[Tensor], TargetRule]] = {
+    "ddpm": lambda class_counts: plain_target,
+    "t2h": partial(OrientedCalibration, gate="t2h"),
+    "h2t": partial(OrientedCalibration, gate="h2t"),
+    "full": partial(OrientedCalibration, gate="full"),
+}
+# name -> factory(class_counts, feature_channels, **settings)
+REGULARISERS: dict[str, Callable[..., Regulariser]] = {
+    "cbdm": lambda class_counts, feature_channels, **settings: CBDM(class_counts, **settings),
+    "coral": lambda class_counts, feature_channels, **settings: CORAL(feature_channels, **settings),
+}
 
 
-def make_objective(name: str, *, class_counts: Tensor, settings: dict[str, dict[str, Any]]) -> Objective:
-    """The objective a name spells, such as "ddpm", "cbdm" or "ddpm+cbdm".
-
-    Args:
-        class_counts: (K,) training images per class.
-        settings: keyword arguments of each regulariser, by its name.
+def terms_of(name: str) -> list[str]:
+    """The terms that an objective's name spells, such as ["t2h", "cbdm"] for "t2h+cbdm".
 
     Raises:
         OptionError: an unknown term, a term twice, or two target rules.
@@ -36,5 +46,44 @@ def make_objective(name: str, *, class_counts: Tensor, settings: dict[str, dict[
     targets = [p for p in parts if p in TARGETS]
     if len(targets) > 1:
         raise OptionError(f"--objective {name!r} has {len(targets)} target rules; keep one of {', '.join(targets)}")
-    regularisers = {p: REGULARISERS[p](class_counts, **settings.get(p, {})) for p in parts if p in REGULARISERS}
-    return Objective(TARGETS[targets[0] if targets else "ddpm"], regularisers)
+    return parts
+
+
+def settings_of(options: GeneratorOptions) -> dict[str, dict[str, Any]]:
+    """The keyword arguments of each term of options.objective, by its name.
+
+    Raises:
+        OptionError: the objective does not exist, or an option was set whose term it does not name.
+    """
+    terms = terms_of(options.objective)
+    settings: dict[str, dict[str, Any]] = {}
+    for f in dataclasses.fields(options):
+        term, value = f.metadata["term"], getattr(options, f.name)
+        if term in terms:
+            settings.setdefault(term, {})[f.name.removeprefix(f"{term}_")] = value
+        elif term and value != f.default:
+            flag = f.name.replace("_", "-")
+            raise OptionError(
+                f"--{flag} {value} belongs to {term}, which --objective {options.objective!r} does not name; "
+                f"leave it at {f.default} or use --objective {options.objective}+{term}"
+            )
+    return settings
+
+
+def make_objective(
+    name: str, *, class_counts: Tensor, feature_channels: int, settings: Mapping[str, Mapping[str, Any]]
+) -> Objective:
+    """The objective a name spells, such as "ddpm", "cbdm" or "t2h+cbdm".
+
+    Args:
+        class_counts: (K,) training images per class.
+        feature_channels: of the backbone's bottleneck.
+        settings: keyword arguments of each regulariser, by its name.
+
+    Raises:
+        OptionError: an unknown term, a term twice, or two target rules.
+    """
+    terms = terms_of(name)
+    target = next((t for t in terms if t in TARGETS), "ddpm")
+    regularisers = {t: REGULARISERS[t](class_counts, feature_channels, **settings.get(t, {})) for t in terms if t in REGULARISERS}
+    return Objective(TARGETS[target](class_counts), regularisers)

@@ -23,6 +23,7 @@ class Batch:
         labels: (B,) the label each image is trained under: its class, or the null label where it was dropped.
         classes: (B,) the true classes.
         weight: (B,) the preconditioning's weight of the squared error of eps.
+        augment: (B, A) how each image was varied, for the network, or None.
     """
 
     x0: Tensor
@@ -32,6 +33,7 @@ class Batch:
     labels: Tensor
     classes: Tensor
     weight: Tensor
+    augment: Tensor | None = None
 
     @property
     def labelled(self) -> Tensor:
@@ -59,7 +61,10 @@ class TargetRule(Protocol):
 
 
 class Regulariser(Protocol):
-    """A term added to the denoising loss; a module where it owns parameters."""
+    """A term added to the denoising loss; a module where it owns parameters.
+
+    They are trained, clipped and checkpointed with the network's, but not averaged, and left behind at sampling.
+    """
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
@@ -85,15 +90,14 @@ class Objective(nn.Module):
         super().__init__()
         self.target = target
         self.regularisers = dict(regularisers)
-        self.owned = nn.ModuleList([r for r in regularisers.values() if isinstance(r, nn.Module)])
+        self.owned = nn.ModuleDict({name: r for name, r in regularisers.items() if isinstance(r, nn.Module)})
 
     def forward(self, denoiser: Denoiser, batch: Batch) -> ObjectiveTerms:
         x = batch.x0 + per_image(batch.sigma, batch.x0) * batch.eps
         given = {name: r.conditioning(batch) for name, r in self.regularisers.items()}
-        passes = [(x, batch.sigma, batch.labels)]
-        for c in given.values():
-            if c is not None:
-                passes.append((x, batch.sigma, c.labels) if c.rows is None else (x[c.rows], batch.sigma[c.rows], c.labels))
+        seen = [x, batch.sigma] if batch.augment is None else [x, batch.sigma, batch.augment]
+        passes = [_pass(seen, None, batch.labels)]
+        passes += [_pass(seen, c.rows, c.labels) for c in given.values() if c is not None]
         joined = [torch.cat(parts) if len(passes) > 1 else parts[0] for parts in zip(*passes, strict=True)]
         answers = _split(denoiser(*joined), [len(p[2]) for p in passes])
         own = answers.pop(0)
@@ -103,6 +107,12 @@ class Objective(nn.Module):
             other = answers.pop(0) if given[name] is not None else None
             terms[name] = regulariser(own, other, batch, given[name])
         return ObjectiveTerms(torch.stack(list(terms.values())).sum(0), terms)
+
+
+def _pass(seen: list[Tensor], rows: Tensor | None, labels: Tensor) -> list[Tensor]:
+    """A denoiser's arguments for these rows of the batch under these labels."""
+    x, sigma, *augment = seen if rows is None else [s[rows] for s in seen]
+    return [x, sigma, labels, *augment]
 
 
 def _split(denoised: Denoised, sizes: list[int]) -> list[Denoised]:
