@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltaug.report.arms import Scores
 from ltaug.report.collect import HEADLINE, PRIMARY
-from ltaug.report.wording import several, signed
+from ltaug.report.wording import count, interval_text, several, signed
 
 
 def combined(scores: Scores, featured: str) -> str:
@@ -45,9 +45,10 @@ def _start(scores: Scores, featured: str, outcome: str) -> str:
         return f"{own} {outcome}" + (f" in {several(where)}, though not measurably in {several(other)}" if other else "")
     difference = scores.paired(featured, scores.baseline)
     seen = f"macro recall {signed(difference.mean)} without an interval" if difference.mean is not None else "no seed is shared"
+    measured = f"{HEADLINE[PRIMARY[0]].lower()} {signed(difference.mean)} {interval_text(difference)}"
     return {
         "mixed": f"{own} helped in one measure and hurt in another",
-        "tie": f"{own} made no difference that these seeds can show",
+        "tie": f"{own} made no difference that {count(difference.n, 'seed')} can prove ({measured})",
         "unknown": f"These runs cannot say whether synthetic images help ({seen})",
     }[outcome]
 

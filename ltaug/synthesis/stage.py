@@ -33,6 +33,7 @@ from ltaug.synthesis.select import KEPT, Judge, Selection, fit_selection
 JOURNAL = "candidates.csv"
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
+QUANTILES = {"q01": 0.01, "q05": 0.05, "median": 0.5}  # of the distances from real images to their nearest other one
 
 
 @dataclass
@@ -212,7 +213,7 @@ def _finish(rows: list[Row], tally: Tally, selection: Selection, train: ImageSet
         candidates=dict(zip(names, tally.candidates, strict=True)),
         rejected={reason: reasons.count(reason) for reason in sorted(set(reasons))},
         shortfall=short,
-        real_nearest={f"q{q:02d}": round(float(np.quantile(between, q / 100)), 4) for q in (1, 5, 50)} if len(between) else None,
+        real_nearest={name: round(float(np.quantile(between, q)), 4) for name, q in QUANTILES.items()} if len(between) else None,
     )
     if short:
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])
