@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from ltaug.report.collect import PRIMARY, Experiment
 from ltaug.report.statistics import Paired, Spread, holm, paired, spread
+from ltaug.runs import read_run
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
 SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
@@ -21,12 +23,14 @@ class Scores:
         values: arm -> metric -> seed -> value.
         synthetic: the arms trained with synthetic images.
         partners: for an arm with synthesis, the arm that is trained alike but without synthetic images, if there is one.
+        rivals: groups of arms whose synthetic images come from different generators, on the same terms otherwise.
     """
 
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
     synthetic: frozenset[str]
     partners: Mapping[str, str]
     baseline: str
+    rivals: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ def score(experiment: Experiment) -> Scores:
             for metric, value in result.summary.items():
                 values.setdefault(arm, {}).setdefault(metric, {})[seed] = value
     synthetic = frozenset(arm for arm in experiment.results if experiment.synthetic(arm))
-    return Scores(values, synthetic, _partners(experiment, synthetic), experiment.baseline)
+    return Scores(values, synthetic, _partners(experiment, synthetic), experiment.baseline, _rivals(experiment, synthetic))
 
 
 def _partners(experiment: Experiment, synthetic: frozenset[str]) -> dict[str, str]:
@@ -99,6 +103,19 @@ def _partners(experiment: Experiment, synthetic: frozenset[str]) -> dict[str, st
         if alike is not None:
             found[arm] = alike
     return found
+
+
+def _rivals(experiment: Experiment, synthetic: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    groups: dict[str, dict[str, str]] = {}  # selection and training -> generator -> the first arm that has it
+    for arm in experiment.results:
+        synthesis = experiment.first(arm).synthesis
+        if arm in synthetic and synthesis is not None:
+            record = read_run(synthesis, stage="synthesize")
+            training = experiment.first(arm).record["options"].get("train-classifier", {})
+            terms = json.dumps([record["options"].get("synthesize", {}), training], sort_keys=True)
+            generator = str((record["inputs"].get("generator") or {}).get("digest"))
+            groups.setdefault(terms, {}).setdefault(generator, arm)
+    return tuple(tuple(arms.values()) for arms in groups.values() if len(arms) > 1)
 
 
 def _training(experiment: Experiment, arm: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from ltaug.report.statistics import CONFIDENCE
 from ltaug.report.wording import count, interval_text, plain, several, signed
 
 FEW_SEEDS = 5
-_CHEAPER = {
+_AGAINST = {
     "up": ("beats", "beat"),
     "tie": ("cannot be told apart from", "cannot be told apart from"),
     "down": ("falls short of", "fall short of"),
@@ -55,6 +55,7 @@ def verdict(scores: Scores, classes: ClassTable | None = None) -> Verdict:
         *added,
         *_cheaper(scores, featured),
         *(p for p in _best_against_best(scores) if p.pair not in {a.pair for a in added}),
+        *_rivals(scores),
         *(_classes(classes, featured, scores.baseline) if classes else ()),
         *_caveats(scores),
     )
@@ -108,7 +109,7 @@ def _cheaper(scores: Scores, featured: str) -> list[Point]:
         return [Point("Would something cheaper do?", "Open: no arm without synthesis other than the baseline was run.")]
     outcomes = {arm: scores.paired(arm, featured).outcome for arm in cheap}
     points = []
-    for outcome, (one, many) in _CHEAPER.items():
+    for outcome, (one, many) in _AGAINST.items():
         arms = [arm for arm in cheap if outcomes[arm] == outcome]
         if arms:
             best = arms[-1]  # the order is by mean
@@ -130,6 +131,18 @@ def _best_against_best(scores: Scores) -> list[Point]:
     }[scores.paired(with_, without).outcome]
     text = f"{words}: {with_} against {without}."
     return [Point("Best with against best without", text, _said(scores, with_, without), (with_, without))]
+
+
+def _rivals(scores: Scores) -> list[Point]:
+    """Generators against each other, where nothing else differs: the best of each group against the others."""
+    points = []
+    for group in scores.rivals:
+        best, *others = sorted(group, key=scores.mean, reverse=True)
+        for other in others:
+            word = _AGAINST[scores.paired(best, other).outcome][0]
+            text = f"On the same terms, {best} {word} {other}."
+            points.append(Point("Which generator?", text, _said(scores, best, other), (best, other)))
+    return points
 
 
 def _without_synthesis(scores: Scores) -> list[Point]:

@@ -1,5 +1,7 @@
 """Every way the verdict can go, the ways of saying no above all."""
 
+import dataclasses
+
 import pytest
 
 from ltaug.report.arms import Scores
@@ -20,6 +22,14 @@ def scores(means, *, synthetic=("syn",), partners=None, seeds=3, precision=None)
     for i, (arm, mean) in enumerate(means.items()):
         values[arm] = {"macro_recall": by_seed(i, mean), "macro_precision": by_seed(i, (precision or means)[arm])}
     return Scores(values, frozenset(synthetic), partners or {"syn": "real"}, "real")
+
+
+def test_generators_on_the_same_terms_are_compared_with_each_other():
+    made = scores({"real": 0.6, "syn": 0.8, "other": 0.7, "same": 0.801}, synthetic=("syn", "other", "same"))
+    found = verdict(dataclasses.replace(made, rivals=(("syn", "other"), ("syn", "same"))))
+    assert "syn beats other" in text_of(found, "Which generator")
+    assert "same cannot be told apart from syn" in text_of(found, "Which generator")
+    assert "Which generator?" not in {p.topic for p in verdict(made).points}
 
 
 def text_of(found, topic):
