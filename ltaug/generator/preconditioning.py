@@ -54,9 +54,20 @@ class VP:
         return x - per_image(sigma, x) * prediction, prediction
 
     def grid(self, steps: int) -> Tensor:
-        """Steps evenly spaced in t from T - 1 to 0, then 0; `steps` = T visits every t."""
-        t = torch.linspace(self.T - 1, 0, steps, dtype=torch.float64).round().long() if steps > 1 else torch.tensor([self.T - 1])
-        return torch.cat([self.sigmas[t], torch.zeros(1, dtype=torch.float64)])
+        """Steps evenly spaced in sqrt(t) from T - 1 to 0, then 0; `steps` = T visits every t once, for exact DDPM.
+
+        The quadratic spacing of DDIM (Song et al., ICLR 2021, appendix D.2), with t interpolated in log sigma. Of even
+        spacing in t, sqrt(t), log sigma and sigma^(1/7) it came nearest to the exact flow over all samplers at 10 to 40
+        steps (benchmarks/RESULTS.md); even in t, dpm++2m takes a last step too long for its extrapolation.
+        """
+        if steps == self.T:
+            levels = self.sigmas.flip(0)
+        else:
+            t = torch.linspace((self.T - 1) ** 0.5, 0, steps, dtype=torch.float64).square().clamp(max=self.T - 1)
+            below = t.floor().long().clamp(max=self.T - 2)
+            log_sigmas = self.sigmas.log()
+            levels = torch.lerp(log_sigmas[below], log_sigmas[below + 1], t - below).exp()
+        return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
 
     def prior_scale(self) -> float:
         return float((1 + self.sigmas[-1].square()).sqrt())
