@@ -79,7 +79,8 @@ def report(made: Report, *, as_json: bool) -> None:
     wraps = not sys.stdout.isatty()
     screen.print(made.verdict.headline, style="bold", soft_wrap=wraps)
     for point in made.verdict.points:
-        screen.print(f"- {point.text}", markup=False, soft_wrap=wraps)
+        topic = point.topic if point.topic.endswith("?") else f"{point.topic}:"
+        screen.print(f"- {topic} {point.text}", markup=False, soft_wrap=wraps)
     click.echo(f"\nThe report: {made.path / 'report.html'}")
 
 
