@@ -22,7 +22,7 @@ from ltaug import stages
 from ltaug.classifier.evaluate import probabilities
 from ltaug.classifier.weights import load_weights
 from ltaug.data.load import load_dataset
-from ltaug.recipes import DatasetOptions, Machine
+from ltaug.options import DatasetOptions, Machine
 from ltaug.runtime import make_runtime
 
 DATASET = {"dataset": "digits", "imbalance": 100.0, "head": 120, "class_order": "shuffled"}

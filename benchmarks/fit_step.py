@@ -21,7 +21,7 @@ from torch import nn
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
-from ltaug.recipes import GeneratorOptions, resolve
+from ltaug.options import GeneratorOptions, resolve
 from ltaug.runtime import Runtime
 
 

@@ -19,7 +19,7 @@ import torch
 from ltaug.data.load import load_dataset
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
 from ltaug.generator.objectives import make_objective, settings_of
-from ltaug.recipes import DatasetOptions, GeneratorOptions, resolve
+from ltaug.options import DatasetOptions, GeneratorOptions, resolve
 from ltaug.runtime import Runtime
 
 FORMS = {

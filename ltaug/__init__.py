@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from ltaug.data.imageset import ImageSet
     from ltaug.data.load import Dataset, load_dataset
     from ltaug.errors import LtaugError
+    from ltaug.options import Machine
     from ltaug.pipeline import run_recipe
-    from ltaug.recipes import Machine, Recipe, read_recipe
+    from ltaug.recipes import Recipe, read_recipe
     from ltaug.stages import estimate, fit_generator, inspect, synthesize, train_classifier, write_report
 
 _HOME = {
     "Dataset": "ltaug.data.load",
     "ImageSet": "ltaug.data.imageset",
     "LtaugError": "ltaug.errors",
-    "Machine": "ltaug.recipes",
+    "Machine": "ltaug.options",
     "Recipe": "ltaug.recipes",
     "estimate": "ltaug.stages",
     "fit_generator": "ltaug.stages",

@@ -112,9 +112,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         write_json(temporary / MANIFEST, {p.name: file_digest(p) for p in sorted(temporary.iterdir())})
         os.chmod(temporary, 0o755)
         temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # still there only if something went wrong
 
 
 def verify_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ltaug.cli import main
 from ltaug.cli.commands import group
-from ltaug.recipes import SMALL_SIDE, STAGES, DatasetOptions, Machine
+from ltaug.options import SMALL_SIDE, STAGES, DatasetOptions, Machine
 from ltaug.runs import Event
 
 RECIPE = """

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ltaug.errors import BudgetError, RunExistsError, WorkerError
+from ltaug.options import Machine
 from ltaug.pipeline import Task, claim, run_tasks
-from ltaug.recipes import Machine
 
 HERE = Path(__file__).parent
 CPU = Machine(device="cpu")
@@ -113,7 +113,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ltaug.pipeline import Task, run_tasks
-from ltaug.recipes import Machine
+from ltaug.options import Machine
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
     out = Path(sys.argv[1])

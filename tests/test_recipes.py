@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltaug.errors import OptionError
-from ltaug.recipes import (
+from ltaug.options import (
     STAGES,
     ClassifierOptions,
     DatasetOptions,
@@ -20,11 +20,9 @@ from ltaug.recipes import (
     SynthesisOptions,
     check,
     field_types,
-    read_recipe,
-    recipe_path,
     resolve,
-    shipped_recipes,
 )
+from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
 RECIPE = """

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltaug.errors import OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 Augmentation = Callable[[Tensor], Tensor]
 

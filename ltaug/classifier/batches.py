@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 from ltaug.runtime import derive_seed
 
 REAL, SYNTHETIC = 0, 1

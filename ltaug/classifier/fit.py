@@ -16,7 +16,7 @@ from ltaug.classifier.losses import Loss, build_loss
 from ltaug.classifier.models import build_model
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError, OptionError
-from ltaug.recipes import ClassifierOptions, nearest
+from ltaug.options import ClassifierOptions, nearest
 from ltaug.runtime import Runtime, derive_seed
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]

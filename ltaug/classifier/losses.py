@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltaug.errors import OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.errors import OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 
 class ResidualBlock(nn.Module):

@@ -16,7 +16,7 @@ from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
 from ltaug.metrics.recognition import confusion, per_class, recognition
-from ltaug.recipes import ClassifierOptions
+from ltaug.options import ClassifierOptions
 from ltaug.runs import Run, atomic_write, write_json
 from ltaug.runtime import Runtime
 

@@ -13,16 +13,9 @@ import click
 from ltaug.cli import dryrun, show
 from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
 from ltaug.cli.progress import progress
+from ltaug.options import ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
 from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
-from ltaug.recipes import (
-    ClassifierOptions,
-    DatasetOptions,
-    GeneratorOptions,
-    SynthesisOptions,
-    read_recipe,
-    recipe_path,
-    shipped_recipes,
-)
+from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.runs import RUN_FILE, read_run
 
 DIRECTORY = click.Path(path_type=Path)

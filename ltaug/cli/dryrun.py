@@ -15,8 +15,8 @@ from rich.table import Table
 from ltaug.cli import show
 from ltaug.cli.options import shown
 from ltaug.cli.progress import duration
+from ltaug.options import JUDGE, STAGES, Machine, resolve
 from ltaug.pipeline import Task, settled
-from ltaug.recipes import JUDGE, STAGES, Machine, resolve
 from ltaug.runs import RUN_FILE, read_run
 
 Estimate = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Command-line options made from the dataclasses of recipes.py, so that no default or help text stands twice."""
+"""Command-line options made from the dataclasses of ltaug.options, so that no default or help text stands twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from ltaug.errors import OptionError
-from ltaug.recipes import SMALL_SIDE, STAGES, Machine, check, field_types, nearest, read_recipe, recipe_path
+from ltaug.options import SMALL_SIDE, STAGES, Machine, check, field_types, nearest
+from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 META = "ltaug.recipe"

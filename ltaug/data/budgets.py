@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ltaug.data.longtail import listed
 from ltaug.errors import BudgetError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 MAX_TOTAL = 10_000_000
 _FORMS = "N, fill:N, fill:max, total:N or a .csv or .json file of class,count"

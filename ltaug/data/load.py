@@ -15,7 +15,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
 from ltaug.data.sources import Request, Source, read_arrays, read_cifar, read_digits
 from ltaug.errors import MismatchError, OptionError
-from ltaug.recipes import DatasetOptions, nearest
+from ltaug.options import DatasetOptions, nearest
 
 SOURCES: dict[str, Callable[[Request], Source]] = {
     "digits": read_digits,

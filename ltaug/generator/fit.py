@@ -22,7 +22,7 @@ from ltaug.generator.objectives.t2h import GATES
 from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
-from ltaug.recipes import GeneratorOptions
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
 

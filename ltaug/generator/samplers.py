@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from ltaug.errors import OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[], Tensor]

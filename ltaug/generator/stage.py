@@ -18,7 +18,7 @@ from ltaug.generator.checkpoints import EMA_FILE, checkpoint_steps, load_checkpo
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
-from ltaug.recipes import GeneratorOptions
+from ltaug.options import GeneratorOptions
 from ltaug.runs import Run, atomic_write, read_run, verify_outputs
 from ltaug.runtime import Runtime, StopFlag, stop_on_signal
 

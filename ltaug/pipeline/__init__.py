@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, cast
 from filelock import FileLock, Timeout
 
 from ltaug.errors import OptionError, RunExistsError
+from ltaug.options import Machine
 from ltaug.pipeline.plan import Task, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import run_tasks, settled
-from ltaug.recipes import Machine, Recipe
+from ltaug.recipes import Recipe
 from ltaug.runs import LOCK_FILE, Listener, ignore_events, write_json
 
 if TYPE_CHECKING:

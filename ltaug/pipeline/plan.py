@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
-from ltaug.recipes import Arm, Recipe, SynthesisOptions
+from ltaug.options import SynthesisOptions
+from ltaug.recipes import Arm, Recipe
 from ltaug.runs import RUN_FILE, read_json, read_run
 
 Given = dict[str, Any]

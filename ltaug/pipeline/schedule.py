@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import WorkerError
+from ltaug.options import Machine
 from ltaug.pipeline.plan import Task, urgency
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
-from ltaug.recipes import Machine
 from ltaug.runs import Event, Listener, ignore_events
 
 STAGES_MODULE = "ltaug.stages"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError, OptionError
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 from ltaug.runs import RUN_FILE, differences, read_json, read_run, verify_outputs
 
 METRICS_FILE = "metrics.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ltaug.classifier.stage import run_classifier
 from ltaug.errors import MismatchError
-from ltaug.recipes import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, Machine, resolve
+from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, Machine, resolve
 from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import derive_seed, make_runtime
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
@@ -26,7 +26,7 @@ def train_judge(
 ) -> Path:
     """Train judge `index`: a classifier of the real training images alone, by which synthetic ones are selected.
 
-    A judge is logit-adjusted and augmented (recipes.JUDGE); judges differ in their seed. Its test figures are recorded
+    A judge is logit-adjusted and augmented (options.JUDGE); judges differ in their seed. Its test figures are recorded
     as every classifier's are, and take no part in the selection.
     """
     return _train(

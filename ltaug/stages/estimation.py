@@ -19,7 +19,7 @@ from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.stage import seconds_per_step
-from ltaug.recipes import ClassifierOptions, GeneratorOptions, Machine, SynthesisOptions, resolve
+from ltaug.options import ClassifierOptions, GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import ignore_events
 from ltaug.runtime import Runtime, make_runtime
 from ltaug.stages.opening import Given, load_data, side_of

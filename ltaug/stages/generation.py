@@ -10,7 +10,7 @@ from ltaug.data.budgets import parse_budget
 from ltaug.errors import MismatchError
 from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator, run_generator
-from ltaug.recipes import GeneratorOptions, Machine, SynthesisOptions, resolve
+from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages.classification import train_judge

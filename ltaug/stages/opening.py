@@ -11,7 +11,7 @@ from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
-from ltaug.recipes import DatasetOptions, Machine, resolve
+from ltaug.options import DatasetOptions, Machine, resolve
 from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.inspect import inspect_dataset
-from ltaug.recipes import Machine
+from ltaug.options import Machine
 from ltaug.runs import Listener, ignore_events
 from ltaug.stages.opening import Given, load_data
 

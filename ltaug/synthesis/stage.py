@@ -14,7 +14,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.generator.generate import Key, generate
 from ltaug.generator.stage import Generator
-from ltaug.recipes import SynthesisOptions
+from ltaug.options import SynthesisOptions
 from ltaug.runs import Run, atomic_write
 from ltaug.runtime import Runtime
 from ltaug.synthesis.manifest import (

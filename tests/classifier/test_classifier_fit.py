@@ -10,7 +10,7 @@ from ltaug.classifier.fit import fit_classifier, learning_rates, total_steps
 from ltaug.classifier.losses import LOSSES
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
-from ltaug.recipes import ClassifierOptions, resolve
+from ltaug.options import ClassifierOptions, resolve
 from ltaug.runtime import make_runtime
 
 CPU = make_runtime("cpu")

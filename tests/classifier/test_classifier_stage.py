@@ -12,7 +12,7 @@ from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError
 from ltaug.metrics.recognition import recognition
-from ltaug.recipes import ClassifierOptions, resolve
+from ltaug.options import ClassifierOptions, resolve
 from ltaug.runs import open_run, read_run
 from ltaug.runtime import make_runtime
 

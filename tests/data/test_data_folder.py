@@ -12,7 +12,7 @@ from ltaug.data.cache import _fill
 from ltaug.data.load import load_dataset
 from ltaug.data.pixels import decode, resize_all, square
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
-from ltaug.recipes import DatasetOptions
+from ltaug.options import DatasetOptions
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import SOURCES, load_dataset
 from ltaug.errors import DataError, MismatchError, OptionError
-from ltaug.recipes import DatasetOptions
+from ltaug.options import DatasetOptions
 
 
 def load(seed=0, **options):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltaug.data.imageset import ImageSet
-from ltaug.recipes import GeneratorOptions
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
 
 

@@ -17,7 +17,7 @@ from ltaug.generator.objectives.coral import STRENGTHS
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING
 from ltaug.generator.samplers import SAMPLERS
-from ltaug.recipes import GeneratorOptions
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]

@@ -11,7 +11,7 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives import REGULARISERS, TARGETS, make_objective, settings_of
 from ltaug.generator.objectives.cbdm import CBDM, label_distribution
 from ltaug.generator.objectives.terms import Batch, Conditioning
-from ltaug.recipes import GeneratorOptions
+from ltaug.options import GeneratorOptions
 
 NULL = 9
 

@@ -13,7 +13,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.stage import Generator
-from ltaug.recipes import GeneratorOptions, SynthesisOptions
+from ltaug.options import GeneratorOptions, SynthesisOptions
 from ltaug.runs import open_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis import stage as synthesis_stage

@@ -10,7 +10,7 @@ from torch import nn
 
 from ltaug.errors import OptionError
 from ltaug.generator.backbones.unet import UNet
-from ltaug.recipes import nearest
+from ltaug.options import nearest
 
 BACKBONES: dict[str, type[nn.Module]] = {"unet": UNet}
 

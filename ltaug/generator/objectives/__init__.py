@@ -15,7 +15,7 @@ from ltaug.generator.objectives.coral import CORAL
 from ltaug.generator.objectives.ddpm import plain_target
 from ltaug.generator.objectives.t2h import OrientedCalibration
 from ltaug.generator.objectives.terms import Objective, Regulariser, TargetRule
-from ltaug.recipes import GeneratorOptions, nearest
+from ltaug.options import GeneratorOptions, nearest
 
 # name -> factory(class_counts)
 TARGETS: dict[str, Callable[[Tensor], TargetRule]] = {

@@ -1,0 +1,257 @@
+"""Every option of every stage, once: frozen dataclass <-> recipe table <-> command-line flag.
+
+A field's default is the paper's (or the field's) setting for images of 32 pixels and up; `small` is the setting for
+images of at most SMALL_SIDE pixels, where the same networks would be absurdly large. Nothing else sets a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ltaug.errors import OptionError
+
+SMALL_SIDE = 16
+_UNSET: Any = object()
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    small: Any = _UNSET,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    term: str | None = None,
+) -> Any:
+    """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
+
+    `term` names the part of the objective that alone reads the option; elsewhere it is refused (objectives.settings_of).
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term}
+    if small is not _UNSET:
+        metadata["small"] = small
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """Which images, and the long-tailed draw from them."""
+
+    dataset: str = option("digits", "digits, cifar10, cifar100, folder:PATH or a .npz file")
+    imbalance: float = option(1.0, "images in the largest class over images in the smallest; 1 leaves the set as it is", low=1)
+    profile: str = option("exp", "how class sizes fall: exponentially, or half head half tail", choices=("exp", "step"))
+    head: int | None = option(None, "images in the largest class [default: as many as every class can give]", low=1)
+    class_order: str = option("index", "which classes are the tail: the last or drawn by the seed", choices=("index", "shuffled"))
+    image_size: int | None = option(None, "resize images to this many pixels a side [default: as they are]", low=4)
+    test_per_class: int | None = option(None, "images a class held out for testing where the set has no test split", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOptions:
+    """The diffusion model and its training (DDPM, CBDM, T2H, CORAL)."""
+
+    objective: str = option("cbdm", "what is minimised: ddpm, t2h, h2t or full; cbdm; coral; combined as in t2h+cbdm")
+    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), term="cbdm")
+    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, term="cbdm")
+    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, term="cbdm")
+    draws: int = option(1, "CBDM: other classes drawn for an image; their terms are averaged", low=1, term="cbdm")
+    pair_form: str = option(
+        "weighted",
+        "CBDM: pair every image, weighted by t/T, or pair it with probability t/T (half the second passes)",
+        choices=("weighted", "sampled"),
+        term="cbdm",
+    )
+    pair_fraction: float = option(1.0, "CBDM: part of a batch that is paired, weighted up", low=0.01, high=1, term="cbdm")
+    coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, term="coral")
+    coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, term="coral")
+    coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
+    coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), term="coral")
+    backbone: str = option("unet", "the network")
+    preconditioning: str = option(
+        "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=("vp", "edm")
+    )
+    channels: int = option(128, "channels at full resolution", small=16, low=1)
+    channel_mults: tuple[int, ...] = option((1, 2, 2, 2), "channel multiple of each resolution, finest first", small=(1, 2))
+    blocks: int = option(2, "residual blocks a resolution", small=1, low=1)
+    attention: tuple[int, ...] = option((16,), "image sides in pixels that get self-attention", small=())
+    dropout: float = option(0.1, "dropout inside the residual blocks", small=0.0, low=0, high=0.99)
+    sampling: str = option(
+        "natural",
+        "training images as they come, classes equally often (rs), or by the root of their counts (rs-sqrt)",
+        choices=("natural", "rs", "rs-sqrt"),
+    )
+    steps: int = option(300_000, "training steps", small=1000, low=1)
+    batch_size: int = option(64, "images a step", low=1)
+    lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)
+    warmup: int = option(5000, "steps of linear warm-up", small=100, low=0)
+    grad_clip: float = option(1.0, "largest norm of the gradient", low=0)
+    ema: float = option(0.9999, "decay of the averaged weights that are sampled from", small=0.995, low=0, high=1)
+    label_dropout: float = option(0.1, "share of images trained without their label, for guidance", low=0, high=1)
+    flip: bool = option(True, "mirror training images at random (ada does it by itself)", small=False)
+    augment: str = option(
+        "none",
+        "vary training images: geometry the network is told of (ada), or colour, shift and cutout it is not (diffaug)",
+        choices=("none", "ada", "diffaug"),
+    )
+    checkpoint_every: int = option(5000, "steps between checkpoints", small=200, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisOptions:
+    """What is generated, and which of it is kept."""
+
+    per_class_budget: str = option("fill:max", "N a class, fill:N or fill:max (top real up), total:N, a CSV/JSON of class,count")
+    sampler: str = option("dpm++2m", "ddpm, ddim, heun or dpm++2m")
+    sample_steps: int = option(20, "steps of the sampler", low=1)
+    guidance: float = option(1.6, "classifier-free guidance w; 0 is plain conditional", small=0.0, low=0)
+    select_agreement: bool = option(False, "keep an image only if every judge (a classifier of the real set) reads its label")
+    select_distance: bool = option(False, "keep an image only inside its class's band of judge-feature distances")
+    band: tuple[float, ...] = option((0.0, 0.95), "quantiles of the real distances that bound the band")
+    drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
+    judges: int = option(2, "classifiers trained on the real set to judge images, where selection asks for them", low=1)
+    max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
+    sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions:
+    """The classifier, its loss and its training."""
+
+    model: str = option("resnet32", "resnet8 (small images), resnet20, 32, 44, 56 or a timm model's name", small="resnet8")
+    loss: str = option("ce", "the loss on real images: ce, logit-adjusted, balanced-softmax")
+    adjust_tau: float = option(1.0, "logit adjustment: strength of the log prior", low=0)
+    sampling: str = option("natural", "real images as they come, or classes equally often", choices=("natural", "balanced"))
+    augment: str = option("crop-flip", "none, shift, shift-rotate, crop-flip, randaugment", small="none")
+    steps: int | None = option(None, "training steps, the same whatever the arm's size; overrides --epochs", small=600, low=1)
+    epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
+    batch_size: int = option(128, "images a step", small=64, low=1)
+    lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
+    momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
+    weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
+    schedule: str = option(
+        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=("step", "cosine")
+    )
+    warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
+    synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
+    synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What is not part of the experiment: where it runs, where data lies, what to do about bad files.
+
+    It stands here, not beside the stages, so that the command line can read it without loading torch.
+    """
+
+    device: str = option("auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"))
+    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1)
+    data_dir: Path | None = option(None, "where downloaded sets are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
+    download: bool = option(False, "allow cifar10 and cifar100 to be downloaded")
+    skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
+
+
+# Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.
+JUDGE: dict[str, Any] = {"loss": "logit-adjusted"}
+SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
+
+
+STAGES: dict[str, type] = {
+    "fit-generator": GeneratorOptions,
+    "synthesize": SynthesisOptions,
+    "train-classifier": ClassifierOptions,
+}
+Options = TypeVar("Options", DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """'; did you mean X?' for the closest of `names`, or the whole list when none is close."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(names))}"
+
+
+def field_types(cls: type) -> dict[str, tuple[type, bool, bool]]:
+    """For each field: its element type, whether it is a tuple and whether None is allowed."""
+    found: dict[str, tuple[type, bool, bool]] = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        optional = isinstance(hint, types.UnionType)
+        if optional:
+            hint = next(a for a in typing.get_args(hint) if a is not type(None))
+        many = typing.get_origin(hint) is tuple
+        found[name] = (typing.get_args(hint)[0] if many else hint, many, optional)
+    return found
+
+
+def _converted(cls: type, name: str, value: Any, where: str) -> Any:
+    """`value` as the field's type, checked against its choices and limits, or OptionError."""
+    element, many, optional = field_types(cls)[name]
+    flag = name.replace("_", "-")
+    if value is None and optional:
+        return None
+    if many:
+        if not isinstance(value, list | tuple):
+            raise OptionError(f"{where}: {flag} = {value!r} is not a list")
+        return tuple(_checked(cls, name, v, element, where) for v in value)
+    return _checked(cls, name, value, element, where)
+
+
+def _checked(cls: type, name: str, value: Any, element: type, where: str) -> Any:
+    metadata = cls.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
+    flag = name.replace("_", "-")
+    if element is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if element is str and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # per-class-budget = 500
+    if not isinstance(value, element) or (element is not bool and isinstance(value, bool)):
+        raise OptionError(f"{where}: {flag} = {value!r} is not a {element.__name__}")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise OptionError(f"{where}: {flag} = {value!r}: {nearest(str(value), metadata['choices'])}")
+    low, high = metadata["low"], metadata["high"]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"{where}: {flag} = {value!r} must be a finite number")
+    if element in (int, float) and not ((low is None or value >= low) and (high is None or value <= high)):
+        limit = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise OptionError(f"{where}: {flag} = {value!r} must be {limit}")
+    return value
+
+
+def check(cls: type, given: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """`given` with keys as field names and values of the fields' types.
+
+    Args:
+        given: keys spelt as flags (kebab-case) or as fields.
+        where: what to name in an error, such as "recipe digits-lt, [synthesize]".
+
+    Raises:
+        OptionError: an unknown key (the nearest name is suggested), a wrong type or a value outside its limits.
+    """
+    names = [f.name for f in dataclasses.fields(cls)]
+    checked: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in names:
+            raise OptionError(f"{where}: unknown key {key!r}; {nearest(key, [n.replace('_', '-') for n in names])}")
+        checked[name] = _converted(cls, name, value, where)
+    return checked
+
+
+def resolve(cls: type[Options], given: Mapping[str, Any], *, image_side: int, where: str = "options") -> Options:
+    """The stage's options: what was given, over the defaults for images of this size.
+
+    Args:
+        image_side: the larger of height and width in pixels; decides between the standard and the small defaults.
+    """
+    values = check(cls, given, where=where)
+    for f in dataclasses.fields(cls):
+        if f.name not in values and image_side <= SMALL_SIDE and "small" in f.metadata:
+            values[f.name] = f.metadata["small"]
+    return cls(**values)
