@@ -156,7 +156,6 @@ class Run:
         self.path = path
         self.record = record
         self._listener = listener
-        self._started = time.monotonic()
 
     @property
     def finished(self) -> bool:
@@ -215,17 +214,7 @@ def open_run(
         RunExistsError: the directory holds something else, or another process is writing it.
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
-    if path.exists() and not path.is_dir():
-        raise RunExistsError(f"{path} is a file; name another --out")
-    if path.is_dir() and not (path / RUN_FILE).exists() and any(p.name != LOCK_FILE for p in path.iterdir()):
-        raise RunExistsError(f"{path} exists and is not an ltaug run; name another --out (nothing was changed)")
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK_FILE)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise RunExistsError(f"{path} is being written by another process; wait for it or name another --out") from error
-    try:
+    with hold(path, mark=RUN_FILE, wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
         fresh = {
             **spec,
@@ -248,6 +237,27 @@ def open_run(
         except LtaugError:
             _leave_if_empty(path)
             raise
+
+
+@contextmanager
+def hold(path: Path, *, mark: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a directory that is new, empty, or has the file `mark` that says who made it.
+
+    Raises:
+        RunExistsError: it is a file or somebody else's directory, or another process holds it.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunExistsError(f"{path} is a file; name another --out")
+    if path.is_dir() and not (path / mark).exists() and any(p.name != LOCK_FILE for p in path.iterdir()):
+        raise RunExistsError(f"{path} exists and was not made by this command; name another --out (nothing was changed)")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK_FILE)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout as error:
+        raise RunExistsError(f"{path} is being written by another process; wait for it or name another --out") from error
+    try:
+        yield
     finally:
         lock.release()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,9 +129,14 @@ class Generator:
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:
     """Measured on this machine, after one step that warms up."""
     trainee = build_trainee(options, train, seed=0, device=runtime.device)
-    short = GeneratorOptions(**{**vars(options), "steps": steps + 1})
-    fit(trainee, train, GeneratorOptions(**{**vars(options), "steps": 1}), runtime, seed=0)
-    seconds = fit(trainee, train, short, runtime, seed=0, start=1)
+    fit(trainee, train, dataclasses.replace(options, steps=1), runtime, seed=0)
+    _synchronize(runtime)
+    began = time.perf_counter()
+    fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0, start=1)
+    _synchronize(runtime)
+    return (time.perf_counter() - began) / steps
+
+
+def _synchronize(runtime: Runtime) -> None:
     if runtime.device.type == "cuda":
         torch.cuda.synchronize()
-    return seconds / steps

@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from filelock import FileLock, Timeout
-
-from ltaug.errors import OptionError, RunExistsError
+from ltaug.errors import OptionError
 from ltaug.options import Machine
 from ltaug.pipeline.plan import Task, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import run_tasks, settled
 from ltaug.recipes import Recipe
-from ltaug.runs import LOCK_FILE, Listener, ignore_events, write_json
+from ltaug.runs import Listener, hold, ignore_events, write_json
 
 if TYPE_CHECKING:
     from ltaug.report import Report
@@ -64,19 +62,7 @@ def claim(out: Path, what: str) -> Iterator[None]:
     Raises:
         RunExistsError: it is a file, holds something else, or another process holds it.
     """
-    if out.exists() and not out.is_dir():
-        raise RunExistsError(f"{out} is a file; name another --out")
-    if out.is_dir() and not (out / MARKER).exists() and any(p.name != LOCK_FILE for p in out.iterdir()):
-        raise RunExistsError(f"{out} exists and was not made by this command; name another --out (nothing was changed)")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunExistsError(f"{out} is being written by another process; wait for it or name another --out") from error
-    try:
+    with hold(out, mark=MARKER):
         if not (out / MARKER).exists():
             write_json(out / MARKER, {"made_by": f"ltaug {what}"})
         yield
-    finally:
-        lock.release()

@@ -15,6 +15,7 @@ from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
+from ltaug.synthesis.select import band_of
 from ltaug.synthesis.stage import run_synthesis
 
 
@@ -77,8 +78,8 @@ def synthesize(
         generator: a finished fit-generator run; its dataset and draw are the real images here.
         given: SynthesisOptions by name.
         seed: of the images; None takes the generator's.
-        judges: classifier runs on the real set, for selection. None trains them under out/judges if selection asks
-            for them.
+        judges: classifier runs on the real set, for selection. None trains them beside `out`, in OUT.judges, if
+            selection asks for them.
     """
     runtime = make_runtime(machine.device, threads=machine.threads)
     made = read_run(generator, stage="fit-generator", finished=True)
@@ -90,7 +91,8 @@ def synthesize(
     if data.train.digest != made["inputs"]["train"]["digest"]:
         raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
     chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
-    find_sampler(chosen.sampler)  # said before judges are trained
+    find_sampler(chosen.sampler)  # these two are said before judges are trained
+    band_of(chosen.band)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     if judges is None and (chosen.select_agreement or chosen.select_distance):
         folder = out.with_name(f"{out.name}.judges")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.imageset import Images, ImageSet
+from ltaug.errors import OptionError
 
 Floats = npt.NDArray[np.float32]
 KEPT, DISAGREE, FAR, COPY = "kept", "disagree", "far", "copy"
@@ -58,6 +59,19 @@ class DistanceBand:
     def distances(self, features: Floats, labels: npt.NDArray[np.int64]) -> Floats:
         """(N,) Euclidean distance of each image to its class's centroid."""
         return np.asarray(np.linalg.norm(features - self.centroids[labels], axis=1), np.float32)
+
+
+def band_of(quantiles: Sequence[float]) -> tuple[float, float]:
+    """The two quantiles that bound the band.
+
+    Raises:
+        OptionError: not two of them, or not ascending within 0 and 1.
+    """
+    if len(quantiles) != 2 or not 0 <= quantiles[0] < quantiles[1] <= 1:
+        raise OptionError(
+            f"--band {','.join(map(str, quantiles))} must be two ascending quantiles between 0 and 1, such as 0,0.95"
+        )
+    return quantiles[0], quantiles[1]
 
 
 def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: int, band: tuple[float, float]) -> DistanceBand:

@@ -28,7 +28,7 @@ from ltaug.synthesis.manifest import (
     write_image,
     write_manifest,
 )
-from ltaug.synthesis.select import KEPT, Judge, Selection, fit_selection
+from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
 
 JOURNAL = "candidates.csv"
 SHEET = "contact-sheet.png"
@@ -107,7 +107,7 @@ def run_synthesis(
         agreement=options.select_agreement,
         distance=options.select_distance,
         drop_copies=options.drop_copies,
-        band=(options.band[0], options.band[1]),
+        band=band_of(options.band),
     )
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     rows = _journalled(run.path / JOURNAL, train, tally)
@@ -197,7 +197,7 @@ def _finish(rows: list[Row], tally: Tally, selection: Selection, train: ImageSet
     if not any(tally.kept):
         raise BudgetError(
             f"none of {sum(tally.candidates)} candidates passed the selection; fit the generator longer, "
-            "relax --select-agreement/--select-distance, or raise --max-candidates"
+            "relax --select-agreement/--select-distance or raise --max-candidates, with another --out"
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))

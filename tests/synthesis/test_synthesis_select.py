@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ltaug.data.imageset import ImageSet
-from ltaug.synthesis.select import fit_band, fit_neighbours, fit_selection
+from ltaug.errors import OptionError
+from ltaug.synthesis.select import band_of, fit_band, fit_neighbours, fit_selection
 
 
 class FakeJudge:
@@ -89,3 +90,10 @@ def test_bands_are_open_where_every_class_has_one_image():
     band = fit_band(np.zeros((2, 3), np.float32), np.array([0, 1]), num_classes=2, band=(0.1, 0.9))
     assert band.low.tolist() == [0, 0]
     assert band.high.tolist() == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize("quantiles", [(), (0.5,), (0.9, 0.1), (0.5, 0.5), (0.0, 1.5), (-0.1, 0.9), (0.1, 0.2, 0.3)])
+def test_a_band_that_is_not_two_ascending_quantiles_is_refused(quantiles):
+    assert band_of((0.0, 0.95)) == (0.0, 0.95)
+    with pytest.raises(OptionError, match="two ascending quantiles"):
+        band_of(quantiles)
