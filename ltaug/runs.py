@@ -214,7 +214,7 @@ def open_run(
         RunExistsError: the directory holds something else, or another process is writing it.
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
-    with hold(path, mark=RUN_FILE, wait=wait):
+    with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
         fresh = {
             **spec,
@@ -240,8 +240,12 @@ def open_run(
 
 
 @contextmanager
-def hold(path: Path, *, mark: str, wait: float = 0.0) -> Iterator[None]:
+def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of a directory that is new, empty, or has the file `mark` that says who made it.
+
+    Args:
+        otherwise: what to say of a directory without the mark.
+        wait: seconds to wait for another process's lock.
 
     Raises:
         RunExistsError: it is a file or somebody else's directory, or another process holds it.
@@ -249,7 +253,7 @@ def hold(path: Path, *, mark: str, wait: float = 0.0) -> Iterator[None]:
     if path.exists() and not path.is_dir():
         raise RunExistsError(f"{path} is a file; name another --out")
     if path.is_dir() and not (path / mark).exists() and any(p.name != LOCK_FILE for p in path.iterdir()):
-        raise RunExistsError(f"{path} exists and was not made by this command; name another --out (nothing was changed)")
+        raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE)
     try:

@@ -62,7 +62,7 @@ def claim(out: Path, what: str) -> Iterator[None]:
     Raises:
         RunExistsError: it is a file, holds something else, or another process holds it.
     """
-    with hold(out, mark=MARKER):
+    with hold(out, mark=MARKER, otherwise="was not made by this command"):
         if not (out / MARKER).exists():
             write_json(out / MARKER, {"made_by": f"ltaug {what}"})
         yield
