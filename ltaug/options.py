@@ -31,12 +31,14 @@ def option(
     low: float | None = None,
     high: float | None = None,
     term: str | None = None,
+    backbone: str | None = None,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
-    `term` names the part of the objective that alone reads the option; elsewhere it is refused (objectives.settings_of).
+    `term` names the part of the objective that alone reads the option, `backbone` the network that does; elsewhere it is
+    refused (objectives.settings_of, backbones.settings_of).
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term, "backbone": backbone}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -106,20 +108,43 @@ class GeneratorOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions:
-    """What is generated, and which of it is kept."""
+class SamplingOptions:
+    """How a generator is sampled."""
 
-    per_class_budget: str = option("fill:max", "N a class, fill:N or fill:max (top real up), total:N, a CSV/JSON of class,count")
     sampler: str = option("dpm++2m", "ddpm, ddim, heun or dpm++2m")
     sample_steps: int = option(20, "steps of the sampler", low=1)
     guidance: float = option(1.6, "classifier-free guidance w; 0 is plain conditional", small=0.0, low=0)
+    sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisOptions(SamplingOptions):
+    """What is generated, and which of it is kept."""
+
+    per_class_budget: str = option("fill:max", "N a class, fill:N or fill:max (top real up), total:N, a CSV/JSON of class,count")
     select_agreement: bool = option(False, "keep an image only if every judge (a classifier of the real set) reads its label")
     select_distance: bool = option(False, "keep an image only inside its class's band of judge-feature distances")
     band: tuple[float, ...] = option((0.0, 0.95), "quantiles of the real distances that bound the band")
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
     judges: int = option(2, "classifiers trained on the real set to judge images, where selection asks for them", low=1)
     max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
-    sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(SamplingOptions):
+    """What a generator's images are compared with, and in whose eyes."""
+
+    extractor: str = option(
+        "classifier",
+        "whose features: classifier (trained on the set before the draw), classifier:RUN, pixels, inception (of the FID) or dinov2",
+    )
+    reference: str | None = option(
+        None, "train, test, balanced (the set before the draw) or another dataset [default: balanced; without a draw, test]"
+    )
+    samples: int = option(50_000, "images to generate, the same number of each class", small=2000, low=1)
+    neighbours: int = option(5, "k of precision, recall, density and coverage", low=1)
+    clusters: int = option(20, "clusters a class for F8 and F1/8", low=1)
+    pairs: int = option(20, "closest pairs of a generated and a training image to show", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +191,11 @@ SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
 
 STAGES: dict[str, type] = {
     "fit-generator": GeneratorOptions,
+    "evaluate-generator": EvaluationOptions,
     "synthesize": SynthesisOptions,
     "train-classifier": ClassifierOptions,
 }
-Options = TypeVar("Options", DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
+Options = TypeVar("Options", DatasetOptions, GeneratorOptions, EvaluationOptions, SynthesisOptions, ClassifierOptions)
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:
