@@ -1,0 +1,109 @@
+"""Frechet distance of two samples of features (FID; Heusel et al., NeurIPS 2017, eq. 6).
+
+    FID = |m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2
+
+with means m and unbiased covariances A, B: the squared 2-Wasserstein distance of two Gaussians with these moments. The
+last trace is the sum of the singular values of F_a^T F_b for any factors A = F_a F_a^T, B = F_b F_b^T. That form takes no
+root of a nearly singular product, so it has no complex or negative parts to drop, and it is cheap where a sample has
+fewer images than features: its centred features are a factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.metrics.unmeasurable import Features, require_images
+
+Doubles = npt.NDArray[np.float64]
+LEAST_IMAGES = 2
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean (D,) and a factor F (D, R) of the covariance F F^T."""
+
+    mean: Doubles
+    factor: Doubles
+
+
+class Moments:
+    """Mean and covariance of features that come in blocks; holds one D x D matrix however many images there are.
+
+    Blocks may have any size and order; moments of parts are joined by `merge` (Chan, Golub and LeVeque 1979).
+    """
+
+    def __init__(self, features: int) -> None:
+        """For features of that many dimensions."""
+        self.count = 0
+        self.mean: Doubles = np.zeros(features)
+        self._scatter: Doubles = np.zeros((features, features))
+
+    def update(self, block: Features) -> None:
+        """Take in features (N, D) of any N."""
+        for start in range(0, len(block), _BLOCK):
+            part = block[start : start + _BLOCK].astype(np.float64)
+            mean = part.mean(0)
+            part -= mean
+            self._join(len(part), mean, part.T @ part)
+
+    def merge(self, other: Moments) -> None:
+        """Take in what `other` has seen."""
+        self._join(other.count, other.mean, other._scatter)
+
+    def _join(self, count: int, mean: Doubles, scatter: Doubles) -> None:
+        if count == 0:
+            return
+        total, apart = self.count + count, mean - self.mean
+        self._scatter += scatter + np.outer(apart, apart) * (self.count * count / total)
+        self.mean = self.mean + apart * (count / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Doubles:
+        """Unbiased, (D, D).
+
+        Raises:
+            Unmeasurable: fewer than 2 images.
+        """
+        require_images(self.count, LEAST_IMAGES, what="images")
+        return self._scatter / (self.count - 1)
+
+    def gaussian(self) -> Gaussian:
+        """The Gaussian with these moments; its factor is the covariance's symmetric root.
+
+        Raises:
+            Unmeasurable: fewer than 2 images.
+        """
+        values, vectors = np.linalg.eigh(self.covariance)
+        # A covariance has no negative eigenvalues; what eigh gives below zero is rounding.
+        return Gaussian(self.mean, vectors * np.sqrt(values.clip(min=0)))
+
+
+def gaussian(features: Features, *, what: str = "images") -> Gaussian:
+    """The Gaussian with the moments of features (N, D), by the cheaper route.
+
+    Args:
+        what: how to name the images in the reason, such as "generated images".
+
+    Raises:
+        Unmeasurable: fewer than 2 images.
+    """
+    count, width = features.shape
+    require_images(count, LEAST_IMAGES, what=what)
+    if count > width:
+        moments = Moments(width)
+        moments.update(features)
+        return moments.gaussian()
+    mean = features.mean(0, dtype=np.float64)
+    return Gaussian(mean, (features - mean).T / np.sqrt(count - 1))
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """Squared Frechet distance, at least 0; of a Gaussian with itself 0 up to rounding."""
+    apart = a.mean - b.mean
+    shared = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
+    return max(0.0, float(apart @ apart + np.square(a.factor).sum() + np.square(b.factor).sum() - 2 * shared))

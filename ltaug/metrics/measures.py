@@ -1,0 +1,73 @@
+"""Measures: numbers with a reason for each that is missing, in a form that goes into JSON as it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ltaug.metrics.unmeasurable import Unmeasurable
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured of a generator's images. No value is ever NaN or infinite.
+
+    Attributes:
+        summary: key -> value, or None.
+        reasons: why a value is None, for every None: under its key in `summary`, or under "NAME[C]" for class C in
+            `per_class`.
+        warnings: what to bear in mind when reading the values, a sentence each.
+        per_class: name -> one value (or None) a class, in index order.
+    """
+
+    summary: dict[str, float | None]
+    reasons: dict[str, str]
+    warnings: tuple[str, ...]
+    per_class: dict[str, list[float | None]]
+
+    def __or__(self, other: Measures) -> Measures:
+        """Both together; they measure different things, so no key stands in both."""
+        assert not self.summary.keys() & other.summary.keys()
+        assert not self.per_class.keys() & other.per_class.keys()
+        return Measures(
+            self.summary | other.summary,
+            self.reasons | other.reasons,
+            tuple(dict.fromkeys(self.warnings + other.warnings)),
+            self.per_class | other.per_class,
+        )
+
+
+@dataclass
+class Notebook:
+    """Measures while they are taken: `note` and `note_classes` turn Unmeasurable into None and a reason."""
+
+    summary: dict[str, float | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    per_class: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]]) -> None:
+        """Enter what `measure` returns under `keys`, one value each."""
+        try:
+            values: Sequence[float | None] = measure()
+        except Unmeasurable as why:
+            values, reason = [None] * len(keys), why.reason
+        else:
+            reason = "the value is too large for a number; the features are"
+        for key, value in zip(keys, values, strict=True):
+            self.summary[key] = self._finite(key, value, reason)
+
+    def note_classes(self, name: str, values: Sequence[float | None], reasons: Sequence[str]) -> None:
+        """Enter one value a class; `reasons` (one a class) are read where the value is None."""
+        pairs = zip(values, reasons, strict=True)
+        self.per_class[name] = [self._finite(f"{name}[{c}]", value, reason) for c, (value, reason) in enumerate(pairs)]
+
+    def _finite(self, key: str, value: float | None, reason: str) -> float | None:
+        if value is None or not math.isfinite(value):
+            self.reasons[key] = reason
+            return None
+        return float(value)
+
+    def measures(self) -> Measures:
+        return Measures(self.summary, self.reasons, tuple(self.warnings), self.per_class)
