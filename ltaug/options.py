@@ -14,9 +14,12 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ltaug.errors import OptionError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SMALL_SIDE = 16
 _UNSET: Any = object()
@@ -195,7 +198,9 @@ STAGES: dict[str, type] = {
     "synthesize": SynthesisOptions,
     "train-classifier": ClassifierOptions,
 }
-Options = TypeVar("Options", DatasetOptions, GeneratorOptions, EvaluationOptions, SynthesisOptions, ClassifierOptions)
+# The GeneratorOptions that a network's weights are bound to: fine-tuning takes them from the run it starts from.
+NETWORK = ("backbone", "preconditioning", "channels", "channel_mults", "blocks", "attention")
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:

@@ -16,24 +16,32 @@ from torch import Tensor
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import DataError
-from ltaug.generator.checkpoints import EMA_FILE, checkpoint_steps, load_checkpoint, save_checkpoint
+from ltaug.generator.checkpoints import EMA_FILE, Trainee, checkpoint_steps, load_checkpoint, save_checkpoint
 from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
 from ltaug.options import GeneratorOptions
 from ltaug.runs import Run, atomic_write, read_run, verify_outputs
-from ltaug.runtime import Runtime, StopFlag, stop_on_signal
+from ltaug.runtime import Runtime, StopFlag, derive_seed, stop_on_signal
 
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples.png"
 LOGS = 50
 
 
-def run_generator(train: ImageSet, options: GeneratorOptions, *, run: Run, runtime: Runtime, seed: int) -> None:
+def run_generator(
+    train: ImageSet, options: GeneratorOptions, *, run: Run, runtime: Runtime, seed: int, source: Generator | None = None
+) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
+
+    Args:
+        source: a generator to start from, of the network that `options` describe; the steps are further ones, with
+            batches and noise drawn anew.
 
     Raises:
         DataError: the training set is empty.
+        MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
         CorruptError: the checkpoint to go on from is damaged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
@@ -49,9 +57,13 @@ def run_generator(train: ImageSet, options: GeneratorOptions, *, run: Run, runti
     folder = run.path / CHECKPOINTS
     done = checkpoint_steps(folder)
     start = done[-1] if done else 0
+    draws = seed if source is None else derive_seed(seed, "after", source.steps)
+    started = "" if source is None else _start_from(source, trainee, train, run=run)
     if start:
         load_checkpoint(folder / f"step-{start}", trainee)
         run.event(f"Continuing from step {start} of {options.steps}.")
+    elif started:
+        run.event(started)
     every = max(1, options.steps // LOGS)
     with stop_on_signal() as stop:
 
@@ -62,13 +74,23 @@ def run_generator(train: ImageSet, options: GeneratorOptions, *, run: Run, runti
                 save_checkpoint(folder, step, trainee)
             return not stop.requested
 
-        run.timing("fit", fit(trainee, train, options, runtime, seed=seed, start=start, after_step=after_step))
+        run.timing("fit", fit(trainee, train, options, runtime, seed=draws, start=start, after_step=after_step))
         run.save()
         _require_not_stopped(stop)
     final = trainee.ema.module
     assert isinstance(final, Denoiser)
     _save_samples(final, train, run=run, runtime=runtime, seed=seed)
     run.finish([_final_weights(options.steps), SAMPLES])
+
+
+def _start_from(source: Generator, trainee: Trainee, train: ImageSet, *, run: Run) -> str:
+    """Carry the source's weights over, note what became of the classes, and say it in a sentence."""
+    name = str(source.path)
+    require_same_shape(source.image_shape, train.image_shape, name=name)
+    carried = match_classes(source.class_names, train.class_names, name=name)
+    carry(source.denoiser, source.class_names, trainee, train.class_names, name=name)
+    run.note(carried=dataclasses.asdict(carried))
+    return f"Starting from {name} after {source.steps} steps: {carried}."
 
 
 def _final_weights(steps: int) -> str:
@@ -97,12 +119,16 @@ class Generator:
     Attributes:
         denoiser: the averaged network in evaluation mode on the runtime's device.
         digest: SHA-256 of its weights file.
+        path: where it lies.
+        steps: training steps behind the weights, with those of the generator it was started from.
     """
 
     denoiser: Denoiser
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     digest: str
+    path: Path
+    steps: int
 
     @classmethod
     def load(cls, path: Path, *, runtime: Runtime) -> Generator:
@@ -123,7 +149,8 @@ class Generator:
         verify_outputs(path, record, [final])
         denoiser.load_state_dict(load_file(path / final))
         denoiser.to(runtime.device).to(memory_format=torch.channels_last)
-        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), record["outputs"][final])
+        steps = settings["steps"] + record["inputs"].get("source", {}).get("steps", 0)
+        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), record["outputs"][final], path, steps)
 
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
@@ -14,7 +15,7 @@ from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages.classification import train_judge
-from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
+from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
 from ltaug.synthesis.select import band_of
 from ltaug.synthesis.stage import run_synthesis
 
@@ -24,7 +25,8 @@ def fit_generator(
     given: Given,
     *,
     out: Path,
-    seed: int = 0,
+    source: Path | None = None,
+    seed: int | None = None,
     machine: Machine = Machine(),  # noqa: B008
     label: str | None = None,
     listener: Listener = ignore_events,
@@ -35,28 +37,35 @@ def fit_generator(
     Args:
         dataset, given: DatasetOptions and GeneratorOptions by name.
         out: the run directory; an unfinished run of the same options goes on, a finished one is left as it is.
-        seed: of the draw and of the training.
+        source: a finished fit-generator run to start from, whose network options are taken; so are its dataset options
+            where none is given. Classes are matched by name; its averaged weights are the start, `steps` further ones.
+        seed: of the draw and of the training; None takes the source's, or 0.
         wait: seconds to wait for another process's lock on `out`.
 
     Raises:
         LtaugError: see errors.py; nothing is overwritten.
     """
     runtime = make_runtime(machine.device, threads=machine.threads)
+    dataset, given, seed = continued(source, dataset, given, seed)
     options, data = load_data(dataset, seed, machine, label or out.name, listener)
     generator = resolve(GeneratorOptions, given, image_side=side_of(data.train), where="fit-generator")
+    inputs: dict[str, Any] = {"train": source_of(data.train)}
+    start = None if source is None else Generator.load(source, runtime=runtime)
+    if start is not None:
+        inputs["source"] = {"digest": start.digest, "path": relative_to(start.path, out), "steps": start.steps}
     with open_stage(
         out,
         "fit-generator",
         label=label,
         seed=seed,
         options={"dataset": options, "fit-generator": plain(generator)},
-        inputs={"train": source_of(data.train)},
+        inputs=inputs,
         runtime=runtime,
         listener=listener,
         wait=wait,
     ) as run:
         if not already_done(run):
-            run_generator(data.train, generator, run=run, runtime=runtime, seed=seed)
+            run_generator(data.train, generator, run=run, runtime=runtime, seed=seed, source=start)
     return out
 
 

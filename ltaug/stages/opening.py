@@ -11,8 +11,9 @@ from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
+from ltaug.generator.finetune import with_network_of
 from ltaug.options import DatasetOptions, Machine, resolve
-from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
+from ltaug.runs import Event, Listener, Run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
 Given = Mapping[str, Any]
@@ -30,6 +31,20 @@ def load_data(dataset: Given, seed: int, machine: Machine, label: str, listener:
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
     return plain(options), data
+
+
+def continued(source: Path | None, dataset: Given, given: Given, seed: int | None) -> tuple[Given, Given, int]:
+    """Dataset options, GeneratorOptions and seed of a fit, completed from the finished run it starts from, if any.
+
+    Raises:
+        MismatchError: the source is no finished fit-generator run, or options were given that would be another network.
+    """
+    if source is None:
+        return dataset, given, seed or 0
+    made = read_run(source, stage="fit-generator", finished=True)
+    options = made["options"]
+    network = with_network_of(options["fit-generator"], given, name=str(source))
+    return dataset or options["dataset"], network, made["seed"] if seed is None else seed
 
 
 def open_stage(

@@ -1,0 +1,132 @@
+"""Fine-tuning: the weights of a finished generator as the start of another one, with its classes matched by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltaug.data.longtail import listed
+from ltaug.errors import MismatchError
+from ltaug.generator.checkpoints import Trainee
+from ltaug.generator.denoiser import Denoiser
+from ltaug.options import NETWORK, GeneratorOptions, check
+
+CLASSES = "backbone.classes.weight"  # (K, D), a row a class
+AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one
+AFRESH = "or fit a new generator without --from"
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What becomes of class names: known to both sides (in the new order), new, and known to the source alone."""
+
+    kept: tuple[str, ...]
+    new: tuple[str, ...]
+    left_behind: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.kept)} classes carried over" if len(self.kept) != 1 else "1 class carried over"]
+        parts += [f"{listed(list(self.new))} new"] if self.new else []
+        parts += [f"{listed(list(self.left_behind))} left behind"] if self.left_behind else []
+        return "; ".join(parts)
+
+
+def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name: str) -> dict[str, Any]:
+    """The GeneratorOptions given, completed by those that describe the source's network; all others start from defaults.
+
+    Args:
+        source: the source's GeneratorOptions by name, as in its run.json.
+        name: what to call the source.
+
+    Raises:
+        MismatchError: an option was given that would be another network; every difference is named.
+    """
+    chosen = check(GeneratorOptions, given, where="fit-generator")
+    network = check(GeneratorOptions, {key: source[key] for key in NETWORK if key in source}, where=name)
+    differing = [
+        f"--{key.replace('_', '-')} {_spelt(value)}, not {_spelt(chosen[key])}"
+        for key, value in network.items()
+        if key in chosen and chosen[key] != value
+    ]
+    if differing:
+        raise MismatchError(
+            f"{name} has another network ({'; '.join(differing)}); leave out what differs to go on with it, {AFRESH}"
+        )
+    return network | chosen
+
+
+def _spelt(value: Any) -> str:
+    return (",".join(str(v) for v in value) or "none") if isinstance(value, tuple) else str(value)
+
+
+def match_classes(source: Sequence[str], classes: Sequence[str], *, name: str) -> Carried:
+    """Which of `classes` the source, called `name`, knows.
+
+    Raises:
+        MismatchError: none of them.
+    """
+    kept = tuple(c for c in classes if c in source)
+    if not kept:
+        raise MismatchError(
+            f"{name} knows none of these classes (it knows {listed(list(source))}; asked for are {listed(list(classes))}), "
+            f"and they are carried over by name; give a dataset that shares at least one, {AFRESH}"
+        )
+    return Carried(kept, tuple(c for c in classes if c not in source), tuple(c for c in source if c not in classes))
+
+
+def require_same_shape(source: Sequence[int], image_shape: Sequence[int], *, name: str) -> None:
+    """Raise MismatchError unless the source's images (C, H, W) are of this shape."""
+    if tuple(source) != tuple(image_shape):
+        sized = source[0] == image_shape[0] and source[1] == source[2]
+        remedy = f"give --image-size {source[1]}" if sized else "give another dataset"
+        raise MismatchError(f"{name} draws images of {_size(source)}, the dataset has {_size(image_shape)}; {remedy}, {AFRESH}")
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    return f"{height}x{width} pixels and {channels} channel{'s' if channels > 1 else ''}"
+
+
+def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Sequence[str], *, name: str) -> None:
+    """Start a trainee, network and average alike, from the source's weights.
+
+    A class embedding is carried over by the class's name. A new class gets the mean of all the source's embeddings: it is
+    drawn at first as an average class, at a distance from zero and from its fellows that the network has seen in training,
+    which a random row is not. The linear map of an augmentation's label is carried over if both have one. The objective's own
+    modules and the optimizer are the trainee's: they belong to what is minimised now.
+
+    Args:
+        source: the network to start from.
+        known: its classes.
+        classes: the trainee's, at least one of them known.
+
+    Raises:
+        MismatchError: the two networks differ in more than classes and augmentation.
+    """
+    weights, own = source.state_dict(), trainee.denoiser.state_dict()
+    weights[CLASSES] = embeddings(weights[CLASSES], known, classes)
+    if AUGMENT in own:
+        weights.setdefault(AUGMENT, own[AUGMENT])
+    else:
+        weights.pop(AUGMENT, None)
+    different = [key for key in sorted({*weights, *own}) if _shape(weights, key) != _shape(own, key)]
+    if different:
+        raise MismatchError(f"{name} has another network: {listed(different)} differ in it; use the ltaug that made it, {AFRESH}")
+    trainee.denoiser.load_state_dict(weights)
+    trainee.ema.module.load_state_dict(weights)
+
+
+def embeddings(weight: Tensor, known: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """(K', D) for `classes` from the source's (K, D): the row of the same name, or the mean of all rows."""
+    assert len(weight) == len(known), "one embedding a class"
+    rows = {name: weight[i] for i, name in enumerate(known)}
+    average = weight.mean(0)
+    return torch.stack([rows.get(name, average) for name in classes])
+
+
+def _shape(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(weights[key].shape) if key in weights else None
