@@ -5,23 +5,28 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug.errors import OptionError
-from ltaug.options import STAGES, DatasetOptions, GeneratorOptions, check, nearest
+from ltaug.options import NETWORK, STAGES, DatasetOptions, GeneratorOptions, check, nearest
 
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One thing that is compared: what it changes in each stage; without synthesis it trains on real images alone."""
+    """One thing that is compared: what it changes in each stage; without synthesis it trains on real images alone.
+
+    `source` is the arm whose generator this one's starts from (`from` in its fit-generator table), None to start afresh.
+    """
 
     name: str
     about: str
     tables: dict[str, dict[str, Any]]
+    source: str | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -43,9 +48,12 @@ class Recipe:
     def given(self, arm: Arm, stage: str) -> dict[str, Any]:
         """What the recipe says about `stage` in `arm`: the shared table under the arm's own.
 
-        Of the shared options those of one term of the objective reach only the arms that name the term.
+        Of the shared options those of one term of the objective reach only the arms that name the term, and those of the
+        network not the arms that start from another one's.
         """
         shared, own = self.tables.get(stage, {}), arm.tables.get(stage, {})
+        if stage == "fit-generator" and arm.source is not None:
+            shared = {key: value for key, value in shared.items() if key not in NETWORK}
         terms = str({**shared, **own}.get("objective", GeneratorOptions.objective)).split("+")
         fields = STAGES[stage].__dataclass_fields__  # type: ignore[attr-defined]
         return {**{k: v for k, v in shared.items() if fields[k].metadata["term"] in (None, *terms)}, **own}
@@ -88,6 +96,8 @@ def read_recipe(path: Path) -> Recipe:
         raise OptionError(f"{where} is not valid TOML: {error}") from error
     arms_table = document.pop("arms", {})
     tables = {stage: document.pop(stage, {}) for stage in STAGES}
+    if "from" in _table(tables["fit-generator"], where, "fit-generator"):
+        raise OptionError(f"{where}, [fit-generator]: from is for single arms; write [arms.NAME.fit-generator] from = ...")
     about, seeds, baseline = document.pop("about", ""), document.pop("seeds", 1), document.pop("baseline", None)
     dataset_names = [f.name.replace("_", "-") for f in dataclasses.fields(DatasetOptions)]
     known = [*dataset_names, *STAGES, "about", "seeds", "baseline", "arms"]
@@ -104,6 +114,7 @@ def read_recipe(path: Path) -> Recipe:
         baseline = names[0]
     if baseline not in names:
         raise OptionError(f"{where}: baseline = {baseline!r} is not an arm; {nearest(str(baseline), names)}")
+    _check_sources(arms, where)
     return Recipe(
         name=path.stem,
         about=str(about),
@@ -130,5 +141,37 @@ def _read_arm(name: str, table: Any, where: str) -> Arm:
     for key in table:
         if key not in STAGES:
             raise OptionError(f"{where}: unknown key {key!r}; {nearest(key, [*STAGES, 'about'])}")
+    fit = dict(_table(table.get("fit-generator", {}), where, "fit-generator"))
+    source = fit.pop("from", None)
+    if source is not None:
+        if not isinstance(source, str):
+            raise OptionError(f"{where}.fit-generator: from = {source!r} is not the name of an arm")
+        table["fit-generator"] = fit
+        _require_no_network(fit, source, where)
     tables = {s: check(STAGES[s], _table(t, where, s), where=f"{where}.{s}") for s, t in table.items()}
-    return Arm(name=name, about=str(about), tables=tables)
+    return Arm(name=name, about=str(about), tables=tables, source=source)
+
+
+def _require_no_network(fit: Mapping[str, Any], source: str, where: str) -> None:
+    """Refuse an option of the network in an arm that starts from another one's."""
+    named = [key for key in fit if key.replace("-", "_") in NETWORK]
+    if named:
+        raise OptionError(
+            f"{where}.fit-generator: {named[0]} describes the network, which comes from = {source!r}; set it in [arms.{source}]"
+        )
+
+
+def _check_sources(arms: Sequence[Arm], where: str) -> None:
+    """Refuse an arm that starts from one that does not exist, has no generator, or leads back to itself."""
+    generators = {arm.name: arm for arm in arms if arm.synthetic}
+    for arm in arms:
+        chain, source = [arm.name], arm.source
+        while source is not None:
+            at = f"{where}, [arms.{chain[-1]}].fit-generator: from = {source!r}"
+            if source in chain:
+                raise OptionError(f"{at} leads back to itself ({' from '.join([*chain, source])}); one arm must start afresh")
+            if source not in generators:
+                lacking = "has no generator" if any(source == a.name for a in arms) else "is not an arm"
+                raise OptionError(f"{at} {lacking}; {nearest(source, generators)}")
+            chain.append(source)
+            source = generators[source].source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltaug.errors import CorruptError
-from ltaug.pipeline import plan, plan_classifiers
+from ltaug.pipeline import Task, plan, plan_classifiers
 from ltaug.pipeline.plan import urgency
 from ltaug.recipes import read_recipe
 from ltaug.runs import write_json
@@ -114,3 +114,53 @@ def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(t
     assert [t.name for t in alone] == ["both/seed-0"]
     real = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=None, arm="both", baseline=False)
     assert [t.name for t in real] == ["real/seed-0"]
+
+
+CHAIN = """
+seeds = 1
+[arms.longer.fit-generator]
+from = "tuned"
+steps = 30
+[arms.tuned.fit-generator]
+from = "ddpm-selected"
+steps = 250
+[arms.tuned-selected.fit-generator]
+from = "ddpm"
+steps = 250
+[arms.ddpm.fit-generator]
+objective = "ddpm"
+[arms.ddpm-selected.fit-generator]
+objective = "ddpm"
+"""
+
+
+def test_a_generator_comes_after_the_one_it_starts_from_and_equal_starts_are_one(tmp_path):
+    (tmp_path / "mine.toml").write_text(CHAIN)
+    tasks = {t.name: t for t in plan(read_recipe(tmp_path / "mine.toml"), tmp_path)}
+    fits = [t for t in tasks.values() if t.function == "fit_generator"]
+    # ddpm is ddpm-selected, by which it was first asked for, and tuned-selected is tuned: the same start and options
+    assert [(t.name, t.needs, t.kwargs.get("source")) for t in fits] == [
+        ("seed-0/ddpm-selected/generator", (), None),
+        ("seed-0/tuned/generator", ("seed-0/ddpm-selected/generator",), tmp_path / "seed-0/ddpm-selected/generator"),
+        ("seed-0/longer/generator", ("seed-0/tuned/generator",), tmp_path / "seed-0/tuned/generator"),
+    ]
+    assert tasks["seed-0/tuned/synthetic"].kwargs["generator"] == tmp_path / "seed-0/tuned/generator"
+    assert "seed-0/tuned-selected/synthetic" not in tasks
+    order = urgency(list(tasks.values()))
+    first, second, last = (order[t.name] for t in fits)
+    assert first > second > last
+
+
+@pytest.mark.parametrize(
+    ("given", "passes"),
+    [
+        ({}, 2),
+        ({"objective": "ddpm"}, 1),
+        ({"objective": "t2h+coral"}, 1),
+        ({"objective": "t2h+cbdm+coral", "draws": 3}, 4),
+        ({"objective": "cbdm", "pair_form": "sampled", "pair_fraction": 0.5}, 1.25),
+    ],
+)
+def test_a_fit_costs_its_steps_times_its_passes(given, passes, tmp_path):
+    task = Task("g", "fit_generator", {"given": {"steps": 100, **given}}, (), tmp_path)
+    assert urgency([task]) == {"g": 100 * passes}

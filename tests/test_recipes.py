@@ -190,3 +190,61 @@ def _legal(cls: type, f: dataclasses.Field[object]) -> st.SearchStrategy[object]
     else:
         one = st.booleans() if element is bool else st.text()
     return st.lists(one, max_size=4) if many else one
+
+
+CHAIN = """
+[fit-generator]
+channels = 8
+dropout = 0.2
+[arms.tuned.fit-generator]
+from = "ddpm"
+objective = "cbdm"
+[arms.real]
+[arms.ddpm.fit-generator]
+objective = "ddpm"
+channels = 16
+"""
+
+
+def test_an_arm_may_start_from_another_ones_generator_and_takes_its_network(tmp_path):
+    recipe = read_recipe(write(tmp_path, CHAIN))
+    tuned, real, ddpm = recipe.arms
+    assert (tuned.source, real.source, ddpm.source) == ("ddpm", None, None)
+    assert recipe.given(tuned, "fit-generator") == {"dropout": 0.2, "objective": "cbdm"}
+    assert recipe.given(ddpm, "fit-generator") == {"dropout": 0.2, "objective": "ddpm", "channels": 16}
+
+
+def test_an_arm_that_only_says_where_it_starts_has_a_generator(tmp_path):
+    tuned, _ = read_recipe(write(tmp_path, "[arms.tuned]\nfit-generator = { from = 'a' }\n[arms.a.synthesize]")).arms
+    assert tuned.synthetic
+    assert tuned.tables == {"fit-generator": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[arms.a]\nfit-generator = { from = 'ddqm' }\n[arms.ddpm.synthesize]",
+            "from = 'ddqm' is not an arm; did you mean 'ddpm'?",
+        ),
+        ("[arms.a]\nfit-generator = { from = 'real' }\n[arms.real]", "from = 'real' has no generator; there are a"),
+        ("[arms.a]\nfit-generator = { from = 'a' }", "from = 'a' leads back to itself (a from a); one arm must start afresh"),
+        (
+            "[arms.x]\nfit-generator = { from = 'a' }\n[arms.a]\nfit-generator = { from = 'b' }\n"
+            "[arms.b]\nfit-generator = { from = 'a' }",
+            "[arms.b].fit-generator: from = 'a' leads back to itself (x from a from b from a)",
+        ),
+        ("[arms.a]\nfit-generator = { from = ['b'] }", "from = ['b'] is not the name of an arm"),
+        ("[fit-generator]\nfrom = 'a'\n[arms.a.synthesize]", "[fit-generator]: from is for single arms"),
+        (
+            "[arms.a]\nfit-generator = { from = 'b', channel-mults = [1] }\n[arms.b.synthesize]",
+            "channel-mults describes the network, which comes from = 'b'; set it in [arms.b]",
+        ),
+        ("[arms.a]\nfit-generator = { form = 'b' }", "unknown key 'form'"),
+        ("[arms.a]\nsynthesize = { from = 'b' }", "[arms.a].synthesize: unknown key 'from'"),
+    ],
+)
+def test_a_start_that_leads_nowhere_is_named(tmp_path, text, said):
+    with pytest.raises(OptionError) as caught:
+        read_recipe(write(tmp_path, text))
+    assert said in str(caught.value)

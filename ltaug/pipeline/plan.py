@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
-from ltaug.options import SynthesisOptions
+from ltaug.options import GeneratorOptions, SynthesisOptions
 from ltaug.recipes import Arm, Recipe
 from ltaug.runs import RUN_FILE, read_json, read_run
 
@@ -83,14 +83,23 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:
         tasks[name] = shared[key] = task
         return task
 
+    by_name = {arm.name: arm for arm in recipe.arms}
+
+    def fit(arm: Arm) -> Task:
+        """The arm's generator, after the one it starts from."""
+        asked: Given = {"dataset": recipe.dataset, "given": recipe.given(arm, "fit-generator")}
+        sources = [fit(by_name[arm.source])] if arm.source else []
+        if sources:
+            asked["source"] = sources[0].directory
+        return add(f"{arm.name}/generator", "fit_generator", asked, sources, share=True)
+
     wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}, ()) for i in range(wanted)]
     for arm in recipe.arms:
         asked: Given
         synthetic: list[Task] = []
         if arm.synthetic:
-            asked = {"dataset": recipe.dataset, "given": recipe.given(arm, "fit-generator")}
-            generator = add(f"{arm.name}/generator", "fit_generator", asked, (), share=True)
+            generator = fit(arm)
             mine = judges[: _judges(recipe, arm)]
             asked = {
                 "generator": generator.directory,
@@ -170,8 +179,16 @@ def urgency(tasks: Sequence[Task]) -> dict[str, float]:
 def _cost(task: Task) -> float:
     given = task.kwargs.get("given", {})
     if task.function == "fit_generator":
-        fused_pass = 2 if "cbdm" in str(given.get("objective", "cbdm")) else 1
-        return float(given.get("steps", 1000)) * fused_pass
+        return float(given.get("steps", 1000)) * _passes(given)
     if task.function == "synthesize":
         return 300.0 if task.kwargs.get("judges") else 100.0
     return 50.0
+
+
+def _passes(given: Mapping[str, Any]) -> float:
+    """Images through the network for one of the batch: CBDM's further ones; the other terms need none."""
+    names = ("objective", "draws", "pair_form", "pair_fraction")
+    options = GeneratorOptions(**{name: given[name] for name in names if name in given})
+    if "cbdm" not in options.objective.split("+"):
+        return 1.0
+    return 1 + options.draws * options.pair_fraction * (0.5 if options.pair_form == "sampled" else 1)
