@@ -91,7 +91,7 @@ def _size(shape: Sequence[int]) -> str:
     return f"{height}x{width} pixels and {channels} channel{'s' if channels > 1 else ''}"
 
 
-def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Sequence[str], *, name: str) -> None:
+def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Sequence[str], *, steps: int, name: str) -> None:
     """Start a trainee, network and average alike, from the source's weights.
 
     A class embedding is carried over by the class's name. A new class gets the mean of all the source's embeddings: it is
@@ -103,6 +103,8 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
         source: the network to start from.
         known: its classes.
         classes: the trainee's, at least one of them known.
+        steps: training steps behind the source's weights.
+        name: what to call the source.
 
     Raises:
         MismatchError: the two networks differ in more than classes and augmentation.
@@ -118,6 +120,7 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
         raise MismatchError(f"{name} has another network: {listed(different)} differ in it; use the ltaug that made it, {AFRESH}")
     trainee.denoiser.load_state_dict(weights)
     trainee.ema.module.load_state_dict(weights)
+    trainee.ema.steps_before = steps
 
 
 def embeddings(weight: Tensor, known: Sequence[str], classes: Sequence[str]) -> Tensor:

@@ -58,12 +58,13 @@ def run_generator(
     done = checkpoint_steps(folder)
     start = done[-1] if done else 0
     draws = seed if source is None else derive_seed(seed, "after", source.steps)
-    started = "" if source is None else _start_from(source, trainee, train, run=run)
+    started = [] if source is None else _start_from(source, trainee, train, options, run=run)
     if start:
         load_checkpoint(folder / f"step-{start}", trainee)
         run.event(f"Continuing from step {start} of {options.steps}.")
-    elif started:
-        run.event(started)
+    else:
+        for sentence in started:
+            run.event(sentence)
     every = max(1, options.steps // LOGS)
     with stop_on_signal() as stop:
 
@@ -83,14 +84,20 @@ def run_generator(
     run.finish([_final_weights(options.steps), SAMPLES])
 
 
-def _start_from(source: Generator, trainee: Trainee, train: ImageSet, *, run: Run) -> str:
-    """Carry the source's weights over, note what became of the classes, and say it in a sentence."""
+def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:
+    """Carry the source's weights over, note what becomes of the classes and how much stays, and say it in sentences."""
     name = str(source.path)
     require_same_shape(source.image_shape, train.image_shape, name=name)
     carried = match_classes(source.class_names, train.class_names, name=name)
-    carry(source.denoiser, source.class_names, trainee, train.class_names, name=name)
-    run.note(carried=dataclasses.asdict(carried))
-    return f"Starting from {name} after {source.steps} steps: {carried}."
+    carry(source.denoiser, source.class_names, trainee, train.class_names, steps=source.steps, name=name)
+    left = trainee.ema.share_left(options.steps)
+    run.note(carried=dataclasses.asdict(carried), source_share=round(left, 4))
+    said = [f"Starting from {name} after {source.steps} steps: {carried}."]
+    if left > 0.5:
+        said.append(
+            f"After {options.steps} steps the average will still be {left:.0%} {name}: more --steps or a lower --ema change it."
+        )
+    return said
 
 
 def _final_weights(steps: int) -> str:

@@ -15,6 +15,7 @@ from ltaug import Machine, fit_generator, synthesize
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.generator import stage
+from ltaug.generator.ema import EMA
 from ltaug.generator.finetune import CLASSES, carry, embeddings, match_classes, with_network_of
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.stage import Generator
@@ -42,7 +43,7 @@ def renamed(tiny_set, *names):
 
 def carried(source, tiny_options, images, **changed):
     trainee = build_trainee(dataclasses.replace(tiny_options, **changed), images, seed=7, device=torch.device("cpu"))
-    carry(source, ("a", "b", "c"), trainee, images.class_names, name="source")
+    carry(source, ("a", "b", "c"), trainee, images.class_names, steps=8, name="source")
     return trainee
 
 
@@ -223,14 +224,41 @@ def test_a_chain_counts_its_steps_and_draws_anew_at_every_link(ddpm, tmp_path, m
     assert seeds == [derive_seed(3, "after", 4), derive_seed(3, "after", 6)]
 
 
+def test_the_average_goes_on_where_the_sources_was():
+    ema = EMA(torch.nn.Linear(1, 1), decay=0.9)
+    assert ema.share_left(2) == pytest.approx(1 / 10 * 2 / 11)
+    ema.steps_before = 5
+    assert ema.share_left(2) == pytest.approx(6 / 15 * 7 / 16)
+    ema.steps_before = 1000
+    assert ema.share_left(10) == pytest.approx(0.9**10)
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(1, True), (9, False)])
+def test_an_average_that_would_stay_mostly_the_source_is_said(steps, warned, ddpm, tmp_path):
+    long = replace_record(shutil.copytree(ddpm, tmp_path / "long"), inputs={"source": {"steps": 1000}})
+    events = []
+    given = {**TINY, "steps": steps, "ema": 0.9}
+    tuned = fit_generator({**DIGITS}, given, out=tmp_path / "tuned", source=long, seed=3, machine=CPU, listener=events.append)
+    assert read_run(tuned)["facts"]["source_share"] == pytest.approx(0.9**steps, abs=1e-4)
+    said = [e.text for e in events if "the average will still be" in e.text]
+    expected = f"After 1 steps the average will still be 90% {long}: more --steps or a lower --ema change it."
+    assert said == ([expected] if warned else [])
+
+
+def replace_record(run, **changed):
+    """The run with other values in its run.json."""
+    record = read_json(run / "run.json")
+    del record["sha256"]
+    (run / "run.json").write_text(json.dumps(record | changed))
+    return run
+
+
 def test_interrupted_and_continued_it_ends_bit_for_bit_the_same(ddpm, tmp_path):
     given = {**TINY, "objective": "t2h+cbdm+coral", "steps": 6, "checkpoint_every": 3}
     whole = fit_generator({}, given, out=tmp_path / "whole", source=ddpm, machine=CPU)
     tuned = fit_generator({}, given, out=tmp_path / "tuned", source=ddpm, machine=CPU)
     shutil.rmtree(tuned / "checkpoints/step-6")
-    record = read_json(tuned / "run.json")
-    del record["sha256"]
-    (tuned / "run.json").write_text(json.dumps(record | {"status": "running", "outputs": {}, "facts": {}}))
+    replace_record(tuned, status="running", outputs={}, facts={})
     events = []
     fit_generator({}, given, out=tuned, source=ddpm, machine=CPU, listener=events.append)
     texts = [e.text for e in events if e.total is None]
@@ -284,9 +312,7 @@ def test_a_source_that_is_not_whole_is_refused(ddpm, tmp_path):
     weights.write_bytes(bytes(content))
     with pytest.raises(CorruptError, match="is damaged"):
         fit_generator({}, TINY, out=tmp_path / "never", source=copy, machine=CPU)
-    record = read_json(copy / "run.json")
-    del record["sha256"]
-    (copy / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    replace_record(copy, status="running")
     with pytest.raises(MismatchError, match="is not finished"):
         fit_generator({}, TINY, out=tmp_path / "never", source=copy, machine=CPU)
     assert not (tmp_path / "never").exists()
