@@ -1,0 +1,102 @@
+"""`ltaug figure`: every figure is a command, drawn into a directory of its own with its data beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltaug.cli import show
+from ltaug.cli.commands import RUN, finished, out_option
+from ltaug.cli.options import Decorated, SectionCommand, SectionOption, common_options, given, machine, options_of
+from ltaug.cli.progress import progress
+from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, SamplesOptions
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the noise [default: the first generator's]"
+)
+
+
+@click.group("figure")
+def figure() -> None:
+    """Draw the field's figures, each with its data beside it as CSV.
+
+    \b
+    ltaug figure samples runs/gen --out runs/sheet
+    ltaug figure features runs/ddpm runs/coral --out runs/features
+    ltaug figure COMMAND --help
+    """
+
+
+def _figure(name: str, options: type, *, seed: bool, leave_out: str = "") -> Callable[[Decorated], click.Command]:
+    """Make a command of a function that only explains the figure; its arguments are added below this decorator."""
+
+    def decorate(function: Decorated) -> click.Command:
+        decorated = common_options(dry_run=False)(function)
+        decorated = seed_option(decorated) if seed else decorated
+        decorated = options_of(options, "Figure", leave_out=leave_out)(out_option(decorated))
+        return figure.command(name, cls=SectionCommand)(decorated)
+
+    return decorate
+
+
+@_figure("samples", SamplesOptions, seed=True)
+@click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
+def samples(generator: Path, **values: Any) -> None:
+    """Contact sheet: a row of samples for every class.
+
+    \b
+    ltaug figure samples runs/gen --per-class 10 --out runs/sheet
+    ltaug figure samples runs/gen --classes 9,8,0 --same-noise --out runs/same
+    """
+    _draw("samples", [generator], SamplesOptions, values)
+
+
+@_figure("denoising", DenoisingOptions, seed=True)
+@click.argument("generator_a", type=RUN, metavar="GENERATOR_A")
+@click.argument("generator_b", type=RUN, metavar="GENERATOR_B")
+def denoising(generator_a: Path, generator_b: Path, **values: Any) -> None:
+    """Two classes under two models from the same noise: the image expected at every noise level.
+
+    \b
+    ltaug figure denoising runs/ddpm runs/cbdm --classes 0,9 --out runs/denoising
+    """
+    _draw("denoising", [generator_a, generator_b], DenoisingOptions, values)
+
+
+@_figure("features", FeaturesOptions, seed=True)
+@click.argument("generators", type=RUN, nargs=-1, required=True, metavar="GENERATOR_RUN...")
+def features(generators: tuple[Path, ...], **values: Any) -> None:
+    """t-SNE of the network's bottleneck, with the purity and silhouette of the features themselves.
+
+    \b
+    ltaug figure features runs/ddpm runs/coral --out runs/features
+    ltaug figure features runs/ddpm runs/coral --images test --condition none --out runs/unconditional
+    """
+    _draw("features", generators, FeaturesOptions, values)
+
+
+@_figure("grid", GridOptions, seed=True, leave_out="of_class")
+@click.argument("generators", type=RUN, nargs=-1, required=True, metavar="GENERATOR_RUN...")
+@click.option(
+    "--class", "of_class", metavar="NAME", cls=SectionOption, section="Figure", help="the class drawn [default: the rarest]"
+)
+def grid(generators: tuple[Path, ...], **values: Any) -> None:
+    """Generators by guidance strengths from the same noise, each image above its nearest training image.
+
+    \b
+    ltaug figure grid runs/tau-0 runs/tau-1 runs/tau-3 --strengths 0,1,2 --class 9 --out runs/grid
+    """
+    _draw("grid", generators, GridOptions, values)
+
+
+def _draw(kind: str, runs: Sequence[Path], options: type, values: Mapping[str, Any]) -> None:
+    from ltaug.stages.figures import draw_figure
+
+    out, chosen = values["out"], given(options, values)
+    before = finished(out)
+    with progress(quiet=values["quiet"]) as listener:
+        draw_figure(kind, list(runs), chosen, out=out, seed=values.get("seed"), machine=machine(values), listener=listener)
+    show.figure(out, already_done=before, as_json=values["as_json"])

@@ -1,0 +1,207 @@
+"""t-SNE of the averaged network's bottleneck, and what it shows as numbers taken before the plane (CORAL's picture)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.manifold import TSNE
+
+from ltaug import drawing
+from ltaug.data.groups import class_groups
+from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.errors import DataError
+from ltaug.figures.options import FeaturesOptions
+from ltaug.figures.separation import MEASURES, Floats, Separation, separation
+from ltaug.figures.subject import Subject
+from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, Progress, to_csv
+from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.fit import to_unit
+from ltaug.generator.preconditioning import VP
+from ltaug.runtime import Runtime, derive_seed
+
+NUMBERS_CSV = "numbers.csv"
+LEAST = 6  # images that t-SNE needs to place anything
+BATCH = 256
+RASTER = 2000  # points from which on dots are drawn as pixels, not as paths
+PANELS = 3  # a row
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One generator's features."""
+
+    name: str
+    plane: Floats
+    separation: Separation
+
+
+@torch.inference_mode()
+def bottleneck(
+    denoiser: Denoiser, images: Images, labels: Labels | None, *, timestep: int, seed: int, runtime: Runtime
+) -> Floats:
+    """Globally averaged bottleneck of uint8 images (N, C, H, W) noised to VP's level t, (N, D).
+
+    Args:
+        labels: (N,) that the network is told; None tells it no class.
+        seed: of the noise; image i has a stream of its own.
+    """
+    sigma = float(VP().sigmas[timestep])
+    found = []
+    for start in range(0, len(images), BATCH):
+        x0 = to_unit(torch.from_numpy(np.array(images[start : start + BATCH])))
+        streams = [torch.Generator().manual_seed(derive_seed(seed, "features", start + i)) for i in range(len(x0))]
+        noise = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams])
+        told = (
+            torch.full((len(x0),), denoiser.null_label)
+            if labels is None
+            else torch.from_numpy(np.array(labels[start : start + BATCH]))
+        )
+        with runtime.autocast():
+            x = (x0 + sigma * noise).to(runtime.device)
+            seen = denoiser(x, torch.full((len(x0),), sigma, device=x.device), told.to(x.device)).features
+        found.append(seen.float().mean((2, 3)).cpu().numpy())
+    return np.concatenate(found)
+
+
+def plane_of(features: Floats, *, perplexity: float, seed: int) -> Floats:
+    """t-SNE (van der Maaten & Hinton, JMLR 2008) of (N, D) features from their first two principal components, (N, 2)."""
+    perplexity = min(perplexity, (len(features) - 1) / 3)
+    scaled = (features - features.mean(0)) / features.std()
+    fitted = TSNE(n_components=2, init="pca", perplexity=perplexity, random_state=derive_seed(seed, "t-sne") % 2**32)
+    return np.asarray(fitted.fit_transform(scaled), np.float32)
+
+
+def draw_features(
+    subjects: Sequence[Subject],
+    seen: ImageSet,
+    class_counts: Labels,
+    options: FeaturesOptions,
+    *,
+    seed: int,
+    runtime: Runtime,
+    progress: Progress,
+) -> Drawn:
+    """figure.svg: a plane a generator; figure.csv: its points; numbers.csv: purity and silhouette of the features themselves.
+
+    Args:
+        seen: the images whose features are taken.
+        class_counts: (K,) training images of the classes, by which they are grouped.
+
+    Raises:
+        DataError: too few images, or a network whose features do not tell any two images apart.
+    """
+    if len(seen) < LEAST:
+        raise DataError(f"{seen.source} has {len(seen)} images to take features of; a plane needs at least {LEAST}")
+    groups = class_groups(class_counts).members
+    panels = []
+    for subject in subjects:
+        told = seen.labels if options.condition == "own" else None
+        features = bottleneck(
+            subject.generator.denoiser, seen.images, told, timestep=options.timestep, seed=seed, runtime=runtime
+        )
+        if not np.isfinite(features).all() or features.std(0).max() == 0:
+            raise DataError(f"{subject.name}: its features are the same for all {len(seen)} images; fit it longer")
+        measured = separation(features, seen.labels, num_classes=seen.num_classes, groups=groups, neighbours=options.neighbours)
+        panels.append(Panel(subject.name, plane_of(features, perplexity=options.perplexity, seed=seed), measured))
+        progress("drawing", len(panels), len(subjects))
+    ranked = [int(c) for c in np.argsort(-class_counts, kind="stable")]
+    points = [
+        {"generator": p.name, "image": i, "class": seen.class_names[seen.labels[i]], "x": float(x), "y": float(y)}
+        for p in panels
+        for i, (x, y) in enumerate(p.plane)
+    ]
+    numbers = [row for p in panels for row in _numbers(p, seen, class_counts, groups)]
+    alone = [seen.class_names[c] for c in range(seen.num_classes) if seen.class_counts[c] == 1]
+    notes = [f"Left out of purity and silhouette, with a single image: {', '.join(alone)}."] if alone else []
+    if options.condition == "own":
+        notes.append("The network was told every image's label, which alone can keep classes apart; compare --condition none.")
+    files = {
+        FIGURE_SVG: _svg(panels, seen, ranked, options).encode(),
+        FIGURE_CSV: to_csv(points),
+        NUMBERS_CSV: to_csv(numbers),
+    }
+    facts = {p.name: {**p.separation.overall, **_flat(p.separation.groups)} for p in panels}
+    return Drawn(files, facts={"separation": facts}, notes=tuple(notes))
+
+
+def _flat(groups: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    return {f"{m}/{g}": value for g, values in groups.items() for m, value in values.items()}
+
+
+def _numbers(panel: Panel, seen: ImageSet, class_counts: Labels, groups: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """A row for all classes, for every group and for every class."""
+    found = panel.separation
+
+    def row(scope: str, members: Sequence[int], values: Mapping[str, float | None]) -> dict[str, Any]:
+        images, train = int(seen.class_counts[list(members)].sum()), int(class_counts[list(members)].sum())
+        return {"generator": panel.name, "scope": scope, "images": images, "training_images": train, **values}
+
+    rows = [row("all", range(seen.num_classes), found.overall)]
+    rows += [row(group, members, found.groups[group]) for group, members in groups.items() if group != "all"]
+    return rows + [
+        row(f"class {name}", [c], {m: found.classes[m][c] for m in MEASURES}) for c, name in enumerate(seen.class_names)
+    ]
+
+
+def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options: FeaturesOptions) -> str:
+    """A panel a generator; classes by colour and marker, or many classes by colour of their rank; rare ones on top."""
+    columns = min(PANELS, len(panels))
+    rows = -(-len(panels) // columns)
+    few_classes = len(ranked) <= len(drawing.COLOURS) * 2
+    with drawing.style():
+        figure = Figure(figsize=(max(5.5, drawing.WIDTH * columns / PANELS), 4.4 * rows + 0.5), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        present = [c for c in ranked if seen.class_counts[c]]
+        size = 22 if len(seen) < 1000 else 9 if len(seen) < 4000 else 4
+        for axis, panel in zip(axes, panels, strict=False):
+            for rank, c in enumerate(present):
+                x, y = panel.plane[seen.labels == c].T
+                look = _look(rank, len(present), few_classes=few_classes)
+                axis.scatter(x, y, s=size, linewidths=0, alpha=0.85, rasterized=len(seen) >= RASTER, **look)
+            overall = panel.separation.overall
+            axis.set_title(f"{panel.name}\npurity {_shown(overall['purity'])}, silhouette {_shown(overall['silhouette'])}")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for side in ("top", "right"):
+                axis.spines[side].set_visible(True)
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        if few_classes:
+            looks = [_look(rank, len(present), few_classes=True) for rank in range(len(present))]
+            handles = [
+                Line2D([], [], linestyle="", label=drawing.short(seen.class_names[c]), **look)
+                for c, look in zip(present, looks, strict=True)
+            ]
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(10, len(handles)), frameon=False)
+        else:
+            colours = _ranks(len(present))
+            bar = figure.colorbar(colours, ax=list(axes), shrink=0.7, location="right")
+            bar.set_label("frequency rank of the class")
+            bar.outline.set_visible(False)
+        told = "each image's own label" if options.condition == "own" else "no label"
+        split = {"train": "training", "test": "test"}[options.images]
+        alt = f"t-SNE of the bottleneck on {len(seen):,} {split} images at t = {options.timestep}, told {told}"
+        figure.suptitle(alt, x=0.01, ha="left", fontsize=9.5)
+        return drawing.svg(figure, "features", alt)
+
+
+def _ranks(count: int) -> Any:
+    return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(1, count), matplotlib.colormaps["viridis"])
+
+
+def _look(rank: int, count: int, *, few_classes: bool) -> dict[str, Any]:
+    if few_classes:
+        turn, colour = divmod(rank, len(drawing.COLOURS))
+        return {"color": drawing.COLOURS[colour], "marker": ("o", "^")[turn]}
+    return {"color": _ranks(count).to_rgba(rank + 1), "marker": "o"}
+
+
+def _shown(value: float | None) -> str:
+    return "not measurable" if value is None else f"{value:.2f}".replace("-", "−")
