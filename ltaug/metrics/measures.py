@@ -47,14 +47,15 @@ class Notebook:
     warnings: list[str] = field(default_factory=list)
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
 
-    def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]]) -> None:
-        """Enter what `measure` returns under `keys`, one value each."""
-        try:
-            values: Sequence[float | None] = measure()
-        except Unmeasurable as why:
-            values, reason = [None] * len(keys), why.reason
-        else:
-            reason = "the value is too large for a number; the features are"
+    def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]], *, unless: str | None = None) -> None:
+        """Enter what `measure` returns under `keys`, one value each; None for each of them where `unless` says why."""
+        values: Sequence[float | None] = [None] * len(keys)
+        reason = unless or "the features are too large for it"
+        if unless is None:
+            try:
+                values = measure()
+            except Unmeasurable as why:
+                reason = why.reason
         for key, value in zip(keys, values, strict=True):
             self.summary[key] = self._finite(key, value, reason)
 

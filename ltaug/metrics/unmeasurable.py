@@ -26,7 +26,7 @@ class Unmeasurable(Exception):
 def require_images(count: int, least: int, *, what: str) -> None:
     """Raise Unmeasurable where there are fewer than `least` images of `what` ("generated images")."""
     if count < least:
-        raise Unmeasurable(f"{count} {what}; this measure takes at least {least}")
+        raise Unmeasurable(f"too few {what}: {count}, where this measure takes at least {least}")
 
 
 def require_informative(features: Features, *, what: str) -> None:

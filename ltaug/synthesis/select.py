@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.errors import OptionError
+from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 
 Floats = npt.NDArray[np.float32]
 KEPT, DISAGREE, FAR, COPY = "kept", "disagree", "far", "copy"
@@ -91,53 +92,6 @@ def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: in
         sample = own[c] if c in own and len(own[c]) >= OWN_BAND_IMAGES else pooled
         bounds[c] = np.quantile(sample, band)
     return DistanceBand(centroids, bounds[:, 0], bounds[:, 1])
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """Nearest real image by root-mean-square difference in grey levels (0..255).
-
-    Attributes:
-        pixels: (N, C*H*W) float32, the real training images.
-        between_real: (N,) each real image's distance to the nearest other one.
-    """
-
-    pixels: Floats
-    between_real: Floats
-
-    def nearest(self, images: Images) -> tuple[npt.NDArray[np.int64], Floats]:
-        """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
-        squared = _squared_distances(images.reshape(len(images), -1).astype(np.float32), self.pixels)
-        index = squared.argmin(1)
-        return index.astype(np.int64), _root_mean(squared[np.arange(len(index)), index], self.pixels.shape[1])
-
-    @property
-    def copy_threshold(self) -> float:
-        """The distance below which a generated image counts as a copy: 1 % of real images are that near another."""
-        return float(np.quantile(self.between_real, 0.01)) if len(self.between_real) else 0.0
-
-
-def fit_neighbours(real: ImageSet, *, block: int = 512) -> Neighbours:
-    """Neighbours among the real training images."""
-    pixels = real.images.reshape(len(real), -1).astype(np.float32)
-    between = []
-    if len(real) > 1:
-        for start in range(0, len(real), block):
-            squared = _squared_distances(pixels[start : start + block], pixels)
-            squared[np.arange(len(squared)), start + np.arange(len(squared))] = np.inf
-            between.append(_root_mean(squared.min(1), pixels.shape[1]))
-    return Neighbours(pixels, np.concatenate(between) if between else np.zeros(0, np.float32))
-
-
-def _squared_distances(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
-    """(M, N); exact integers below 2**53, so equal images are at distance 0."""
-    a64, b64 = a.astype(np.float64), b.astype(np.float64)
-    squared: npt.NDArray[np.float64] = (a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * a64 @ b64.T
-    return np.maximum(squared, 0)
-
-
-def _root_mean(squared: npt.NDArray[np.float64], values: int) -> Floats:
-    return np.asarray(np.sqrt(squared / values), np.float32)
 
 
 @dataclass(frozen=True)

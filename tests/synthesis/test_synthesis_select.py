@@ -5,7 +5,7 @@ import pytest
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
-from ltaug.synthesis.select import band_of, fit_band, fit_neighbours, fit_selection
+from ltaug.synthesis.select import band_of, fit_band, fit_selection
 
 
 class FakeJudge:
@@ -50,15 +50,6 @@ def test_a_class_of_under_ten_images_takes_the_pooled_band():
     own = np.quantile(np.abs(np.arange(20) - 9.5) * 20 / 19, 0.5)
     assert band.high[0] == pytest.approx(own)
     assert 0.2 < band.high[1] < band.high[0]
-
-
-def test_the_nearest_real_image_and_its_distance_in_grey_levels():
-    real = image_set([[0, 0, 0], [10, 10, 10], [200, 200, 200]], [0, 0, 1])
-    neighbours = fit_neighbours(real, block=2)
-    assert neighbours.between_real.tolist() == pytest.approx([10, 10, 190])
-    index, distance = neighbours.nearest(np.array([[[[10, 10, 10]]], [[[198, 200, 200]]]], np.uint8))
-    assert index.tolist() == [1, 2]
-    assert distance.tolist() == pytest.approx([0, np.sqrt(4 / 3)])
 
 
 def test_each_rule_rejects_what_it_is_for_and_only_when_asked():

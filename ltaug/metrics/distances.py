@@ -1,0 +1,136 @@
+"""Nearest points and points within a radius: as exact as float64 differences, nearly as fast as a float32 product.
+
+|x - y|^2 = |x|^2 + |y|^2 - 2 x.y takes one matrix product, but loses small distances to rounding: an image and its copy
+come out apart, and how far depends on the batch. Here the product only bounds every distance from below and above (by
+the standard error bound of a dot product); the few pairs that the bounds leave open are computed from their differences.
+So the answers are those of exact distances whatever the batch, and nothing of N x N values is ever held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Values = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Distances bounded at a time (64 MiB an array), and values whose differences are taken at a time.
+BLOCK_PAIRS = 2**24
+_BLOCK_VALUES = 2**22
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one frame.
+
+    Attributes:
+        values: (N, D), finite; distances are between these.
+        framed: (N, D) float32, centred and scaled, for products.
+        squares: (N,) float32, squared norms of `framed`.
+        scale: of the frame.
+    """
+
+    values: Values
+    framed: Tensor
+    squares: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Centre (D,) and scale that keep float32 products small; clouds that are compared share one."""
+
+    centre: npt.NDArray[np.float32]
+    scale: float
+
+    def place(self, values: Values) -> Cloud:
+        """Points (N, D) in this frame."""
+        framed = torch.from_numpy(np.subtract(values, self.centre, dtype=np.float32)).mul_(self.scale)
+        return Cloud(values, framed, torch.linalg.vector_norm(framed, dim=1).square(), self.scale)
+
+
+def frame_of(*samples: Values) -> Frame:
+    """A frame for these points, each (N, D) with N >= 1."""
+    centre = np.mean([sample.mean(0, dtype=np.float64) for sample in samples], axis=0).astype(np.float32)
+    if samples[0].dtype == np.uint8:
+        centre = np.rint(centre)  # centring is exact for pixels
+    reach = max(float(np.maximum(sample.max(0) - centre, centre - sample.min(0)).max()) for sample in samples)
+    # A power of two, so that scaling is exact.
+    return Frame(centre, float(2.0 ** -np.ceil(np.log2(reach))) if reach > 0 else 1.0)
+
+
+def nearest(queries: Cloud, base: Cloud, k: int, *, themselves: bool = False) -> tuple[Ints, Doubles]:
+    """The k nearest points of `base` for each of M queries, nearest first, of equally near ones the lower index first.
+
+    Args:
+        themselves: the queries are the points of `base`; none is its own neighbour.
+
+    Returns:
+        Their indices (M, k) and their squared distances (M, k).
+    """
+    assert 1 <= k <= len(base.values) - themselves, "as many points as neighbours"
+    index, squared = np.empty((len(queries.values), k), np.int64), np.empty((len(queries.values), k))
+    for start, low, high in _bounds(queries, base):
+        rows = torch.arange(len(low))
+        if themselves:
+            low[rows, start + rows] = high[rows, start + rows] = torch.inf
+        furthest = high.amin(1, keepdim=True) if k == 1 else high.kthvalue(k, dim=1, keepdim=True).values
+        row, column = (pairs.numpy() for pairs in (low <= furthest).nonzero(as_tuple=True))
+        exact = _squared(queries.values, start + row, base.values, column)
+        order = np.lexsort((column, exact, row))
+        first = np.searchsorted(row[order], rows.numpy())
+        chosen = order[first[:, None] + np.arange(k)]
+        index[start : start + len(low)], squared[start : start + len(low)] = column[chosen], exact[chosen]
+    return index, squared
+
+
+def within(a: Cloud, b: Cloud, *, of_a: Doubles, of_b: Doubles) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Which pairs lie within the squared radius of the point of `a` (N,), and which within that of the point of `b` (M,).
+
+    Yields:
+        a block of rows of `a`, and two bool (rows, M).
+    """
+    for start, low, high in _bounds(a, b):
+        rows = slice(start, start + len(low))
+        yield rows, _closer(a, b, start, low, high, of_a[rows, None]), _closer(a, b, start, low, high, of_b[None])
+
+
+def _closer(a: Cloud, b: Cloud, start: int, low: Tensor, high: Tensor, radius: Doubles) -> Tensor:
+    framed = torch.from_numpy(radius * a.scale**2).float()
+    inside = high <= framed
+    row, column = ((low <= framed) & ~inside).nonzero(as_tuple=True)
+    exact = _squared(a.values, start + row.numpy(), b.values, column.numpy())
+    inside[row, column] = torch.from_numpy(exact <= np.broadcast_to(radius, tuple(low.shape))[row.numpy(), column.numpy()])
+    return inside
+
+
+def _bounds(a: Cloud, b: Cloud) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """For blocks of rows: the first row, and bounds (rows, M) below and above on squared distances in the frame.
+
+    A dot product of D terms in float32 is off by at most D u |x||y|, u = 2^-24, in whatever order it is summed (Higham,
+    Accuracy and Stability of Numerical Algorithms, section 3.1), a square by D u |x|^2; the 16 covers framing and sums.
+    """
+    assert a.scale == b.scale, "clouds of one frame"
+    slack = 2 * (a.framed.shape[1] + 16) * 2.0**-24
+    step = max(1, BLOCK_PAIRS // len(b.values))
+    for start in range(0, len(a.values), step):
+        sums = a.squares[start : start + step, None] + b.squares
+        low = torch.addmm(sums, a.framed[start : start + step], b.framed.T, beta=1 - slack, alpha=-2)
+        yield start, low, torch.add(low, sums, alpha=2 * slack)
+
+
+def _squared(a: Values, rows: Ints, b: Values, columns: Ints) -> Doubles:
+    """Squared distances of pairs (P,), from differences; exact integers for pixels."""
+    found = np.empty(len(rows))
+    step = max(1, _BLOCK_VALUES // a.shape[1])
+    for start in range(0, len(rows), step):
+        pairs = slice(start, start + step)
+        found[pairs] = np.square(np.subtract(a[rows[pairs]], b[columns[pairs]], dtype=np.float64)).sum(1)
+    return found

@@ -1,0 +1,73 @@
+"""The nearest real image of a generated one, in grey levels: what tells a copy from a likeness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ltaug.data.imageset import Images, ImageSet
+from ltaug.metrics.distances import Cloud, Frame, frame_of, nearest
+
+Floats = npt.NDArray[np.float32]
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest real image by root-mean-square difference in grey levels (0..255); an equal image is at exactly 0.
+
+    Attributes:
+        between_real: (N,) each real image's distance to the nearest other one; empty where there is no other.
+        mirrored: an image is also compared with the real ones' mirror images.
+    """
+
+    frame: Frame
+    real: Cloud
+    between_real: Floats
+    mirrored: bool
+
+    def nearest(self, images: Images) -> tuple[npt.NDArray[np.int64], Floats]:
+        """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
+        index, distance = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
+        for start in range(0, len(images), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            index[block], distance[block] = _nearest(self.frame, images[block], self.real, mirrored=self.mirrored)
+        return index, distance
+
+    @property
+    def copy_threshold(self) -> float:
+        """The distance below which a generated image counts as a copy: 1 % of real images are that near another."""
+        return float(np.quantile(self.between_real, 0.01)) if len(self.between_real) else 0.0
+
+
+def fit_neighbours(real: ImageSet, *, mirrored: bool = False) -> Neighbours:
+    """Neighbours among the real training images.
+
+    Args:
+        mirrored: compare with mirror images too, as is right where a generator was trained on both.
+    """
+    frame = frame_of(_rows(real.images))
+    cloud = frame.place(_rows(real.images))
+    between = np.zeros(0, np.float32)
+    if len(real) > 1:
+        between = _nearest(frame, real.images, cloud, mirrored=mirrored, themselves=True)[1]
+    return Neighbours(frame, cloud, between, mirrored)
+
+
+def _nearest(
+    frame: Frame, images: Images, real: Cloud, *, mirrored: bool, themselves: bool = False
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """As Neighbours.nearest; `themselves`: the images are the real ones, and none is compared with itself or its mirror."""
+    index, squared = nearest(frame.place(_rows(images)), real, 1, themselves=themselves)
+    if mirrored:
+        # The distance to a mirror image is that of the mirror image.
+        other, flipped = nearest(frame.place(_rows(images[..., ::-1])), real, 1, themselves=themselves)
+        index, squared = np.where(flipped < squared, other, index), np.minimum(squared, flipped)
+    return index[:, 0], np.sqrt(squared[:, 0] / real.values.shape[1]).astype(np.float32)
+
+
+def _rows(images: Images) -> Images:
+    """(N, C, H, W) as (N, C*H*W)."""
+    return images.reshape(len(images), -1)
