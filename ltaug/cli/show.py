@@ -47,6 +47,20 @@ def stage(out: Path, *, already_done: bool, as_json: bool, then: str) -> None:
     click.echo(f"Next: {then}")
 
 
+def figure(out: Path, *, already_done: bool, as_json: bool) -> None:
+    """A drawn figure: how to read it, and where it and its data are."""
+    record = read_run(out)
+    if as_json:
+        kept = {key: record[key] for key in ("stage", "seed", "status", "device", "facts", "timings", "outputs")}
+        as_object({"run": str(out), "already_done": already_done, **kept})
+        return
+    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done.")
+    for note in record["facts"]["notes"]:
+        click.echo(f"Note: {note}")
+    for name in record["outputs"]:
+        click.echo(f"  {out / name}")
+
+
 def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json: bool) -> None:
     """Each arm's mean over its seeds."""
     arms: dict[str, list[dict[str, float]]] = {}
@@ -76,6 +90,12 @@ def report(made: Report, *, as_json: bool) -> None:
         table.add_row(arm, *values)
     screen = console()
     screen.print(table)
+    for generators in made.generators:
+        first, *rest = generators.brief[0]
+        table = Table(first, *rest, box=box.SIMPLE_HEAD, title=generators.title, title_justify="left", title_style="")
+        for cells in generators.brief[1]:
+            table.add_row(*cells)
+        screen.print(table)
     wraps = not sys.stdout.isatty()
     screen.print(made.verdict.headline, style="bold", soft_wrap=wraps)
     for point in made.verdict.points:

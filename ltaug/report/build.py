@@ -10,11 +10,16 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, RunExistsError
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
+from ltaug.report.beside import beside
 from ltaug.report.classes import ClassTable, class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
 from ltaug.report.document import DETAIL, ArmRow, Report
+from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.gallery import Gallery, gallery
-from ltaug.report.plates import draw, kind_of
+from ltaug.report.generators import generator_tables
+from ltaug.report.plates import draw, draw_generators, kind_of
+from ltaug.report.protocols import recognised
+from ltaug.report.published import published
 from ltaug.report.render import write_report
 from ltaug.report.statistics import Paired
 from ltaug.report.verdict import verdict
@@ -31,26 +36,32 @@ def build_report(
     load_train: LoadTrain | None,
     baseline: str | None = None,
     title: str | None = None,
+    beside_published: str | None = None,
     listener: Listener = ignore_events,
 ) -> Report:
-    """Compare finished classifier runs and write report.html, report.md and report.json to `out`.
+    """Compare finished classifier runs, and evaluations of generators, in report.html, report.md and report.json.
 
     Args:
         runs: directories, searched with everything below them; unfinished runs are left out and named.
-        out: a directory; an earlier report in it is replaced.
+        out: the directory to write to; an earlier report in it is replaced.
         load_train: the real training images of (dataset options, seed), for pictures; None leaves the pictures out.
         baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
         title: heading of the report.
+        beside_published: the dataset whose published results to show beside these [default: where the runs' options
+            say that they are on one].
 
     Raises:
         RunExistsError: `out` holds something that is not a report.
         OptionError, MismatchError, CorruptError: as `collect` says.
     """
     require_report_directory(out)
+    if beside_published is not None:
+        published().dataset(beside_published)  # a misspelt name is said before anything is read
     experiment = collect(runs, baseline=baseline)
-    for label in experiment.skipped:
+    evaluations, unfinished = collect_evaluations(runs)
+    for label in (*experiment.skipped, *unfinished):
         listener(Event("report", f"{label} is not finished and is left out."))
-    report = _assemble(experiment, out, load_train, title)
+    report = _assemble(experiment, evaluations, out, load_train, title, beside_published)
     write_report(report)
     listener(Event("report", f"{report.verdict.headline} The report is in {out}."))
     return report
@@ -64,14 +75,24 @@ def require_report_directory(out: Path) -> None:
         raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
 
 
-def _assemble(experiment: Experiment, out: Path, load_train: LoadTrain | None, title: str | None) -> Report:
+def _assemble(
+    experiment: Experiment,
+    evaluations: Sequence[Evaluation],
+    out: Path,
+    load_train: LoadTrain | None,
+    title: str | None,
+    beside_published: str | None,
+) -> Report:
     scores = score(experiment)
     classes = class_table(experiment)
     shown = _shown(scores)
     chains = {arm: {seed: method.chain(run) for seed, run in sorted(experiment.results[arm].items())} for arm in scores.order}
     after = next((shown[role] for role in DETAIL if shown.get(role, scores.baseline) != scores.baseline), None)
     change = confusion_change(experiment, after, scores.baseline) if after else None
-    pictures, missing = _pictures(experiment, shown.get("featured") or shown.get("best_with"), load_train)
+    featured = shown.get("featured") or shown.get("best_with")
+    pictures, missing = _pictures(experiment, featured, load_train)
+    generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
+    dataset = beside_published or recognised(experiment)
     source = (experiment.runs[0].record["inputs"].get("train") or {}).get("source") or "the dataset"
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
     return Report(
@@ -90,8 +111,10 @@ def _assemble(experiment: Experiment, out: Path, load_train: LoadTrain | None, t
         timings=method.timings(chains),
         origin=method.origin(experiment, chains),
         notes=_notes(experiment, scores, classes, missing),
+        generators=generators,
+        beside=beside(dataset, experiment, scores, generators) if dataset else None,
         gallery=pictures,
-        figures=draw(scores, classes, change, shown, headline),
+        figures=draw(scores, classes, change, shown, headline) | draw_generators(generators),
     )
 
 

@@ -103,7 +103,7 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
     """
     results: dict[str, dict[int, Result]] = {}
     skipped: list[str] = []
-    for path in _run_directories(runs):
+    for path in run_directories(runs):
         record = read_run(path)
         if record["stage"] != "train-classifier" or record["options"].get("judge"):
             continue
@@ -118,14 +118,18 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
     if not results:
         unfinished = f" ({len(skipped)} unfinished: {', '.join(skipped[:3])})" if skipped else ""
         where = ", ".join(str(r) for r in runs)
-        raise OptionError(f"no finished classifier run in {where}{unfinished}; run `ltaug train-classifier` or `ltaug run` first")
+        raise OptionError(
+            f"no finished classifier run in {where}{unfinished}; run `ltaug train-classifier` or `ltaug run` first "
+            "(evaluations of generators are reported with the classifiers their images train)"
+        )
     every = [result for by_seed in results.values() for result in by_seed.values()]
     _require_comparable(every)
     names = tuple(str(n) for n in every[0].metrics["class_names"])
     return Experiment(results, names, _baseline(results, baseline), tuple(skipped))
 
 
-def _run_directories(runs: Sequence[Path]) -> list[Path]:
+def run_directories(runs: Sequence[Path]) -> list[Path]:
+    """Every run directory at or below `runs`, each once; raises OptionError for what is not a directory."""
     found: dict[Path, None] = {}  # a dict keeps the order and drops what is reached twice
     for root in runs:
         if not root.is_dir():

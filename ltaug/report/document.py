@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ltaug.report.beside import Beside
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.gallery import Gallery
-from ltaug.report.method import Origin, Selection, Settings, Timing
+from ltaug.report.generators import GeneratorTable
+from ltaug.report.method import STAGES, Origin, Selection, Settings, Timing
 from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
 from ltaug.report.wording import paired_text, spread_text
@@ -41,6 +43,8 @@ class Report:
         headline: metric -> its name, for those metrics of the headline table that were measured.
         adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
         notes: what was left out and how to read the intervals.
+        generators: what evaluations measured of the generators, one table for each extractor and reference.
+        beside: these runs next to published results, where there are any on this dataset.
         figures: name -> SVG.
     """
 
@@ -59,6 +63,8 @@ class Report:
     timings: tuple[Timing, ...]
     origin: Origin
     notes: Mapping[str, tuple[str, ...]]
+    generators: tuple[GeneratorTable, ...] = ()
+    beside: Beside | None = None
     gallery: Gallery | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,6 +73,11 @@ class Report:
         """The arm whose change from the baseline is shown in detail."""
         arms = (self.shown.get(role) for role in DETAIL)
         return next((arm for arm in arms if arm not in (None, self.shown["baseline"])), None)
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that any arm went through, in their order."""
+        return [stage for stage in STAGES if any(stage in t.stages for t in self.timings)]
 
     @property
     def columns(self) -> tuple[str, ...]:

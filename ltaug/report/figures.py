@@ -78,12 +78,20 @@ def counts(
 
 
 def per_class(
-    labels: Sequence[str], series: Mapping[str, tuple[str, Sequence[float | None]]], *, axis_name: str, name: str, alt: str
+    labels: Sequence[str],
+    series: Mapping[str, tuple[str, Sequence[float | None]]],
+    *,
+    measure: str = "recall",
+    share: bool = True,
+    axis_name: str,
+    name: str,
+    alt: str,
 ) -> str:
     """One measure per class for a few arms.
 
     Args:
         series: legend -> (kind, one value per class).
+        share: whether the measure runs from 0 to 1; otherwise it runs from 0.
     """
     with drawing.style():
         figure = Figure(figsize=(WIDTH, drawing.height(3.3, labels)), layout="constrained")
@@ -95,8 +103,8 @@ def per_class(
             colour, marker = COLOURS[kind], MARKERS[kind]
             handles += axis.plot(range(len(labels)), y, color=colour, marker=marker, markersize=size, linewidth=1.1, label=legend)
         drawing.class_axis(axis, labels, axis_name)
-        axis.set_ylim(-0.03, 1.03)
-        axis.set_ylabel("recall")
+        axis.set_ylim(*((-0.03, 1.03) if share else (0, None)))
+        axis.set_ylabel(measure)
         axis.grid(axis="y")
         drawing.legend(figure, handles)
         return drawing.svg(figure, name, alt)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ltaug.report import figures
 from ltaug.report.arms import Scores
 from ltaug.report.classes import ClassTable, ConfusionChange
+from ltaug.report.generators import GeneratorTable
 from ltaug.report.wording import several
 
 
@@ -42,4 +43,21 @@ def draw(
     if change is not None:
         alt = f"Change in the share of each true class read as each class, {change.arm} minus {change.other}."
         found["confusion"] = figures.confusion(change.class_names, change.matrix, name="confusion", alt=alt)
+    return found
+
+
+def draw_generators(tables: Sequence[GeneratorTable]) -> dict[str, str]:
+    """For every table with an FID per class, its figure, as class-fid-0 and so on."""
+    found: dict[str, str] = {}
+    for i, table in enumerate(tables):
+        if table.curve is None:
+            continue
+        kinds = {name: "baseline" if name == table.compared_with else "with synthesis" for name in table.curve.series}
+        series = {name: (kinds[name], values) for name, values in table.curve.series.items()}
+        axis_name = "class, most frequent first" if table.curve.by == "class" else "frequency rank of the class in its seed"
+        alt = f"FID per {table.curve.by} of {several(list(series))}, in {table.terms['extractor']} features."
+        name = f"class-fid-{i}"
+        found[name] = figures.per_class(
+            table.curve.labels, series, measure="FID of the class", share=False, axis_name=axis_name, name=name, alt=alt
+        )
     return found

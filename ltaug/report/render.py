@@ -1,4 +1,4 @@
-"""A report as HTML, Markdown and JSON, each written whole or not at all."""
+"""A report as files: the page and the JSON are made here, the Markdown next door; each is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from ltaug.report import wording
 from ltaug.report.document import Report
-from ltaug.report.method import STAGES
+from ltaug.report.markdown import to_markdown
 from ltaug.runs import atomic_write, write_json
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
@@ -45,6 +45,9 @@ def to_json(report: Report) -> dict[str, Any]:
         del values[name]
     for entry in [*values["gallery"]["rows"], *values["gallery"]["copies"]] if values["gallery"] else []:
         del entry["real"], entry["synthetic"]
+    for table in values["generators"]:
+        if table["closest"]:
+            del table["closest"]["picture"]
     return {"schema": SCHEMA, **values}
 
 
@@ -62,7 +65,7 @@ def to_html(report: Report) -> str:
         r=report,
         rows=_class_rows(report),
         class_arms=[arm for arm in dict.fromkeys(report.shown.values()) if arm in recall],
-        stages=_stages(report),
+        stages=report.stages,
         featured=report.shown.get("featured"),
     )
 
@@ -72,101 +75,7 @@ def _breakable(name: str) -> Markup:
     return Markup(escape(name)).replace("+", Markup("+<wbr>")).replace("_", Markup("_<wbr>"))
 
 
-def _stages(report: Report) -> list[str]:
-    return [stage for stage in STAGES if any(stage in t.stages for t in report.timings)]
-
-
 def _class_rows(report: Report) -> list[int]:
     """Rows of the per-class table; none where there are too many classes to read."""
     n = len(report.classes.labels)
     return list(range(n)) if n <= MANY_CLASSES else []
-
-
-def to_markdown(report: Report) -> str:
-    """The same findings and numbers as GitHub-flavoured Markdown."""
-    parts = [f"# {report.title}", f"**{report.verdict.headline}**"]
-    parts.append("\n".join(f"- **{p.topic}** {p.text} {p.numbers}".rstrip() for p in report.verdict.points))
-    parts += ["## Arms", _arms_table(report), *report.notes["reading"]]
-    parts += ["## All metrics", _metrics_table(report)]
-    parts += ["## Classes", *report.notes["classes"], _classes_table(report)]
-    if report.gallery and report.gallery.copies:
-        copies = [[c.class_name, c.real_class, wording.plain(c.distance)] for c in report.gallery.copies]
-        parts += ["## Synthetic images nearest to a real one", _table(["class", "class of the real image", "distance"], copies)]
-    parts += report.notes["images"]
-    if report.selections or report.notes["selection"]:
-        parts += ["## Selection", *report.notes["selection"], _selection_table(report)]
-    parts += ["## Settings", "In which the arms differ:", _differing_table(report), "The same in every arm that has them:"]
-    parts.append(_table(["setting", "value"], [[k, wording.setting(v)] for k, v in report.settings.shared.items()]))
-    parts += ["## Time", _timings_table(report), "## Origin", _origin_list(report)]
-    return "\n\n".join(p for p in parts if p) + "\n"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [head, *rows]]
-    lines = [cells[0], [":--", *["--:"] * (len(head) - 1)], *cells[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
-
-
-def _arms_table(report: Report) -> str:
-    names = list(report.headline.values())
-    baseline = report.shown["baseline"]
-    head = ["arm", "synthetic", "seeds", *names, *(f"{n} against {baseline}" for n in names[:2])]
-    rows = [
-        [
-            arm.name,
-            "yes" if arm.kind == "with synthesis" else "no",
-            str(len(arm.seeds)),
-            *(wording.spread_text(arm.summary.get(key)) for key in report.headline),
-            *(wording.paired_text(arm.against_baseline.get(key)) for key in list(report.headline)[:2]),
-        ]
-        for arm in report.arms
-    ]
-    return _table(head, rows)
-
-
-def _metrics_table(report: Report) -> str:
-    rows = [[wording.metric_name(key), *(wording.spread_text(a.summary.get(key)) for a in report.arms)] for key in report.metrics]
-    return _table(["metric", *(arm.name for arm in report.arms)], rows)
-
-
-def _classes_table(report: Report) -> str:
-    classes, recall = report.classes, report.classes.measures.get("recall", {})
-    arms = [arm.name for arm in report.arms if arm.name in recall]
-    named = zip(classes.labels, classes.groups, classes.counts, strict=True)
-    rows = [
-        [label, group or wording.NOTHING, f"{n:.0f}", *(wording.plain(recall[a][i]) for a in arms)]
-        for i, (label, group, n) in enumerate(named)
-    ]
-    return _table([classes.by, "group", "real images", *(f"recall, {a}" for a in arms)], rows)
-
-
-def _selection_table(report: Report) -> str:
-    reasons = list(dict.fromkeys(reason for s in report.selections for reason in s.rejected))
-    head = ["arm", "seeds", "wanted", "generated", *(f"rejected: {r}" for r in reasons), "kept", "short of"]
-    rows = []
-    for s in report.selections:
-        numbers = (s.seeds, s.wanted, s.candidates, *(s.rejected.get(reason, 0) for reason in reasons), s.kept, s.shortfall)
-        rows.append([s.arm, *(f"{n:,}" for n in numbers)])
-    return _table(head, rows)
-
-
-def _differing_table(report: Report) -> str:
-    arms = [arm.name for arm in report.arms]
-    rows = [[key, *(wording.setting(values.get(a)) for a in arms)] for key, values in report.settings.differing.items()]
-    return _table(["setting", *arms], rows)
-
-
-def _timings_table(report: Report) -> str:
-    stages = _stages(report)
-    rows = [[t.arm, *(wording.seconds(t.stages.get(s)) for s in stages), wording.seconds(t.total)] for t in report.timings]
-    return _table(["arm", *stages, "in all"], rows)
-
-
-def _origin_list(report: Report) -> str:
-    o = report.origin
-    lines = [f"Seeds: {wording.several(o.seeds)}", f"Test images: `{o.test_digest}`"]
-    lines += [f"Real training images, seed {seed}: `{digest}`" for seed, digest in o.train_digests.items()]
-    for arm, by_seed in o.synthetic_digests.items():
-        lines += [f"Synthetic images, {arm}, seed {seed}: `{digest}`" for seed, digest in by_seed.items()]
-    lines += [f"{name}: {wording.several(numbers)}" for name, numbers in o.versions.items()]
-    return "\n".join(f"- {line}" for line in [*lines, f"Machine: {'; '.join(o.devices)}"])

@@ -24,25 +24,28 @@ def signed(value: float | None, digits: int = 3) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def spread_text(value: Spread | None) -> str:
+def spread_text(value: Spread | None, digits: int = 3) -> str:
     """0.873 ± 0.012."""
     if value is None:
         return NOTHING
-    return plain(value.mean) if value.sd is None else f"{plain(value.mean)}{JOINED}±{JOINED}{plain(value.sd)}"
+    mean = plain(value.mean, digits)
+    return mean if value.sd is None else f"{mean}{JOINED}±{JOINED}{plain(value.sd, digits)}"
 
 
-def interval_text(value: Paired | None) -> str:
+def interval_text(value: Paired | None, digits: int = 3) -> str:
     """[+0.041, +0.131], or why there is none."""
     if value is None or value.mean is None:
         return "not compared"
     if value.low is None or value.high is None:
         return "no interval"
-    return f"[{signed(value.low)},{JOINED}{signed(value.high)}]"
+    return f"[{signed(value.low, digits)},{JOINED}{signed(value.high, digits)}]"
 
 
-def paired_text(value: Paired | None) -> str:
+def paired_text(value: Paired | None, digits: int = 3) -> str:
     """+0.086 [+0.041, +0.131]."""
-    return NOTHING if value is None or value.mean is None else f"{signed(value.mean)} {interval_text(value)}"
+    if value is None or value.mean is None:
+        return NOTHING
+    return f"{signed(value.mean, digits)} {interval_text(value, digits)}"
 
 
 def metric_name(key: str) -> str:

@@ -22,22 +22,26 @@ def write_report(
     out: Path,
     baseline: str | None = None,
     title: str | None = None,
+    published: str | None = None,
     machine: Machine = Machine(),  # noqa: B008
     listener: Listener = ignore_events,
 ) -> Report:
-    """Compare the classifiers found under `runs` and write report.html, report.md and report.json; `ltaug report`.
+    """Compare the classifiers and the generators found under `runs` in report.html, .md and .json; `ltaug report`.
 
     Args:
-        runs: directories searched for finished train-classifier runs.
+        runs: directories searched for finished train-classifier and evaluate-generator runs.
         baseline: the arm others are compared with [default: "real", else the first arm without synthetic images].
+        published: the dataset whose published results to show beside these (cifar100-lt, cifar10-lt) [default: the one
+            that the runs' dataset options name, if any].
     """
-
     from ltaug.report.build import build_report  # loads matplotlib and scipy, which no other stage needs
 
     def load_train(dataset: Given, seed: int) -> ImageSet:
         return load_data(dataset, seed, machine, "report", listener)[1].train
 
-    return build_report(runs, out=out, load_train=load_train, baseline=baseline, title=title, listener=listener)
+    return build_report(
+        runs, out=out, load_train=load_train, baseline=baseline, title=title, beside_published=published, listener=listener
+    )
 
 
 def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008

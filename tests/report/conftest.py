@@ -97,7 +97,14 @@ class Laboratory:
         return path
 
     def synthesis(
-        self, arm: str, seed: int, real: ImageSet, wanted: Mapping[str, int], *, options: Mapping[str, Any] | None = None
+        self,
+        arm: str,
+        seed: int,
+        real: ImageSet,
+        wanted: Mapping[str, int],
+        *,
+        options: Mapping[str, Any] | None = None,
+        weights: str = "g" * 64,
     ) -> Path:
         """A synthesis run (with its generator) that kept noisy copies of real images; every second candidate was rejected."""
         generator = self.root / arm / f"seed-{seed}" / "generator"
@@ -123,7 +130,7 @@ class Laboratory:
             seed=seed,
             options={"synthesize": dict(options or {"sampler": "dpm++2m", "select_agreement": False})},
             inputs={
-                "generator": {"path": path_between(path, generator), "digest": "g" * 64},
+                "generator": {"path": path_between(path, generator), "digest": weights},
                 "train": {"digest": real.digest},
                 "judges": [],
             },
@@ -148,6 +155,58 @@ class Laboratory:
                 real_nearest={"q01": 0.5, "q05": 0.8, "median": 2.0},
             )
             run.finish(["manifest.csv"])
+        return path
+
+    def evaluation(
+        self,
+        name: str,
+        seed: int,
+        summary: Mapping[str, float | None],
+        *,
+        weights: str,
+        generator: Path | None = None,
+        reasons: Mapping[str, str] | None = None,
+        warnings: Sequence[str] = (),
+        class_fid: Sequence[float | None] = (1.0, 2.0, 6.0),
+        counts: Sequence[int] = (3, 2, 1),
+        options: Mapping[str, Any] | None = None,
+        finished: bool = True,
+        **provenance: Any,
+    ) -> Path:
+        """An evaluation of the generator with these weights, in the form of ltaug.evaluation.stage."""
+        path = self.root / name / f"seed-{seed}" / "evaluation"
+        measured = {"extractor": "classifier", "extractor_digest": "e" * 64, "reference": "balanced", "samples": 2000}
+        measured |= {"reference_digest": "r" * 64, "reference_images": 30, "sampler": "dpm++2m", "sample_steps": 20}
+        measured |= {"guidance": 0.0, "seed": seed, "dataset": "digits"} | provenance
+        where = path_between(path, generator) if generator else None
+        with open_run(
+            path,
+            stage="evaluate-generator",
+            label=f"seed-{seed}/{name}/evaluation",
+            seed=seed,
+            options={"arm": "", "about": "", "evaluate-generator": {"neighbours": 5, "clusters": 20, **(options or {})}},
+            inputs={"generator": {"digest": weights, "path": where}},
+            versions=VERSIONS,
+            device=DEVICE,
+        ) as run:
+            k = len(counts)
+            metrics = {
+                "summary": dict(summary),
+                "reasons": dict(reasons or {}),
+                "warnings": list(warnings),
+                "per_class": {"class_fid": list(class_fid)},
+                "class_names": [chr(ord("a") + i) for i in range(k)],
+                "class_counts": list(counts),
+                "groups": {"many": [0], "medium": list(range(1, k - 1)), "few": [k - 1]},
+                "provenance": measured,
+            }
+            write_json(path / "metrics.json", metrics)
+            pairs = np.random.default_rng(seed).integers(0, 256, (18, 90)).astype(np.uint8)
+            Image.fromarray(pairs).save(path / "closest-pairs.png")
+            if finished:
+                run.finish(["metrics.json", "closest-pairs.png"])
+            else:
+                run.save()
         return path
 
     @staticmethod

@@ -1,0 +1,245 @@
+"""How good the generated images are by themselves: one table for each extractor and reference, one row a generator."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltaug.report.class_fid import ClassCurve, class_curve
+from ltaug.report.collect import Experiment
+from ltaug.report.evaluations import PAIRS_FILE, Evaluation, comparable, names_of, users
+from ltaug.report.remarks import remarks
+from ltaug.report.statistics import Paired, Spread, paired, spread
+from ltaug.report.wording import setting, spread_text
+
+# Measure -> heading and the direction that is better; with "/few" added, the same over the few-shot classes.
+MEASURES = {
+    "fid": "FID ↓",
+    "kid": "KID ↓",
+    "recall": "Recall ↑",
+    "coverage": "Coverage ↑",
+    "f8": "F8 ↑",
+    "f1_8": "F1/8 ↑",
+    "consistency": "Class consistency ↑",
+    "memorised_1": "Memorised (1 %)",
+}
+FEW = {"fid/few": "FID ↓", "recall/few": "Recall ↑", "coverage/few": "Coverage ↑", "consistency/few": "Class consistency ↑"}
+BRIEF = ("fid", "recall", "coverage", "consistency", "memorised_1", "fid/few", "coverage/few")
+DISTANCES = ("fid", "kid")  # lower is better, on a scale of the extractor's own
+COMPARED = ("fid", "recall")
+REFERENCE_METHOD = "ddpm"
+OTHER_EYES = (
+    "The extractor's weights or the reference images are not those of the table above (their SHA-256 differ), so the two "
+    "cannot be compared; give both evaluations the same --extractor classifier:RUN and --reference."
+)
+
+
+@dataclass(frozen=True)
+class GeneratorRow:
+    """One generator over its seeds.
+
+    Attributes:
+        arms: those that use it; its label where none does.
+        sampling: sampler, its steps and guidance.
+        training: the options it was fitted with; empty where its run is gone.
+        summary: measure -> mean and spread over the seeds at which it could be taken.
+        missing: measure -> why it could not be taken, for those that no seed has.
+        against: measure -> paired difference from the table's `compared_with`; empty for that row itself.
+    """
+
+    name: str
+    arms: tuple[str, ...]
+    sampling: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    summary: Mapping[str, Spread]
+    missing: Mapping[str, str]
+    against: Mapping[str, Paired]
+
+
+@dataclass(frozen=True)
+class ClosestPairs:
+    """The generated images nearest to a training image: a picture as data URI, of one generator's first seed."""
+
+    name: str
+    seed: int
+    picture: str
+
+
+@dataclass(frozen=True)
+class GeneratorTable:
+    """Generators measured on the same terms.
+
+    Attributes:
+        terms: dataset, extractor, reference, samples, neighbours and clusters, which all rows share.
+        extractors, references: SHA-256 at each seed.
+        reference_images: images in the reference, each number that occurs.
+        sampling: what all rows share of how images were sampled.
+        compared_with: the row that the others are compared with.
+        notes: what is missing and why, and the warnings of the runs.
+    """
+
+    terms: Mapping[str, Any]
+    extractors: Mapping[int, str]
+    references: Mapping[int, str]
+    reference_images: tuple[int, ...]
+    sampling: Mapping[str, Any]
+    rows: tuple[GeneratorRow, ...]
+    compared_with: str
+    notes: tuple[str, ...]
+    curve: ClassCurve | None
+    closest: ClosestPairs | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.terms['extractor']} features against {_against(self.terms['reference'])}"
+
+    @property
+    def about(self) -> str:
+        """The terms in one sentence."""
+        images = " to ".join(f"{n:,}" for n in dict.fromkeys((self.reference_images[0], self.reference_images[-1])))
+        how = [f"{key.replace('_', ' ')} {setting(value)}" for key, value in self.sampling.items() if value is not None]
+        drawn = f"; {', '.join(how)}" if how else ""
+        nearest = f", k = {self.terms['neighbours']}" if self.terms.get("neighbours") else ""
+        return (
+            f"{self.terms['samples']:,} generated images against {images} of {_against(self.terms['reference'])}, "
+            f"in {self.terms['extractor']} features{nearest}{drawn}. Mean ± standard deviation over seeds."
+        )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Measure -> heading, over all classes, for what any row has or says it lacks."""
+        return self._present(MEASURES)
+
+    @property
+    def few_columns(self) -> dict[str, str]:
+        """The same over the few-shot classes."""
+        return self._present(FEW)
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """Measure -> heading of the paired differences; none where there is nothing to compare."""
+        return {key: MEASURES[key] for key in COMPARED if any(key in row.against for row in self.rows)}
+
+    @property
+    def brief(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells for a terminal."""
+        known = {**self.columns, **self.few_columns}
+        return self.text([key for key in BRIEF if key in known])
+
+    def text(self, measures: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells of these measures as text."""
+        names = {**MEASURES, **{key: f"few-shot {name if key == 'fid/few' else name.lower()}" for key, name in FEW.items()}}
+        head = ["generator", "seeds", *(names[key] for key in measures)]
+        rows = [
+            [row.name, str(len(row.seeds)), *(spread_text(row.summary.get(key), self.digits(key)) for key in measures)]
+            for row in self.rows
+        ]
+        return head, rows
+
+    def _present(self, columns: Mapping[str, str]) -> dict[str, str]:
+        return {k: name for k, name in columns.items() if any(k in row.summary or k in row.missing for row in self.rows)}
+
+    def digits(self, measure: str) -> int:
+        """Digits after the point: of a share 3, of a distance as many as show three figures of the smallest mean (2 to 6)."""
+        if measure.split("/")[0] not in DISTANCES:
+            return 3
+        means = [abs(row.summary[measure].mean) for row in self.rows if measure in row.summary]
+        smallest = min((m for m in means if m > 0), default=1.0)
+        return min(6, max(2, 2 - int(np.floor(np.log10(smallest)))))
+
+
+def _against(reference: Any) -> str:
+    """'the balanced set', 'the test images', or what the reference is called."""
+    return {"balanced": "the balanced set", "train": "the training images", "test": "the test images"}.get(
+        str(reference), str(reference)
+    )
+
+
+def generator_tables(
+    evaluations: Sequence[Evaluation], experiment: Experiment, *, order: Sequence[str], featured: str | None
+) -> tuple[GeneratorTable, ...]:
+    """Every evaluation in a table of what it may be compared with.
+
+    Args:
+        order: arms in the order in which they are listed.
+        featured: the arm whose generator is looked at more closely.
+
+    Raises:
+        MismatchError: the same generator was evaluated twice on the same terms.
+    """
+    arms = users(experiment)
+    tables = [_table(group, arms, order, featured) for group in comparable(evaluations, arms)]
+    seen: list[Mapping[str, Any]] = []
+    for i, table in enumerate(tables):
+        if table.terms in seen:
+            tables[i] = dataclasses.replace(table, notes=(*table.notes, OTHER_EYES))
+        seen.append(table.terms)
+    return tuple(tables)
+
+
+def _table(
+    group: Sequence[Evaluation], arms: Mapping[str, tuple[str, ...]], order: Sequence[str], featured: str | None
+) -> GeneratorTable:
+    shared = {key: value for key, value in group[0].sampling.items() if all(e.sampling[key] == value for e in group)}
+    by_row: dict[str, dict[int, Evaluation]] = {}
+    used_by: dict[str, tuple[str, ...]] = {}
+    for one in group:
+        own = [f"{key.replace('_', ' ')} {setting(value)}" for key, value in one.sampling.items() if key not in shared]
+        name = ", ".join(names_of(one, arms)) + (f" ({', '.join(own)})" if own else "")
+        by_row.setdefault(name, {})[one.seed] = one
+        used_by[name] = names_of(one, arms)
+    place = {arm: i for i, arm in enumerate(order)}
+    names = sorted(by_row, key=lambda name: min(place.get(arm, len(place)) for arm in used_by[name]))
+    first = next((name for name in names if REFERENCE_METHOD in used_by[name]), names[0])
+    watched = next((name for name in names if featured in used_by[name]), next((n for n in names if n != first), first))
+    return GeneratorTable(
+        terms=group[0].terms,
+        extractors={e.seed: str(e.provenance.get("extractor_digest")) for e in group},
+        references={e.seed: str(e.provenance.get("reference_digest")) for e in group},
+        reference_images=tuple(sorted({int(e.provenance["reference_images"]) for e in group})),
+        sampling=shared,
+        rows=tuple(_row(name, used_by[name], by_row[name], by_row[first] if name != first else None) for name in names),
+        compared_with=first,
+        notes=remarks(by_row),
+        curve=class_curve({name: by_row[name] for name in dict.fromkeys([first, watched])}),
+        closest=_closest(watched, by_row[watched]),
+    )
+
+
+def _row(
+    name: str, arms: tuple[str, ...], by_seed: Mapping[int, Evaluation], first: Mapping[int, Evaluation] | None
+) -> GeneratorRow:
+    own, other = _by_measure(by_seed), _by_measure(first or {})
+    one = by_seed[min(by_seed)]
+    return GeneratorRow(
+        name=name,
+        arms=arms,
+        sampling=one.sampling,
+        training=dict(one.fitted["options"]["fit-generator"]) if one.fitted else {},
+        seeds=tuple(sorted(by_seed)),
+        summary={key: spread(list(values.values())) for key, values in own.items()},
+        missing={key: reason for e in by_seed.values() for key, reason in e.reasons.items() if key not in own},
+        against={key: paired(values, other[key]) for key, values in own.items() if key in other},
+    )
+
+
+def _by_measure(by_seed: Mapping[int, Evaluation]) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for seed, one in sorted(by_seed.items()):
+        for key, value in one.values.items():
+            found.setdefault(key, {})[seed] = value
+    return found
+
+
+def _closest(name: str, by_seed: Mapping[int, Evaluation]) -> ClosestPairs | None:
+    seed = min(by_seed)
+    path = by_seed[seed].path / PAIRS_FILE
+    if not path.is_file():
+        return None
+    return ClosestPairs(name, seed, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}")
