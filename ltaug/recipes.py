@@ -35,7 +35,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment: a dataset, a number of seeds, shared tables and the arms."""
+    """One experiment: a dataset, a number of seeds, shared tables and the arms; `evaluated`: every generator is measured."""
 
     name: str
     about: str
@@ -44,19 +44,31 @@ class Recipe:
     dataset: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     arms: tuple[Arm, ...]
+    evaluated: bool = False
+
+    def evaluates(self, arm: Arm) -> bool:
+        """Whether the arm's generator is measured: the recipe, or the arm, has an evaluate-generator table, if an empty one."""
+        return arm.synthetic and (self.evaluated or "evaluate-generator" in arm.tables)
 
     def given(self, arm: Arm, stage: str) -> dict[str, Any]:
         """What the recipe says about `stage` in `arm`: the shared table under the arm's own.
 
-        Of the shared options those of one term of the objective reach only the arms that name the term, and those of the
-        network not the arms that start from another one's.
+        Of the shared options those of one term of the objective reach only the arms that name the term, those of one
+        backbone only the arms that use it, and those of the network not the arms that start from another one's.
         """
         shared, own = self.tables.get(stage, {}), arm.tables.get(stage, {})
         if stage == "fit-generator" and arm.source is not None:
             shared = {key: value for key, value in shared.items() if key not in NETWORK}
-        terms = str({**shared, **own}.get("objective", GeneratorOptions.objective)).split("+")
+        both = {**shared, **own}
+        terms = str(both.get("objective", GeneratorOptions.objective)).split("+")
+        backbone = both.get("backbone", GeneratorOptions.backbone)
         fields = STAGES[stage].__dataclass_fields__  # type: ignore[attr-defined]
-        return {**{k: v for k, v in shared.items() if fields[k].metadata["term"] in (None, *terms)}, **own}
+
+        def reaches(key: str) -> bool:
+            metadata = fields[key].metadata
+            return metadata["term"] in (None, *terms) and metadata["backbone"] in (None, backbone)
+
+        return {**{key: value for key, value in shared.items() if reaches(key)}, **own}
 
 
 def recipe_path(name: str) -> Path:
@@ -95,6 +107,7 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"{where} is not valid TOML: {error}") from error
     arms_table = document.pop("arms", {})
+    evaluated = "evaluate-generator" in document
     tables = {stage: document.pop(stage, {}) for stage in STAGES}
     if "from" in _table(tables["fit-generator"], where, "fit-generator"):
         raise OptionError(f"{where}, [fit-generator]: from is for single arms; write [arms.NAME.fit-generator] from = ...")
@@ -123,6 +136,7 @@ def read_recipe(path: Path) -> Recipe:
         dataset=check(DatasetOptions, document, where=where),
         tables={s: check(STAGES[s], _table(t, where, s), where=f"{where}, [{s}]") for s, t in tables.items()},
         arms=arms,
+        evaluated=evaluated,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ltaug.errors import CorruptError
 from ltaug.pipeline import Task, plan, plan_classifiers
-from ltaug.pipeline.plan import urgency
+from ltaug.pipeline.task import urgency
 from ltaug.recipes import read_recipe
 from ltaug.runs import write_json
 
@@ -164,3 +164,59 @@ def test_a_generator_comes_after_the_one_it_starts_from_and_equal_starts_are_one
 def test_a_fit_costs_its_steps_times_its_passes(given, passes, tmp_path):
     task = Task("g", "fit_generator", {"given": {"steps": 100, **given}}, (), tmp_path)
     assert urgency([task]) == {"g": 100 * passes}
+
+
+EVALUATED = """
+dataset = "digits"
+imbalance = 100
+[evaluate-generator]
+samples = 100
+[synthesize]
+guidance = 0.5
+[arms.real]
+[arms.ddpm.fit-generator]
+objective = "ddpm"
+[arms.selected]
+fit-generator = { objective = "ddpm" }
+synthesize = { select-agreement = true }
+[arms.pixels]
+fit-generator = { objective = "cbdm" }
+evaluate-generator = { extractor = "pixels", guidance = 1.0 }
+"""
+
+
+def evaluations(tmp_path, text):
+    path = tmp_path / "evaluated.toml"
+    path.write_text(text)
+    tasks = plan(read_recipe(path), tmp_path, 2)
+    return tasks, {t.name: t for t in tasks if t.function == "evaluate_generator"}
+
+
+def test_each_generator_is_evaluated_once_by_one_extractor_for_all_seeds(tmp_path):
+    tasks, found = evaluations(tmp_path, EVALUATED)
+    assert list(found) == [f"seed-{s}/{arm}/evaluation" for s in (0, 1) for arm in ("ddpm", "pixels")]
+    assert [t.name for t in tasks if t.function == "train_extractor"] == ["extractor"]
+    assert tasks[0].name == "extractor", "what others need comes before them"
+    ours = found["seed-1/ddpm/evaluation"]
+    assert ours.needs == ("seed-1/ddpm/generator", "extractor")
+    assert ours.kwargs["extractor_run"] == tmp_path / "extractor"
+    report = tasks[-1]
+    assert set(found) < set(report.needs)
+    assert found["seed-0/pixels/evaluation"].directory in report.kwargs["runs"]
+
+
+def test_a_generator_is_sampled_for_its_evaluation_as_for_synthesis_unless_told_otherwise(tmp_path):
+    _, found = evaluations(tmp_path, EVALUATED)
+    assert found["seed-0/ddpm/evaluation"].kwargs["given"] == {"guidance": 0.5, "samples": 100}
+    other = found["seed-0/pixels/evaluation"]
+    assert other.kwargs["given"] == {"guidance": 1.0, "samples": 100, "extractor": "pixels"}
+    assert "extractor_run" not in other.kwargs
+
+
+def test_without_the_table_nothing_is_evaluated_and_an_empty_one_is_enough(tmp_path):
+    bare = EVALUATED.replace("[evaluate-generator]\nsamples = 100\n", "").replace("evaluate-generator =", "# ")
+    tasks, found = evaluations(tmp_path, bare)
+    assert not found
+    assert all(t.function != "train_extractor" for t in tasks)
+    _, found = evaluations(tmp_path, EVALUATED.replace("samples = 100", ""))
+    assert len(found) == 4

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
 from ltaug.options import Machine
-from ltaug.pipeline.plan import Task, origin, plan, plan_classifiers
+from ltaug.pipeline.plan import origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import run_tasks, settled
+from ltaug.pipeline.task import Task
 from ltaug.recipes import Recipe
 from ltaug.runs import Listener, hold, ignore_events, write_json
 
@@ -34,7 +35,8 @@ def run_recipe(
 ) -> Report:
     """Run every arm of the recipe over its seeds, in worker processes, and report.
 
-    Run directories are out/seed-S/ARM/{generator,synthetic,classifier}, out/seed-S/judges/judge-I and out/report.
+    Run directories are out/seed-S/ARM/{generator,evaluation,synthetic,classifier}, out/seed-S/judges/judge-I, out/extractor and
+    out/report.
     Interrupted at any moment, the same call continues. Workers are started by spawn, so a script that calls this
     does so under `if __name__ == "__main__"`.
 

@@ -4,71 +4,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
-from ltaug.options import GeneratorOptions, SynthesisOptions
+from ltaug.options import EvaluationOptions, SamplingOptions, SynthesisOptions
+from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
-from ltaug.runs import RUN_FILE, read_json, read_run
+from ltaug.runs import RUN_FILE, read_run
 
 Given = dict[str, Any]
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
-
-
-@dataclass(frozen=True)
-class Task:
-    """One call of a stage function.
-
-    Attributes:
-        name: the run directory relative to the whole output, which is also its label in progress.
-        function: the function's name in ltaug.stages.
-        kwargs: its arguments, except machine and listener, which every stage gets.
-        needs: names of the tasks whose results it reads.
-        directory: where its run goes.
-    """
-
-    name: str
-    function: str
-    kwargs: Mapping[str, Any]
-    needs: tuple[str, ...]
-    directory: Path
-
-    @property
-    def finished(self) -> bool:
-        """Whether its run directory says so; whether it is still the same run is the stage's to check.
-
-        Raises:
-            CorruptError: run.json is damaged.
-        """
-        path = self.directory / RUN_FILE
-        if not path.exists():
-            return False
-        record = read_json(path)
-        return isinstance(record, dict) and record.get("status") == "finished"
 
 
 def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int = 0) -> list[Task]:
     """The recipe's stages for every seed, each after what it needs, and the report last.
 
     Seed S goes to the draw, the generator and the classifier alike. Stages that the recipe describes equally in
-    several arms of a seed are done once, in the directory of the first arm that needs them.
+    several arms of a seed are done once, in the directory of the first arm that needs them. Where generators are
+    evaluated, one classifier of the set before the draw looks at those of all seeds.
 
     Args:
         seeds: how many; None takes the recipe's number.
     """
     tasks: list[Task] = []
+    extractor = _plan_extractor(recipe, out)
     for seed in range(first_seed, first_seed + (recipe.seeds if seeds is None else seeds)):
-        tasks += _plan_seed(recipe, out, seed)
-    runs = [t for t in tasks if t.function == "train_classifier"]
+        tasks += _plan_seed(recipe, out, seed, extractor)
+    compared = [t for t in tasks if t.function in ("train_classifier", "evaluate_generator")]
     folder = out / "report"
     title = recipe.about or recipe.name
-    kwargs = {"runs": [t.directory for t in runs], "out": folder, "baseline": recipe.baseline, "title": title}
-    return [*tasks, Task("report", "write_report", kwargs, tuple(t.name for t in runs), folder)]
+    kwargs = {"runs": [t.directory for t in compared], "out": folder, "baseline": recipe.baseline, "title": title}
+    report = Task("report", "write_report", kwargs, tuple(t.name for t in compared), folder)
+    return [*([extractor] if extractor else []), *tasks, report]
 
 
-def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:
+def _plan_extractor(recipe: Recipe, out: Path) -> Task | None:
+    """The classifier in whose features generators are measured, where the recipe measures any and names no other."""
+    asked = [recipe.given(arm, "evaluate-generator") for arm in recipe.arms if recipe.evaluates(arm)]
+    if not any(_looks_with_ours(given) for given in asked):
+        return None
+    kwargs: Given = {"dataset": recipe.dataset, "out": out / "extractor", "seed": 0, "label": "extractor"}
+    kwargs["wait"] = LOCK_PATIENCE
+    return Task("extractor", "train_extractor", kwargs, (), out / "extractor")
+
+
+def _looks_with_ours(given: Given) -> bool:
+    return bool(given.get("extractor", EvaluationOptions.extractor) == EvaluationOptions.extractor)
+
+
+def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> list[Task]:
     """One seed's judges, then each arm's stages."""
     tasks: dict[str, Task] = {}
     shared: dict[str, Task] = {}
@@ -93,6 +78,16 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:
             asked["source"] = sources[0].directory
         return add(f"{arm.name}/generator", "fit_generator", asked, sources, share=True)
 
+    def evaluate(arm: Arm, generator: Task) -> None:
+        """The arm's generator measured, sampled as for synthesis unless the recipe says otherwise."""
+        sampled = {k: v for k, v in recipe.given(arm, "synthesize").items() if k in SamplingOptions.__dataclass_fields__}
+        asked: Given = {"generator": generator.directory, "given": sampled | recipe.given(arm, "evaluate-generator")}
+        needs = [generator]
+        if extractor is not None and _looks_with_ours(asked["given"]):
+            asked["extractor_run"] = extractor.directory
+            needs.append(extractor)
+        add(f"{arm.name}/evaluation", "evaluate_generator", asked, needs, share=True)
+
     wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}, ()) for i in range(wanted)]
     for arm in recipe.arms:
@@ -100,6 +95,8 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int) -> list[Task]:
         synthetic: list[Task] = []
         if arm.synthetic:
             generator = fit(arm)
+            if recipe.evaluates(arm):
+                evaluate(arm, generator)
             mine = judges[: _judges(recipe, arm)]
             asked = {
                 "generator": generator.directory,
@@ -161,34 +158,3 @@ def origin(synthetic: Path) -> tuple[Given, int]:
         raise MismatchError(f"the generator of {synthetic} is not at {generator} any more; give --dataset and --seed")
     made = read_run(generator, stage="fit-generator")
     return dict(made["options"]["dataset"]), int(made["seed"])
-
-
-def urgency(tasks: Sequence[Task]) -> dict[str, float]:
-    """How much work still hangs on each task, itself included: the longest chain from it to the end.
-
-    Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
-    Units are roughly training steps of a generator; only the order matters.
-    """
-    after: dict[str, float] = {}
-    for task in reversed(tasks):
-        own = 0.0 if task.finished else _cost(task)
-        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
-    return after
-
-
-def _cost(task: Task) -> float:
-    given = task.kwargs.get("given", {})
-    if task.function == "fit_generator":
-        return float(given.get("steps", 1000)) * _passes(given)
-    if task.function == "synthesize":
-        return 300.0 if task.kwargs.get("judges") else 100.0
-    return 50.0
-
-
-def _passes(given: Mapping[str, Any]) -> float:
-    """Images through the network for one of the batch: CBDM's further ones; the other terms need none."""
-    names = ("objective", "draws", "pair_form", "pair_fraction")
-    options = GeneratorOptions(**{name: given[name] for name in names if name in given})
-    if "cbdm" not in options.objective.split("+"):
-        return 1.0
-    return 1 + options.draws * options.pair_fraction * (0.5 if options.pair_form == "sampled" else 1)

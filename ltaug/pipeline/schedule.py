@@ -20,7 +20,7 @@ from typing import Any
 
 from ltaug.errors import WorkerError
 from ltaug.options import Machine
-from ltaug.pipeline.plan import Task, urgency
+from ltaug.pipeline.task import Task, urgency
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
 from ltaug.runs import Event, Listener, ignore_events
 
