@@ -80,15 +80,21 @@ class GeneratorOptions:
     coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, term="coral")
     coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, term="coral")
     coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), term="coral")
-    backbone: str = option("unet", "the network")
+    backbone: str = option("unet", "the network: unet or vit")
     preconditioning: str = option(
         "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=("vp", "edm")
     )
-    channels: int = option(128, "channels at full resolution", small=16, low=1)
-    channel_mults: tuple[int, ...] = option((1, 2, 2, 2), "channel multiple of each resolution, finest first", small=(1, 2))
-    blocks: int = option(2, "residual blocks a resolution", small=1, low=1)
-    attention: tuple[int, ...] = option((16,), "image sides in pixels that get self-attention", small=())
-    dropout: float = option(0.1, "dropout inside the residual blocks", small=0.0, low=0, high=0.99)
+    channels: int = option(128, "U-Net: channels at full resolution", small=16, low=1, backbone="unet")
+    channel_mults: tuple[int, ...] = option(
+        (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), backbone="unet"
+    )
+    blocks: int = option(2, "U-Net: residual blocks a resolution", small=1, low=1, backbone="unet")
+    attention: tuple[int, ...] = option((16,), "U-Net: image sides in pixels that get self-attention", small=(), backbone="unet")
+    patch: int = option(2, "ViT: side in pixels of the patch that is one token", low=1, backbone="vit")
+    depth: int = option(9, "ViT: transformer blocks", small=4, low=2, backbone="vit")
+    heads: int = option(12, "ViT: attention heads of a block", small=4, low=1, backbone="vit")
+    width: int = option(384, "ViT: channels of a token", small=64, low=4, backbone="vit")
+    dropout: float = option(0.1, "dropout inside the network's blocks", small=0.0, low=0, high=0.99)
     sampling: str = option(
         "natural",
         "training images as they come, classes equally often (rs), or by the root of their counts (rs-sqrt)",
@@ -199,7 +205,7 @@ STAGES: dict[str, type] = {
     "train-classifier": ClassifierOptions,
 }
 # The GeneratorOptions that a network's weights are bound to: fine-tuning takes them from the run it starts from.
-NETWORK = ("backbone", "preconditioning", "channels", "channel_mults", "blocks", "attention")
+NETWORK = ("backbone", "preconditioning", *(f.name for f in dataclasses.fields(GeneratorOptions) if f.metadata["backbone"]))
 Options = TypeVar("Options", bound="DataclassInstance")
 
 

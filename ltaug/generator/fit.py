@@ -14,6 +14,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.backbones import find_backbone
+from ltaug.generator.backbones import settings_of as backbone_settings
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
@@ -66,11 +67,7 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
         image_shape=image_shape,
         num_classes=num_classes,
         augment_channels=AUGMENTATIONS[options.augment].label_channels,
-        channels=options.channels,
-        channel_mults=options.channel_mults,
-        blocks=options.blocks,
-        attention=options.attention,
-        dropout=options.dropout,
+        **backbone_settings(options),
     )
     return Denoiser(backbone, PRECONDITIONINGS[options.preconditioning](), num_classes=num_classes)
 

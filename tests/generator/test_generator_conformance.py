@@ -22,7 +22,10 @@ from ltaug.runtime import Runtime
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]
 CPU = Runtime(torch.device("cpu"), None)
-SIZES = {"channels": 8, "channel_mults": (1, 2), "blocks": 1, "attention": (), "batch_size": 6, "label_dropout": 0.3}
+SIZES = {
+    "unet": {"channels": 8, "channel_mults": (1, 2), "blocks": 1, "attention": ()},
+    "vit": {"patch": 4, "depth": 2, "heads": 2, "width": 8},
+}
 
 
 def tiny_set():
@@ -31,8 +34,8 @@ def tiny_set():
     return ImageSet(images, labels, ("a", "b", "c"), "tiny")
 
 
-def trainee_and_batch(**given):
-    options = GeneratorOptions(**SIZES, **given)
+def trainee_and_batch(backbone, **given):
+    options = GeneratorOptions(backbone=backbone, **SIZES[backbone], batch_size=6, label_dropout=0.3, **given)
     trainee = build_trainee(options, tiny_set(), seed=0, device=CPU.device)
     torch.manual_seed(0)
     for p in trainee.denoiser.parameters():

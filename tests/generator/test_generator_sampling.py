@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
+from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.guidance import bind
 from ltaug.generator.preconditioning import EDM, PRECONDITIONINGS, VP
-from ltaug.generator.samplers import SAMPLERS, ancestral_variance
+from ltaug.generator.samplers import SAMPLERS, ancestral_variance, find_sampler
 
 
 def test_the_vp_schedule_has_the_published_values():
@@ -205,3 +206,8 @@ def test_twenty_steps_of_the_default_sampler_come_nearer_the_exact_flow_than_ddi
     error = {name: abs(run(name, denoise, x, 20).item() / exact - 1) for name in ("ddim", "dpm++2m")}
     assert error["dpm++2m"] < 0.5 * error["ddim"]
     assert error["dpm++2m"] < 0.05
+
+
+def test_an_unknown_sampler_is_answered_with_the_names():
+    with pytest.raises(OptionError, match="did you mean 'ddim'"):
+        find_sampler("ddimm")
