@@ -50,24 +50,26 @@ class Notebook:
     def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]], *, unless: str | None = None) -> None:
         """Enter what `measure` returns under `keys`, one value each; None for each of them where `unless` says why."""
         values: Sequence[float | None] = [None] * len(keys)
-        reason = unless or "the features are too large for it"
+        reason = unless
         if unless is None:
             try:
                 values = measure()
             except Unmeasurable as why:
                 reason = why.reason
         for key, value in zip(keys, values, strict=True):
-            self.summary[key] = self._finite(key, value, reason)
+            self.summary[key] = self._entered(key, value, reason or "")
 
     def note_classes(self, name: str, values: Sequence[float | None], reasons: Sequence[str]) -> None:
         """Enter one value a class; `reasons` (one a class) are read where the value is None."""
         pairs = zip(values, reasons, strict=True)
-        self.per_class[name] = [self._finite(f"{name}[{c}]", value, reason) for c, (value, reason) in enumerate(pairs)]
+        self.per_class[name] = [self._entered(f"{name}[{c}]", value, reason) for c, (value, reason) in enumerate(pairs)]
 
-    def _finite(self, key: str, value: float | None, reason: str) -> float | None:
-        if value is None or not math.isfinite(value):
+    def _entered(self, key: str, value: float | None, reason: str) -> float | None:
+        if value is None:
+            assert reason, f"a reason why {key} is None"
             self.reasons[key] = reason
             return None
+        assert math.isfinite(value), f"{key} is {value}: a measure is finite or Unmeasurable"
         return float(value)
 
     def measures(self) -> Measures:

@@ -98,13 +98,13 @@ def memorisation(
 def _warnings(train: ImageSet) -> list[str]:
     """Which classes' thresholds are not their own, and where even the pooled one says little."""
     quantile = QUANTILES["memorised_1"]
-    small = int(((train.class_counts > 0) & (train.class_counts * quantile < 1)).sum())
-    if len(train) * quantile < 1:
+    least = round(1 / quantile)
+    if len(train) < least:
         return [f"memorised_1: the 1 % quantile of {len(train)} training images' distances is little more than the smallest"]
+    small = int((train.class_counts < least).sum())
     if small:
-        return [
-            f"memorised_1: {small} classes of fewer than {1 / quantile:.0f} training images take the threshold of all classes"
-        ]
+        what = f"{small} of {train.num_classes} classes have fewer than {least} training images"
+        return [f"memorised_1: {what} and take the threshold of all classes"]
     return []
 
 

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 Features = npt.NDArray[np.floating[Any]]
 
+# Squares fit into float32, and squares of KID's cubes of squares into float64.
+LARGEST = 1e15
+
 
 class Unmeasurable(Exception):
     """A measure has no value for these images: too few of them, or features that say nothing.
@@ -30,9 +33,9 @@ def require_images(count: int, least: int, *, what: str) -> None:
 
 
 def require_informative(features: Features, *, what: str) -> None:
-    """Raise Unmeasurable where features (N, D) hold NaN or infinity, or are the same for all of at least two images."""
-    bad = len(features) - int(np.isfinite(features).all(axis=1).sum())
+    """Raise Unmeasurable where features (N, D) hold NaN or numbers beyond 1e15, or are the same for all of several images."""
+    bad = len(features) - int(((features >= -LARGEST) & (features <= LARGEST)).all(axis=1).sum())
     if bad:
-        raise Unmeasurable(f"the features of {bad} of {len(features)} {what} are not finite numbers")
+        raise Unmeasurable(f"the features of {bad} of {len(features)} {what} are not numbers up to {LARGEST:.0e}")
     if len(features) > 1 and (features == features[0]).all():
         raise Unmeasurable(f"all {len(features)} {what} have the same features")
