@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ltaug.options import Machine
     from ltaug.pipeline import run_recipe
     from ltaug.recipes import Recipe, read_recipe
-    from ltaug.stages import estimate, fit_generator, inspect, synthesize, train_classifier, write_report
+    from ltaug.stages import estimate, evaluate_generator, fit_generator, inspect, synthesize, train_classifier, write_report
 
 _HOME = {
     "Dataset": "ltaug.data.load",
@@ -24,6 +24,7 @@ _HOME = {
     "Machine": "ltaug.options",
     "Recipe": "ltaug.recipes",
     "estimate": "ltaug.stages",
+    "evaluate_generator": "ltaug.stages",
     "fit_generator": "ltaug.stages",
     "inspect": "ltaug.stages",
     "load_dataset": "ltaug.data.load",
@@ -41,6 +42,7 @@ __all__ = [
     "Machine",
     "Recipe",
     "estimate",
+    "evaluate_generator",
     "fit_generator",
     "inspect",
     "load_dataset",

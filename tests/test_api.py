@@ -16,6 +16,7 @@ def test_the_public_names_are_these():
         "Machine",
         "Recipe",
         "estimate",
+        "evaluate_generator",
         "fit_generator",
         "inspect",
         "load_dataset",

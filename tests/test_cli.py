@@ -24,6 +24,9 @@ channels = 24
 [arms.real]
 [arms.cbdm.fit-generator]
 steps = 22
+[arms.tuned.fit-generator]
+from = "cbdm"
+steps = 5
 """
 
 
@@ -42,8 +45,8 @@ def fitted(monkeypatch):
 
     calls = []
 
-    def fit_generator(dataset, given, *, out, seed, machine, listener):
-        calls.append({"dataset": dataset, "given": given, "out": out, "seed": seed, "machine": machine})
+    def fit_generator(dataset, given, *, out, source, seed, machine, listener):
+        calls.append({"dataset": dataset, "given": given, "out": out, "source": source, "seed": seed, "machine": machine})
         listener(Event("gen", "fitting", 1, 2))
         out.mkdir()
         record = {"stage": "fit-generator", "seed": seed, "status": "finished", "timings": {"fit": 1.0}}
@@ -69,7 +72,7 @@ def test_every_option_of_a_stage_is_a_flag_with_its_defaults(stage):
         assert options[f.name].help.startswith(f.metadata["help"])
         assert ("small" in f.metadata) == (f"for images up to {SMALL_SIDE} px" in options[f.name].help)
     assert {f.name for f in dataclasses.fields(Machine)} <= set(options)
-    if stage != "synthesize":
+    if stage not in ("evaluate-generator", "synthesize"):
         assert {f.name for f in dataclasses.fields(DatasetOptions)} <= set(options)
 
 
@@ -119,6 +122,8 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(capsys, fitted, tmp_pa
         (["fit-generator", "--channel-mults", "1,x", "--out", "gen"], 2, "such as 1,2,2"),
         (["fit-generator"], 2, "Missing option '--out'"),
         (["fit-generator", "--arm", "cbdm", "--out", "gen"], 2, "--arm cbdm needs --recipe"),
+        (["fit-generator", "--from", "nowhere", "--out", "gen"], 2, "'nowhere' does not exist"),
+        (["fit-generator", "--from", ".", "--out", "gen"], 7, "run.json is missing"),
         (["synthesize", "nowhere", "--out", "syn"], 2, "'nowhere' does not exist"),
         (["synthesize", ".", "--out", "syn"], 7, "run.json is missing"),
         (["train-classifier", "--synthetic", ".", "--out", "clf"], 7, "run.json is missing"),
@@ -145,6 +150,19 @@ def test_an_unknown_arm_is_refused_with_the_nearest(capsys, tmp_path):
     assert "did you mean 'cbdm'?" in err
 
 
+def test_an_arm_that_starts_from_another_one_asks_for_its_run(capsys, fitted, tmp_path):
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    fit = ["fit-generator", "--recipe", str(tmp_path / "mine.toml"), "--arm", "tuned", "--out", str(tmp_path / "gen"), "--quiet"]
+    code, _, err = call(capsys, *fit)
+    assert code == 2
+    assert "starts from the generator of arm 'cbdm'; fit that one first and give its run with --from" in err
+    assert fitted == []
+    assert call(capsys, *fit, "--from", str(tmp_path))[0] == 0
+    (made,) = fitted
+    assert (made["source"], made["seed"]) == (tmp_path, None)
+    assert made["given"] == {"steps": 5}, "the network is that of the run"
+
+
 def test_inspect_shows_counts_and_is_one_json_object(capsys):
     code, out, err = call(capsys, "inspect", "digits", "--imbalance", "100")
     assert (code, err) == (0, "")
@@ -165,6 +183,9 @@ def test_dry_run_of_a_recipe_lists_every_stage_and_writes_nothing(capsys, tmp_pa
         "seed-0/cbdm/generator",
         "seed-0/cbdm/synthetic",
         "seed-0/cbdm/classifier",
+        "seed-0/tuned/generator",
+        "seed-0/tuned/synthetic",
+        "seed-0/tuned/classifier",
         "report",
     ]
     assert {t["status"] for t in found["tasks"]} == {"new"}

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 import click
 
 from ltaug.cli.commands import group
+from ltaug.cli.evaluation import evaluate_generator
+from ltaug.cli.figure import figure
 from ltaug.errors import LtaugError
 
 INTERRUPTED = 130
+group.add_command(evaluate_generator)
+group.add_command(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,16 @@ from typing import Any
 import click
 
 from ltaug.cli import dryrun, show
-from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
+from ltaug.cli.options import (
+    SectionCommand,
+    SectionOption,
+    common_options,
+    given,
+    machine,
+    options_of,
+    recipe_options,
+    require_source,
+)
 from ltaug.cli.progress import progress
 from ltaug.options import ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
 from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
@@ -23,6 +32,7 @@ RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
 The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
+A generator by itself:   ltaug evaluate-generator
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
@@ -58,29 +68,38 @@ def group() -> None:
 @group.command("fit-generator", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(GeneratorOptions, "Generator")
+@click.option("--from", "source", type=RUN, metavar="RUN", cls=SectionOption, section="Generator",
+              help="go on from a finished generator run: its network, and its dataset unless given")  # fmt: skip
 @recipe_options
 @out_option
-@seed_option
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption,
+              help="varies the draw and the training [default: that of --from, or 0]")  # fmt: skip
 @common_options()
-def fit_generator(out: Path, seed: int, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+def fit_generator(
+    out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
+) -> None:
     """Train a class-balancing diffusion model on a long-tailed set.
 
     \b
     ltaug fit-generator --dataset digits --imbalance 100 --objective cbdm --out runs/gen
     ltaug fit-generator --dataset folder:birds --image-size 32 --out runs/birds --dry-run
     ltaug fit-generator --recipe digits-lt --arm cbdm --out runs/gen
+    ltaug fit-generator --from runs/gen --objective cbdm+coral --steps 1000 --out runs/tuned
 
-    Interrupted at any moment, the same command continues.
+    Interrupted at any moment, the same command continues. With --from, classes are matched by name: the dataset may have
+    more of them, fewer, or the same in another order.
     """
     dataset, options = given(DatasetOptions, values), given(GeneratorOptions, values)
+    require_source(source)
     if dry_run:
-        dryrun.stage("fit_generator", out, {"dataset": dataset, "given": options, "seed": seed}, machine(values), as_json=as_json)
+        kwargs = {"dataset": dataset, "given": options, "source": source, "seed": seed}
+        dryrun.stage("fit_generator", out, kwargs, machine(values), as_json=as_json)
         return
     from ltaug import stages
 
-    before = _finished(out)
+    before = finished(out)
     with progress(quiet=quiet) as listener:
-        stages.fit_generator(dataset, options, out=out, seed=seed, machine=machine(values), listener=listener)
+        stages.fit_generator(dataset, options, out=out, source=source, seed=seed, machine=machine(values), listener=listener)
     show.stage(out, already_done=before, as_json=as_json, then=f"ltaug synthesize {out} --out DIR")
 
 
@@ -115,7 +134,7 @@ def synthesize(
         return
     from ltaug import stages
 
-    before = _finished(out)
+    before = finished(out)
     with progress(quiet=quiet) as listener:
         judges = list(judge_runs) or None
         stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=machine(values), listener=listener)
@@ -174,6 +193,8 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
 @click.option("--baseline", metavar="ARM", cls=SectionOption, help="the arm to compare with [default: real]")
 @click.option("--title", cls=SectionOption, help="the report's heading")
+@click.option("--published", metavar="NAME", cls=SectionOption,
+              help="published results to set beside: cifar100-lt, cifar10-lt [default: the dataset's own]")  # fmt: skip
 @out_option
 @common_options(dry_run=False)
 def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **values: Any) -> None:
@@ -181,14 +202,15 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
     \b
     ltaug report runs/clf --out runs/report
+    ltaug report runs/clf runs/eval --out runs/report
     ltaug report runs/real runs/both --baseline real --out runs/report
 
-    Directories are searched with everything below them.
+    Directories are searched with everything below them, for evaluations of generators too.
     """
     from ltaug import stages
 
     with progress(quiet=quiet) as listener:
-        named = {"baseline": values["baseline"], "title": values["title"]}
+        named = {key: values[key] for key in ("baseline", "title", "published")}
         made = stages.write_report(list(runs), out=out, **named, machine=machine(values), listener=listener)
     show.report(made, as_json=as_json)
 
@@ -256,5 +278,6 @@ def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     show.dataset(stages.inspect(dataset, seed=seed, machine=machine(values)), as_json=as_json)
 
 
-def _finished(out: Path) -> bool:
+def finished(out: Path) -> bool:
+    """Whether there is nothing left to do in this run directory."""
     return (out / RUN_FILE).exists() and bool(read_run(out)["status"] == "finished")

@@ -22,6 +22,8 @@ from ltaug.runs import RUN_FILE, read_run
 Estimate = dict[str, Any]
 STAGE_OF = {
     "fit_generator": "fit-generator",
+    "evaluate_generator": "evaluate-generator",
+    "train_extractor": "train-classifier",
     "synthesize": "synthesize",
     "train_judge": "train-classifier",
     "train_classifier": "train-classifier",
@@ -36,7 +38,10 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
 
     side = max(stages.inspect(dataset, seed=kwargs["seed"] or 0, machine=machine)["image_shape"][1:])
     options = dataclasses.asdict(resolve(STAGES[name], given, image_side=side, where=name))
-    estimate = stages.estimate(name, dataset, given, generator=generator, seed=kwargs["seed"] or 0, machine=machine)
+    source, seed = kwargs.get("source"), kwargs["seed"]
+    if source is not None:
+        options = {"from": str(source), **options}
+    estimate = stages.estimate(name, dataset, given, generator=generator, source=source, seed=seed, machine=machine)
     if as_json:
         show.as_object({"dry_run": True, "run": str(out), "status": _status(task), "options": options, **estimate})
         return
@@ -92,14 +97,25 @@ def _measure(task: Task, planned: Sequence[Task], machine: Machine, measured: di
 def _described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     """Stage, dataset options, stage options, and those of the generator that is sampled from."""
     name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGE))
-    if task.function != "synthesize":
-        return name, dict(task.kwargs["dataset"]), given, None
-    generator = task.kwargs["generator"]
-    source = next((t for t in planned if t.directory == generator), None)
-    if source is not None:
-        return name, dict(source.kwargs["dataset"]), given, dict(source.kwargs["given"])
-    options = read_run(generator, stage="fit-generator")["options"]
-    return name, options["dataset"], given, options["fit-generator"]
+    if "generator" not in task.kwargs:
+        dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
+        if source is None:
+            return name, dataset, given, None
+        from ltaug.generator.finetune import with_network_of
+
+        drawn, network = _generator(source, planned)
+        return name, dataset or drawn, with_network_of(network, given, name=str(source)), None
+    dataset, network = _generator(task.kwargs["generator"], planned)
+    return name, dataset, given, network
+
+
+def _generator(directory: Path, planned: Sequence[Task]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Dataset options and GeneratorOptions of a generator that is planned or has been fitted."""
+    task = next((t for t in planned if t.directory == directory), None)
+    if task is not None:
+        return _described(task, planned)[1:3]
+    options = read_run(directory, stage="fit-generator")["options"]
+    return options["dataset"], options["fit-generator"]
 
 
 def _status(task: Task) -> str:
@@ -112,8 +128,8 @@ def _sentence(estimates: Sequence[Estimate], seconds: float, workers: int) -> st
     memory = workers * max(e["peak_memory_bytes"] for e in estimates)
     disk = sum(e["disk_bytes"] for e in estimates)
     side_by_side = f" with {workers} workers" if workers > 1 else ""
-    rejected = " Selection generates more than it keeps, which is not counted." if any("images" in e for e in estimates) else ""
-    return f"About {duration(seconds)}{side_by_side}, {_bytes(memory)} of memory, {_bytes(disk)} on disk.{rejected}"
+    uncounted = "".join(f" {text}" for text in dict.fromkeys(e["uncounted"] for e in estimates if "uncounted" in e))
+    return f"About {duration(seconds)}{side_by_side}, {_bytes(memory)} of memory, {_bytes(disk)} on disk.{uncounted}"
 
 
 def _bytes(number: float) -> str:

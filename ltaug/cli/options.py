@@ -144,7 +144,18 @@ def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | No
     stage = ctx.info_name or ""
     table = recipe.tables.get(stage, {}) if asked["arm"] is None else recipe.given(arms[asked["arm"]], stage)
     assert stage in STAGES, stage
+    asked["source"] = arms[asked["arm"]].source if asked["arm"] is not None else None
     ctx.default_map = {"seeds": recipe.seeds, **recipe.dataset, **table}
+
+
+def require_source(source: Path | None) -> None:
+    """Raise OptionError where the arm of --recipe starts from another arm's generator and no run of that is given."""
+    asked = click.get_current_context().meta.get(META, {})
+    if source is None and asked.get("source") is not None:
+        raise OptionError(
+            f"--arm {asked['arm']} of recipe {asked['recipe']} starts from the generator of arm {asked['source']!r}; "
+            f"fit that one first and give its run with --from"
+        )
 
 
 def common_options(*, dry_run: bool = True, writes: bool = True) -> Callable[[Decorated], Decorated]:

@@ -8,9 +8,20 @@ to the defaults for the size of the images. Importing this package loads torch; 
 
 from __future__ import annotations
 
-from ltaug.stages.classification import train_classifier, train_judge
+from ltaug.stages.classification import train_classifier, train_extractor, train_judge
 from ltaug.stages.estimation import estimate
+from ltaug.stages.evaluation import evaluate_generator
 from ltaug.stages.generation import fit_generator, synthesize
 from ltaug.stages.reporting import inspect, write_report
 
-__all__ = ["estimate", "fit_generator", "inspect", "synthesize", "train_classifier", "train_judge", "write_report"]
+__all__ = [
+    "estimate",
+    "evaluate_generator",
+    "fit_generator",
+    "inspect",
+    "synthesize",
+    "train_classifier",
+    "train_extractor",
+    "train_judge",
+    "write_report",
+]

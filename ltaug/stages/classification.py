@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ltaug.classifier.stage import run_classifier
 from ltaug.errors import MismatchError
-from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, Machine, resolve
+from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, DatasetOptions, Machine, resolve
 from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import derive_seed, make_runtime
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
@@ -44,6 +45,45 @@ def train_judge(
         listener=listener,
         wait=wait,
     )
+
+
+def train_extractor(
+    dataset: Given,
+    *,
+    out: Path,
+    seed: int = 0,
+    machine: Machine = Machine(),  # noqa: B008
+    label: str | None = None,
+    listener: Listener = ignore_events,
+    wait: float = 0.0,
+) -> Path:
+    """Train the classifier in whose eyes generators are evaluated: a judge's training, on the set before the draw.
+
+    It is a measuring device, so it may see what the draw left out; nothing that is evaluated is trained on what it says.
+    The draw's seed does not concern it: one serves all draws from a set.
+    """
+    return _train(
+        without_draw(dataset),
+        {},
+        synthetic=None,
+        arm="extractor",
+        about="",
+        judge=True,
+        out=out,
+        seed=seed,
+        draw_seed=seed,
+        machine=machine,
+        label=label,
+        listener=listener,
+        wait=wait,
+    )
+
+
+def without_draw(dataset: Given) -> dict[str, Any]:
+    """The dataset's options for the whole set that the long-tailed draw is made from; equal for all draws from it."""
+    options = plain(resolve(DatasetOptions, dataset, image_side=0, where="dataset"))
+    undrawn = plain(DatasetOptions())
+    return options | {name: undrawn[name] for name in ("imbalance", "head", "profile", "class_order")}
 
 
 def train_classifier(

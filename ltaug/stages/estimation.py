@@ -6,6 +6,7 @@ import dataclasses
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +16,24 @@ from ltaug.classifier.fit import fit_classifier, total_steps
 from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
+from ltaug.evaluation.stage import per_class
 from ltaug.generator.checkpoints import KEPT
+from ltaug.generator.finetune import match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.stage import seconds_per_step
-from ltaug.options import ClassifierOptions, GeneratorOptions, Machine, SynthesisOptions, resolve
-from ltaug.runs import ignore_events
+from ltaug.options import (
+    ClassifierOptions,
+    EvaluationOptions,
+    GeneratorOptions,
+    Machine,
+    SamplingOptions,
+    SynthesisOptions,
+    resolve,
+)
+from ltaug.runs import ignore_events, read_run
 from ltaug.runtime import Runtime, make_runtime
-from ltaug.stages.opening import Given, load_data, side_of
+from ltaug.stages.opening import Given, continued, load_data, side_of
 
 MEASURED_STEPS = 10
 
@@ -33,23 +44,37 @@ def estimate(
     given: Given,
     *,
     generator: Given | None = None,
-    seed: int = 0,
+    source: Path | None = None,
+    seed: int | None = None,
     machine: Machine = Machine(),  # noqa: B008
 ) -> dict[str, Any]:
     """Time, memory and disk of a stage.
 
     Args:
-        stage: "fit-generator", "synthesize" or "train-classifier".
+        stage: "fit-generator", "evaluate-generator", "synthesize" or "train-classifier".
         dataset, given: as for the stage.
-        generator: for synthesize, the GeneratorOptions given to the generator it would sample from.
+        generator: for evaluate-generator and synthesize, the GeneratorOptions given to the generator it would sample from.
+        source: for fit-generator, the finished run it would start from.
+        seed: of the draw; None takes the source's, or 0.
 
     Returns:
         parameters, steps, seconds_per_step, seconds, peak_memory_bytes (of this process while measuring, or of the
-        device) and disk_bytes (at most). A step of synthesize is one batch of candidates; rejections come on top.
+        device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
+        what comes on top.
     """
     runtime = make_runtime(machine.device, threads=machine.threads)
+    dataset, given, seed = continued(source, dataset, given, seed)
     train = load_data(dataset, seed, machine, stage, ignore_events)[1].train
-    measure = {"fit-generator": _generator, "synthesize": _synthesis, "train-classifier": _classifier}[stage]
+    if source is not None:
+        facts, name = read_run(source)["facts"], str(source)
+        require_same_shape(facts["image_shape"], train.image_shape, name=name)
+        match_classes(facts["class_names"], train.class_names, name=name)
+    measure = {
+        "fit-generator": _generator,
+        "evaluate-generator": _evaluation,
+        "synthesize": _synthesis,
+        "train-classifier": _classifier,
+    }[stage]
     found = measure(train, given, generator or {}, runtime)
     return {
         **found,
@@ -70,10 +95,29 @@ def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime
 
 
 def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
-    side = side_of(train)
-    options = resolve(SynthesisOptions, given, image_side=side, where="synthesize")
-    network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
+    options = resolve(SynthesisOptions, given, image_side=side_of(train), where="synthesize")
     budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
+    wanted = sum(budget.values())
+    return {
+        **_sampling(train, options, wanted, generator, runtime),
+        "disk_bytes": wanted * train.images[0].nbytes,
+        "uncounted": "Selection generates more than it keeps, which is not counted.",
+    }
+
+
+def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+    options = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
+    wanted = train.num_classes * per_class(options.samples, train.num_classes)
+    return {
+        **_sampling(train, options, wanted, generator, runtime),
+        "disk_bytes": (options.pairs * 2 + 1000) * train.images[0].nbytes,
+        "uncounted": "Looking at the images, and training a classifier to do so, come on top.",
+    }
+
+
+def _sampling(train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime) -> dict[str, Any]:
+    """A batch of images, measured with few steps of the sampler."""
+    network = resolve(GeneratorOptions, generator, image_side=side_of(train), where="fit-generator")
     denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
     keys = [(0, i) for i in range(options.sample_batch)]
 
@@ -94,13 +138,11 @@ def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime
 
     sample(2)  # warms up
     short, long = sample(2), sample(4)
-    wanted = sum(budget.values())
     return {
         "parameters": _count(denoiser),
         "images": wanted,
         "steps": -(-wanted // len(keys)),
         "seconds_per_step": short + max(long - short, 0.0) / 2 * (options.sample_steps - 2),
-        "disk_bytes": wanted * train.images[0].nbytes,
     }
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
-from ltaug.errors import MismatchError
 from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
-from ltaug.runs import Listener, ignore_events, read_run
+from ltaug.runs import Listener, ignore_events
 from ltaug.runtime import make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
+from ltaug.stages.origin import load_origin
 from ltaug.synthesis.select import band_of
 from ltaug.synthesis.stage import run_synthesis
 
@@ -91,14 +91,9 @@ def synthesize(
             selection asks for them.
     """
     runtime = make_runtime(machine.device, threads=machine.threads)
-    made = read_run(generator, stage="fit-generator", finished=True)
-    draw_seed = made["seed"]
+    made, options, data = load_origin(generator, machine, label or out.name, listener)
+    draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
-    options, data = load_data(made["options"]["dataset"], draw_seed, machine, label or out.name, listener)
-    real = data.train
-    real.require_same_classes(tuple(made["facts"]["class_names"]), what=f"the generator {generator}")
-    if data.train.digest != made["inputs"]["train"]["digest"]:
-        raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
     chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
     find_sampler(chosen.sampler)  # these two are said before judges are trained
     band_of(chosen.band)

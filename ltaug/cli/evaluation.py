@@ -1,0 +1,116 @@
+"""`ltaug evaluate-generator`: how good a generator's images are, measured, and the table of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from ltaug.cli import dryrun, show
+from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option
+from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
+from ltaug.cli.progress import duration, progress
+from ltaug.options import EvaluationOptions
+from ltaug.runs import read_json, read_run
+
+# Key in metrics.json, what people call it, and which way is better.
+MEASURES = {
+    "fid": ("FID", "lower"),
+    "kid": ("KID", "lower"),
+    "class_fid": ("FID within a class, mean", "lower"),
+    "inception_score": ("inception score", "higher"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+    "density": ("density", "higher"),
+    "coverage": ("coverage", "higher"),
+    "f8": ("F8 (recall)", "higher"),
+    "f1_8": ("F1/8 (precision)", "higher"),
+    "consistency": ("class consistency", "higher"),
+    "memorised_1": ("memorised (nearer than 1 % of real)", "0.01 if none"),
+    "memorised_5": ("memorised (nearer than 5 % of real)", "0.05 if none"),
+}
+SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
+
+
+@click.command("evaluate-generator", cls=SectionCommand)
+@click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
+@options_of(EvaluationOptions, "Evaluation")
+@click.option("--weights", type=DIRECTORY, metavar="FILE", cls=SectionOption, section="Evaluation",
+              help="the published weights of inception or dinov2 [default: those in the data directory]")  # fmt: skip
+@recipe_options
+@out_option
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="another set of images [default: the generator's]"
+)
+@common_options()
+def evaluate_generator(
+    generator: Path, out: Path, seed: int | None, weights: Path | None, as_json: bool, quiet: bool, **values: Any
+) -> None:
+    """Measure a generator's images against real ones: quality, diversity, memorisation.
+
+    \b
+    ltaug evaluate-generator runs/gen --out runs/eval
+    ltaug evaluate-generator runs/gen --reference test --extractor pixels --out runs/eval-pixels
+    ltaug evaluate-generator runs/gen --extractor inception --download --out runs/eval-fid
+
+    Figures of two generators compare only under the same extractor, reference and number of samples.
+    """
+    options = given(EvaluationOptions, values)
+    if values["dry_run"]:
+        kwargs = {"generator": generator, "given": options, "seed": seed}
+        dryrun.stage("evaluate_generator", out, kwargs, machine(values), as_json=as_json)
+        return
+    from ltaug import stages
+
+    before = finished(out)
+    with progress(quiet=quiet) as listener:
+        stages.evaluate_generator(
+            generator, options, out=out, seed=seed, weights=weights, machine=machine(values), listener=listener
+        )
+    _show(out, already_done=before, as_json=as_json)
+
+
+def _show(out: Path, *, already_done: bool, as_json: bool) -> None:
+    """The measures, overall and by group of classes, then what to bear in mind and what was not measured."""
+    found, record = read_json(out / "metrics.json"), read_run(out)
+    if as_json:
+        show.as_object({"run": str(out), "already_done": already_done, **found})
+        return
+    summary, origin = found["summary"], found["provenance"]
+    groups = [g for g in found["groups"] if any(key.endswith(f"/{g}") for key in summary)]
+    table = Table("measure", "value", *groups, "better", box=box.SIMPLE_HEAD)
+    for key, (name, better) in MEASURES.items():
+        if summary.get(key) is not None:
+            spread = summary.get(SPREADS.get(key, ""))
+            value = f"{summary[key]:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
+            table.add_row(name, value, *(_figure(summary.get(f"{key}/{g}")) for g in groups), better)
+    show.console().print(table)
+    click.echo(
+        f"{origin['samples']} generated images against {origin['reference_images']} of {origin['reference']}, "
+        f"in the eyes of {origin['extractor']}; memorised: pixels, against the training images."
+    )
+    for warning in found["warnings"]:
+        click.echo(f"Note: {warning}")
+    for reason, names in _unmeasured(summary, found["reasons"]).items():
+        click.echo(f"Not measured: {', '.join(names)}: {reason}")
+    seconds = sum(record["timings"].values())
+    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done ({duration(seconds)}).")
+    click.echo(f"Look at {out / 'samples.png'} and {out / 'closest-pairs.png'}; by class: {out / 'per-class.csv'}")
+
+
+def _unmeasured(summary: Mapping[str, float | None], reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """Reason -> measures without a value; a group only where the whole has one. Single classes are in per-class.csv."""
+    found: dict[str, list[str]] = {}
+    for key, value in summary.items():
+        measure, _, group = key.partition("/")
+        if value is None and measure in MEASURES and not (group and summary[measure] is None):
+            found.setdefault(reasons[key], []).append(MEASURES[measure][0] + (f" of {group}" if group else ""))
+    return found
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,154 @@
+"""The evaluate-generator stage: sample evenly over the classes, look at samples and reference, measure, fill the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ltaug.data.groups import class_groups
+from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.errors import DataError, MismatchError
+from ltaug.evaluation.extractors import Extractor
+from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
+from ltaug.generator.generate import generate
+from ltaug.generator.stage import Generator
+from ltaug.metrics.fidelity import Looked, fidelity
+from ltaug.metrics.memorisation import memorisation
+from ltaug.options import EvaluationOptions
+from ltaug.runs import Run, write_json
+from ltaug.runtime import Runtime
+
+BLOCK = 1024  # images looked at between two signs of life
+
+
+def per_class(samples: int, num_classes: int) -> int:
+    """Images to generate of each class, so that every class has the same number: the nearest to `samples` in all, at least 1."""
+    return max(1, round(samples / num_classes))
+
+
+def run_evaluation(
+    generator: Generator,
+    train: ImageSet,
+    reference: ImageSet,
+    extractor: Extractor,
+    options: EvaluationOptions,
+    *,
+    mirrored: bool,
+    run: Run,
+    runtime: Runtime,
+    seed: int,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Fill `run` with metrics.json, per-class.csv, the closest pairs, and samples.png, and finish it.
+
+    An interrupted run begins again; its images would be the same.
+
+    Args:
+        train: what the generator was fitted to; memorisation is measured against it, whatever the reference.
+        reference: what generated images should be like.
+        mirrored: whether the generator saw mirrored training images, so that a mirrored copy is a copy.
+        provenance: more of where the figures come from, for metrics.json.
+
+    Raises:
+        MismatchError: generator, training set and reference have other classes or images of another shape.
+        DataError: the reference has no images.
+    """
+    _require_fitting(generator, train, reference)
+    started = time.monotonic()
+    images, labels = _sample(generator, options, run=run, runtime=runtime, seed=seed)
+    run.timing("sample", time.monotonic() - started)
+    started = time.monotonic()
+    generated = _look(extractor, images, labels, run=run, what="generated")
+    real = _look(extractor, reference.images, reference.labels, run=run, what="reference")
+    run.timing("look", time.monotonic() - started)
+    started = time.monotonic()
+    run.event("Measuring.")
+    groups = class_groups(train.class_counts).members
+    groups = groups if len(groups) > 1 else {}  # all classes alike: the whole is the only group
+    measured = fidelity(
+        generated, real, num_classes=train.num_classes, groups=groups, neighbours=options.neighbours, clusters=options.clusters
+    )
+    copied, pairs = memorisation(
+        images, labels, train, num_classes=train.num_classes, groups=groups, mirrored=mirrored, pairs=options.pairs
+    )
+    run.timing("measure", time.monotonic() - started)
+    found = measured | copied
+    document = {
+        "summary": found.summary,
+        "reasons": found.reasons,
+        "warnings": list(found.warnings),
+        "per_class": found.per_class,
+        "class_names": list(train.class_names),
+        "class_counts": train.class_counts.tolist(),
+        "groups": {name: list(members) for name, members in groups.items()},
+        "provenance": {
+            "extractor": extractor.name,
+            "extractor_digest": extractor.digest,
+            "reference": options.reference,
+            "reference_digest": reference.digest,
+            "reference_images": len(reference),
+            "samples": len(images),
+            "sampler": options.sampler,
+            "sample_steps": options.sample_steps,
+            "guidance": options.guidance,
+            "seed": seed,
+            **provenance,
+        },
+    }
+    write_json(run.path / METRICS, document)
+    write_per_class(run.path, document, generated=labels, reference=reference.labels)
+    write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
+    write_samples(run.path, images, train)
+    run.note(class_names=train.class_names, class_counts=train.class_counts.tolist(), samples=len(images))
+    run.finish(list(OUTPUTS))
+
+
+def _require_fitting(generator: Generator, train: ImageSet, reference: ImageSet) -> None:
+    train.require_same_classes(generator.class_names, what="the generator")
+    train.require_same_classes(reference.class_names, what="the reference")
+    for what, shape in (("the generator makes", generator.image_shape), ("the reference has", reference.image_shape)):
+        if shape != train.image_shape:
+            raise MismatchError(
+                f"{what} images of {shape} and {train.source} has {train.image_shape} (channels, height, width); "
+                "use the same --image-size for all"
+            )
+    if len(reference) == 0:
+        raise DataError(f"the reference {reference.source} has no images; name another --reference")
+
+
+def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runtime: Runtime, seed: int) -> tuple[Images, Labels]:
+    """Class after class, image i of class c from the stream of (seed, c, i)."""
+    names = generator.class_names
+    number = per_class(options.samples, len(names))
+    keys = [(c, i) for c in range(len(names)) for i in range(number)]
+    images = np.empty((len(keys), *generator.image_shape), np.uint8)
+    for start in range(0, len(keys), options.sample_batch):
+        part = keys[start : start + options.sample_batch]
+        images[start : start + len(part)] = generate(
+            generator.denoiser,
+            part,
+            image_shape=generator.image_shape,
+            seed=seed,
+            runtime=runtime,
+            sampler=options.sampler,
+            sample_steps=options.sample_steps,
+            guidance=options.guidance,
+            batch_size=options.sample_batch,
+        )
+        run.event("sampling", start + len(part), len(keys))
+    return images, np.array([c for c, _ in keys], np.int64)
+
+
+def _look(extractor: Extractor, images: Images, labels: Labels, *, run: Run, what: str) -> Looked:
+    """The extractor's view of all images, a block at a time."""
+    seen = []
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        seen.append(extractor.look(block))
+        run.event(f"looking at {what} images", start + len(block), len(images))
+    features, scores, probabilities = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*seen, strict=True))
+    assert features is not None
+    return Looked(features=features, labels=labels, probabilities=probabilities, scores=scores)

@@ -1,0 +1,101 @@
+"""What an evaluation leaves beside metrics.json: a table by class, the closest pairs as table and picture, samples."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.data.sheet import contact_sheet
+from ltaug.metrics.memorisation import Pair
+from ltaug.runs import atomic_write
+
+METRICS = "metrics.json"
+PER_CLASS = "per-class.csv"
+PAIRS = "closest-pairs.csv"
+PAIRS_SHEET = "closest-pairs.png"
+SAMPLES = "samples.png"
+OUTPUTS = (METRICS, PER_CLASS, PAIRS, PAIRS_SHEET, SAMPLES)
+SHEET_COLUMNS = 10
+SHEET_CLASSES = 100
+
+
+def write_per_class(path: Path, document: Mapping[str, Any], *, generated: Labels, reference: Labels) -> None:
+    """One row a class: its images, and every measure that is taken by class; no value where there is none.
+
+    Args:
+        document: what goes into metrics.json.
+        generated, reference: labels of the images that were compared.
+    """
+    names, measures = document["class_names"], document["per_class"]
+    made, real = (np.bincount(labels, minlength=len(names)) for labels in (generated, reference))
+    group_of = {c: name for name, members in document["groups"].items() for c in members}
+    header = ["class", "group", "train_images", "generated_images", "reference_images", *measures]
+    rows = (
+        [name, group_of.get(c, ""), document["class_counts"][c], made[c], real[c], *(m[c] for m in measures.values())]
+        for c, name in enumerate(names)
+    )
+    _write_csv(path / PER_CLASS, header, rows)
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair], images: Images, labels: Labels, train: ImageSet, *, mirrored: bool) -> None:
+    """The generated images nearest to a training image, each above that image; distances and classes in the table.
+
+    Args:
+        images, labels: generated; `pairs` index them and the training set.
+        mirrored: whether a mirrored training image counts, in which case the nearer of it and its mirror image is shown.
+    """
+    made, near, rows = [], [], []
+    number = {i: i - int(np.searchsorted(labels, labels[i])) for i in (pair.generated for pair in pairs)}
+    for rank, pair in enumerate(pairs, 1):
+        image, real = images[pair.generated], train.images[pair.train]
+        flipped = mirrored and _apart(image, real[..., ::-1]) < _apart(image, real)
+        made.append(image)
+        near.append(real[..., ::-1] if flipped else real)
+        name = train.class_names[labels[pair.generated]]
+        of_train = train.class_names[train.labels[pair.train]]
+        threshold = "" if pair.threshold is None else f"{pair.threshold:.4f}"
+        rows.append([rank, name, number[pair.generated], pair.train, of_train, int(flipped), f"{pair.distance:.4f}", threshold])
+    header = ["rank", "class", "index", "train_index", "train_class", "mirrored", "distance", "threshold_1"]
+    _write_csv(path / PAIRS, header, rows)
+    sheet: list[Images] = []
+    for start in range(0, len(pairs), SHEET_COLUMNS):
+        part = slice(start, start + SHEET_COLUMNS)
+        # An empty row between the bands, so that what stands together is read together.
+        sheet += [*([np.stack(made[:1])[:0]] if start else []), np.stack(made[part]), np.stack(near[part])]
+    _write_sheet(path / PAIRS_SHEET, sheet)
+
+
+def _apart(image: Images, other: Images) -> float:
+    return float(np.square(image.astype(np.float64) - other).sum())
+
+
+def write_samples(path: Path, images: Images, train: ImageSet) -> None:
+    """Generated images, a row a class, most frequent first; of more than 100 classes, 100 evenly over the ranks.
+
+    Args:
+        images: uint8 (K n, C, H, W), class after class.
+    """
+    by_class = images.reshape(train.num_classes, -1, *images.shape[1:])
+    ranked = np.argsort(-train.class_counts, kind="stable")
+    shown = ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES)).round().astype(int)]
+    _write_sheet(path / SAMPLES, [by_class[c, :SHEET_COLUMNS] for c in shown])
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _write_sheet(path: Path, rows: Sequence[Images]) -> None:
+    with atomic_write(path) as file:
+        contact_sheet(rows).save(file, format="PNG")
