@@ -84,8 +84,8 @@ def fidelity(
     """
     notes = Notebook()
     blind = _uninformative(generated, reference)
-    pairs = {"": (generated, reference)} | {f"/{group}": (generated.of(c), reference.of(c)) for group, c in groups.items()}
-    for suffix, (ours, theirs) in pairs.items():
+    for suffix, classes in {"": None, **{f"/{group}": classes for group, classes in groups.items()}}.items():
+        ours, theirs = (generated, reference) if classes is None else (generated.of(classes), reference.of(classes))
         notes.note([f"fid{suffix}"], partial(_frechet, ours, theirs), unless=blind)
         balls = partial(manifold, ours.features, theirs.features, neighbours=neighbours)
         notes.note([f"{name}{suffix}" for name in MANIFOLD], balls, unless=blind)

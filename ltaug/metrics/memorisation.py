@@ -69,11 +69,6 @@ def memorisation(
     neighbours = fit_neighbours(train, mirrored=mirrored) if len(train) else None
     between = neighbours.between_real if neighbours else np.zeros(0, np.float32)
     nearest, distance = neighbours.nearest(generated) if neighbours else (np.zeros(0, np.int64), np.zeros(0, np.float32))
-    labels = labels[: len(distance)]
-    assert train.num_classes == num_classes, "the generator's classes are the training images'"
-    neighbours = fit_neighbours(train, mirrored=mirrored) if len(train) else None
-    between = neighbours.between_real if neighbours else np.zeros(0, np.float32)
-    nearest, distance = neighbours.nearest(generated) if neighbours else (np.zeros(0, np.int64), np.zeros(0, np.float32))
     notes = Notebook()
     limits = {name: thresholds(between, train.labels, q, num_classes=num_classes) for name, q in QUANTILES.items()}
     for name, limit in limits.items():
@@ -120,6 +115,6 @@ def thresholds(between: Floats, labels: Labels, quantile: float, *, num_classes:
     found = np.full(num_classes, np.quantile(between, quantile), np.float64)
     for c in range(num_classes):
         own = between[labels == c]
-        if len(own) * quantile >= 1:
+        if len(own) >= round(1 / quantile):
             found[c] = np.quantile(own, quantile)
     return found
