@@ -19,6 +19,7 @@ class Neighbours:
     """Nearest real image by root-mean-square difference in grey levels (0..255); an equal image is at exactly 0.
 
     Attributes:
+        frame, real: the real images' pixels (N, C*H*W), placed for fast distances.
         between_real: (N,) each real image's distance to the nearest other one; empty where there is no other.
         mirrored: an image is also compared with the real ones' mirror images.
     """
