@@ -117,7 +117,7 @@ def _own_generators(table: GeneratorTable) -> BesideGroup:
         BesideRow(row.name, "these runs", row.sampling.get("guidance"), {k: v for k, v in row.summary.items() if k in columns})
         for row in table.rows
     ]
-    return BesideGroup(True, f"These runs: {table.about}", tuple(rows))
+    return BesideGroup(True, table.about, tuple(rows))
 
 
 def _own_arms(experiment: Experiment, scores: Scores) -> BesideGroup:
@@ -127,4 +127,4 @@ def _own_arms(experiment: Experiment, scores: Scores) -> BesideGroup:
         values = {key: value for key, value in spreads.items() if value is not None}
         rows.append(BesideRow(arm, "these runs", None, values))
     models = several([setting(m) for m in recognition_facts(experiment)["model"]])
-    return BesideGroup(True, f"These runs: {models}. Mean ± standard deviation over seeds.", tuple(rows))
+    return BesideGroup(True, f"{models}. Mean ± standard deviation over seeds.", tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def build_report(
         published().dataset(beside_published)  # a misspelt name is said before anything is read
     experiment = collect(runs, baseline=baseline)
     evaluations, unfinished = collect_evaluations(runs)
-    for label in (*experiment.skipped, *unfinished):
+    experiment = dataclasses.replace(experiment, skipped=(*experiment.skipped, *unfinished))
+    for label in experiment.skipped:
         listener(Event("report", f"{label} is not finished and is left out."))
     report = _assemble(experiment, evaluations, out, load_train, title, beside_published)
     write_report(report)

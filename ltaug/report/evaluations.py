@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,25 +136,36 @@ def names_of(evaluation: Evaluation, arms: Mapping[str, tuple[str, ...]]) -> tup
 
 
 def comparable(evaluations: Sequence[Evaluation], arms: Mapping[str, tuple[str, ...]]) -> list[list[Evaluation]]:
-    """Evaluations in groups of the same terms, and at each seed of the same extractor's weights and reference images.
+    """Evaluations in groups of the same terms, and at each seed of the same extractor and reference images; largest first.
+
+    Where extractor or reference change with the seed, as a reference drawn by it does, seeds stand together that do not meet.
 
     Raises:
         MismatchError: two evaluations of one generator, seed and sampling on the same terms.
     """
-    groups: list[list[Evaluation]] = []
+    alike: dict[str, list[Evaluation]] = {}
     for one in evaluations:
-        home = next((group for group in groups if all(_may_share(one, other) for other in group)), None)
+        digests = [one.provenance.get(key) for key in ("extractor_digest", "reference_digest")]
+        alike.setdefault(json.dumps([one.terms, digests], sort_keys=True), []).append(one)
+    groups: list[list[Evaluation]] = []
+    for part in sorted(alike.values(), key=len, reverse=True):
+        home = next((g for g in groups if g[0].terms == part[0].terms and not _seeds(g) & _seeds(part)), None)
         if home is None:
-            groups.append([one])
-            continue
-        for other in home:
-            same = (other.seed, other.sampling, names_of(other, arms)) == (one.seed, one.sampling, names_of(one, arms))
-            if same:
-                raise MismatchError(f"{other.path} and {one.path} evaluate the same generator at seed {one.seed}; give only one")
-        home.append(one)
+            groups.append(part)
+        else:
+            home += part
+    for group in groups:
+        _require_distinct(group, arms)
     return groups
 
 
-def _may_share(one: Evaluation, other: Evaluation) -> bool:
-    digests = [[e.provenance.get(key) for key in ("extractor_digest", "reference_digest")] for e in (one, other)]
-    return one.terms == other.terms and (one.seed != other.seed or digests[0] == digests[1])
+def _seeds(group: Sequence[Evaluation]) -> set[int]:
+    return {one.seed for one in group}
+
+
+def _require_distinct(group: Sequence[Evaluation], arms: Mapping[str, tuple[str, ...]]) -> None:
+    seen: dict[str, Evaluation] = {}
+    for one in group:
+        other = seen.setdefault(json.dumps([one.seed, one.sampling, names_of(one, arms)], sort_keys=True), one)
+        if other is not one:
+            raise MismatchError(f"{other.path} and {one.path} evaluate the same generator at seed {one.seed}; give only one")

@@ -29,6 +29,7 @@ MEASURES = {
     "memorised_1": "Memorised (1 %)",
 }
 FEW = {"fid/few": "FID ↓", "recall/few": "Recall ↑", "coverage/few": "Coverage ↑", "consistency/few": "Class consistency ↑"}
+PANELS = (("All classes", MEASURES), ("Few-shot classes", FEW))
 BRIEF = ("fid", "recall", "coverage", "consistency", "memorised_1", "fid/few", "coverage/few")
 DISTANCES = ("fid", "kid")  # lower is better, on a scale of the extractor's own
 COMPARED = ("fid", "recall")
@@ -77,7 +78,7 @@ class GeneratorTable:
 
     Attributes:
         terms: dataset, extractor, reference, samples, neighbours and clusters, which all rows share.
-        extractors, references: SHA-256 at each seed.
+        extractors, references: seed -> SHA-256.
         reference_images: images in the reference, each number that occurs.
         sampling: what all rows share of how images were sampled.
         compared_with: the row that the others are compared with.
@@ -112,25 +113,14 @@ class GeneratorTable:
         )
 
     @property
-    def columns(self) -> dict[str, str]:
-        """Measure -> heading, over all classes, for what any row has or says it lacks."""
-        return self._present(MEASURES)
-
-    @property
-    def few_columns(self) -> dict[str, str]:
-        """The same over the few-shot classes."""
-        return self._present(FEW)
-
-    @property
-    def compared(self) -> dict[str, str]:
-        """Measure -> heading of the paired differences; none where there is nothing to compare."""
-        return {key: MEASURES[key] for key in COMPARED if any(key in row.against for row in self.rows)}
+    def panels(self) -> list[tuple[str, dict[str, str], dict[str, str]]]:
+        """(over which classes, measure -> heading, measure -> heading of the paired differences), without what no row has."""
+        return [(name, found, self._compared(found)) for name, keys in PANELS if (found := self._present(keys))]
 
     @property
     def brief(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells for a terminal."""
-        known = {**self.columns, **self.few_columns}
-        return self.text([key for key in BRIEF if key in known])
+        return self.text([key for key in BRIEF if key in self._present({**MEASURES, **FEW})])
 
     def text(self, measures: Sequence[str]) -> tuple[list[str], list[list[str]]]:
         """Headings and cells of these measures as text."""
@@ -141,6 +131,10 @@ class GeneratorTable:
             for row in self.rows
         ]
         return head, rows
+
+    def _compared(self, columns: Mapping[str, str]) -> dict[str, str]:
+        compared = {key: name for key, name in columns.items() if key.split("/")[0] in COMPARED}
+        return {key: name for key, name in compared.items() if any(key in row.against for row in self.rows)}
 
     def _present(self, columns: Mapping[str, str]) -> dict[str, str]:
         return {k: name for k, name in columns.items() if any(k in row.summary or k in row.missing for row in self.rows)}

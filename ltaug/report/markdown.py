@@ -33,12 +33,14 @@ def to_markdown(report: Report) -> str:
 
 def _generators(table: GeneratorTable) -> list[str]:
     """One table of generators with its terms and notes."""
-    head, rows = table.text([*table.columns, *table.few_columns])
-    against = {key: f"{name} against {table.compared_with}" for key, name in table.compared.items()}
-    for row, cells in zip(table.rows, rows, strict=True):
-        cells += [wording.paired_text(row.against.get(key), table.digits(key)) for key in against]
-    grid = _table([*head, *against.values()], rows)
-    parts = [f"## The generators themselves: {table.title}", table.about, grid, *table.notes]
+    parts = [f"## The generators themselves: {table.title}", table.about]
+    for name, columns, compared in table.panels:
+        head, rows = table.text(list(columns))
+        for row, cells in zip(table.rows, rows, strict=True):
+            cells += [wording.paired_text(row.against.get(key), table.digits(key)) for key in compared]
+        against = [f"{heading} against {table.compared_with}" for heading in compared.values()]
+        parts += [f"{name}:", _table([*head, *against], rows)]
+    parts += table.notes
     if table.curve is not None:
         series = table.curve.series.values()
         curve = [[label, *(wording.plain(values[i]) for values in series)] for i, label in enumerate(table.curve.labels)]
@@ -64,7 +66,7 @@ def _beside_table(table: BesideTable) -> list[str]:
             for row in group.rows
         ]
         grid = _table(["method", "source", "guidance", *table.columns.values()], rows)
-        parts += [f"{group.about}.".replace("..", "."), *group.differences, grid]
+        parts += [f"{'These runs: ' if group.ours else ''}{group.about.rstrip('.')}.", *group.differences, grid]
     return parts
 
 

@@ -86,7 +86,8 @@ def _differing(own: Facts, expected: Facts) -> tuple[list[str], list[str]]:
 
 
 def _either(values: Sequence[Any]) -> str:
-    return " or ".join(setting(value) for value in sorted(values))
+    words = [setting(value) for value in sorted(values)]
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def difference(label: str, own: Facts, expected: Facts) -> str:

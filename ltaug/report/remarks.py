@@ -11,24 +11,32 @@ from ltaug.report.wording import count, metric_name, several
 def remarks(by_row: Mapping[str, Mapping[int, Evaluation]]) -> tuple[str, ...]:
     """Sentences about the evaluations of a table (row -> seed -> evaluation), each said once."""
     seeds = {seed for by_seed in by_row.values() for seed in by_seed}
-    lacking: dict[str, dict[str, None]] = {}  # "row and its seeds: reason" -> measures
+    lacking: dict[tuple[str, str], dict[str, list[str]]] = {}  # (seeds, reason) -> row -> measures
     warned: dict[str, dict[str, None]] = {}
     for name, by_seed in by_row.items():
-        per_reason: dict[str, dict[str, list[int]]] = {}
-        for seed, one in sorted(by_seed.items()):
-            for key, reason in one.reasons.items():
-                per_reason.setdefault(reason, {}).setdefault(key, []).append(seed)
-            for text in one.metrics["warnings"]:
-                warned.setdefault(str(text), {})[name] = None
-        for reason, keys in per_reason.items():
-            for key, at in keys.items():
-                where = name if len(at) == len(by_seed) else f"{name} at {'seed' if len(at) == 1 else 'seeds'} {several(at)}"
-                lacking.setdefault(f"{where}: {reason}", {})[key] = None
-    notes = [f"Not measured, {text.rstrip('.')} ({several([metric_name(k) for k in keys])})." for text, keys in lacking.items()]
+        for text in (str(text) for one in by_seed.values() for text in one.metrics["warnings"]):
+            warned.setdefault(text, {})[name] = None
+        for (key, reason), at in _reasons(by_seed).items():
+            when = "" if len(at) == len(by_seed) else f" at seed{'s' * (len(at) > 1)} {several(at)}"
+            lacking.setdefault((when, reason), {}).setdefault(name, []).append(metric_name(key))
+    notes = []
+    for (when, reason), rows in lacking.items():
+        keys = list(dict.fromkeys(key for measures in rows.values() for key in measures))
+        whose = "" if len(rows) == len(by_row) else f" of {'; '.join(rows)}"
+        notes.append(f"Not measured{when}{whose}: {'; '.join(keys)}. Reason: {reason.rstrip('.')}.")
     for text, names in warned.items():
-        notes.append(text if len(names) == len(by_row) else f"{several(list(names))}: {text}")
+        notes.append(text if len(names) == len(by_row) else f"{'; '.join(names)}: {text}")
     for name, by_seed in by_row.items():
         gone = sorted(seeds - set(by_seed))
         if gone:
             notes.append(f"{name} was not evaluated at {count(len(gone), 'seed')} ({several(gone)}).")
     return tuple(notes)
+
+
+def _reasons(by_seed: Mapping[int, Evaluation]) -> dict[tuple[str, str], list[int]]:
+    """(measure, why it is missing) -> the seeds at which it is."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for seed, one in sorted(by_seed.items()):
+        for key, reason in one.reasons.items():
+            found.setdefault((key, reason), []).append(seed)
+    return found

@@ -42,6 +42,7 @@ class Laboratory:
         about: str = "",
         judge: bool = False,
         finished: bool = True,
+        dataset: Mapping[str, Any] | None = None,
     ) -> Path:
         """A classifier run whose recall per class is known; macro precision is the macro recall unless given."""
         k = len(recall)
@@ -58,7 +59,7 @@ class Laboratory:
         stage_options = {
             "arm": arm,
             "about": about,
-            "dataset": {"dataset": "digits"},
+            "dataset": dict(dataset or {"dataset": "digits"}),
             "train-classifier": dict(options or {"loss": "ce"}),
         }
         if judge:
@@ -96,6 +97,24 @@ class Laboratory:
                 run.save()
         return path
 
+    def generator(self, arm: str, seed: int, options: Mapping[str, Any]) -> Path:
+        """A generator's run without its weights."""
+        path = self.root / arm / f"seed-{seed}" / "generator"
+        with open_run(
+            path,
+            stage="fit-generator",
+            label=f"{arm}/seed-{seed}/generator",
+            seed=seed,
+            options={"dataset": {"dataset": "digits"}, "fit-generator": dict(options)},
+            inputs={},
+            versions=VERSIONS,
+            device=DEVICE,
+        ) as run:
+            run.timing("fit", 30.0)
+            run.note(parameters=123_456)
+            run.finish([])
+        return path
+
     def synthesis(
         self,
         arm: str,
@@ -107,20 +126,7 @@ class Laboratory:
         weights: str = "g" * 64,
     ) -> Path:
         """A synthesis run (with its generator) that kept noisy copies of real images; every second candidate was rejected."""
-        generator = self.root / arm / f"seed-{seed}" / "generator"
-        with open_run(
-            generator,
-            stage="fit-generator",
-            label=f"{arm}/seed-{seed}/generator",
-            seed=seed,
-            options={"dataset": {"dataset": "digits"}, "fit-generator": {"objective": arm.split("-")[0], "steps": 1000}},
-            inputs={},
-            versions=VERSIONS,
-            device=DEVICE,
-        ) as run:
-            run.timing("fit", 30.0)
-            run.note(parameters=123_456)
-            run.finish([])
+        generator = self.generator(arm, seed, {"objective": arm.split("-")[0], "steps": 1000})
         path = self.root / arm / f"seed-{seed}" / "synthetic"
         rng = np.random.default_rng(seed)
         with open_run(
@@ -201,7 +207,7 @@ class Laboratory:
                 "provenance": measured,
             }
             write_json(path / "metrics.json", metrics)
-            pairs = np.random.default_rng(seed).integers(0, 256, (18, 90)).astype(np.uint8)
+            pairs = np.random.default_rng(seed).integers(0, 256, (38, 172)).astype(np.uint8)
             Image.fromarray(pairs).save(path / "closest-pairs.png")
             if finished:
                 run.finish(["metrics.json", "closest-pairs.png"])
