@@ -37,6 +37,8 @@ about = "real images only"
 [arms.cbdm.synthesize]
 [arms.selected.synthesize]
 select-agreement = true
+[arms.tuned]
+fit-generator = { from = "cbdm", objective = "ddpm", steps = 20 }
 """
 ARTEFACTS = ("*.safetensors", "*.png", "*.npz", "manifest.csv")
 
@@ -57,7 +59,11 @@ def call(where: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
 def artefacts(folder: Path) -> dict[str, bytes]:
     """Every weight and image below, without checkpoints that only serve resumption."""
     found = [p for pattern in ARTEFACTS for p in folder.rglob(pattern)]
-    kept = [p for p in found if not p.name.startswith(".") and ("checkpoints" not in p.parts or p.parent.name == "step-40")]
+    kept = [
+        p
+        for p in found
+        if not p.name.startswith(".") and ("checkpoints" not in p.parts or p.parent.name in ("step-20", "step-40"))
+    ]
     return {str(p.relative_to(folder)): p.read_bytes() for p in kept if "report" not in p.parts}
 
 
@@ -145,6 +151,12 @@ def test_the_commands_by_hand(experiment):
     fit = ["fit-generator", *small, "--steps", "10", "--channels", "8", "--out", "gen"]
     call(where, *fit)
     assert "already done" in call(where, *fit)[0]
+    tuned = ["fit-generator", "--from", "gen", "--objective", "ddpm", "--steps", "5", "--batch-size", "8", "--threads", "1"]
+    would = json.loads(call(where, *tuned, "--out", "tuned", "--dry-run", "--json")[0])
+    assert (would["options"]["channels"], would["options"]["from"], would["steps"]) == (8, "gen", 5)
+    assert "Starting from gen after 10 steps: 10 classes carried over." in call(where, *tuned, "--out", "tuned")[1]
+    _, err = call(where, *tuned, "--channels", "16", "--out", "never", code=5)
+    assert "gen has another network (--channels 8, not 16); leave out what differs" in err
     synthesize = ["synthesize", "gen", "--per-class-budget", "fill:12", "--sample-steps", "3", "--out", "syn", "--threads", "1"]
     made = json.loads(call(where, *synthesize, "--json")[0])
     assert (made["run"], made["status"], made["already_done"]) == ("syn", "finished", False)
