@@ -12,7 +12,7 @@ from ltaug.cli import show
 from ltaug.cli.commands import RUN, finished, out_option
 from ltaug.cli.options import Decorated, SectionCommand, SectionOption, common_options, given, machine, options_of
 from ltaug.cli.progress import progress
-from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, SamplesOptions
+from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
 
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the noise [default: the first generator's]"
@@ -90,6 +90,47 @@ def grid(generators: tuple[Path, ...], **values: Any) -> None:
     ltaug figure grid runs/tau-0 runs/tau-1 runs/tau-3 --strengths 0,1,2 --class 9 --out runs/grid
     """
     _draw("grid", generators, GridOptions, values)
+
+
+@_figure("guidance", GuidanceOptions, seed=True)
+@click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
+def guidance(generator: Path, **values: Any) -> None:
+    """Quality against guidance strength, from the same noise at every strength.
+
+    \b
+    ltaug figure guidance runs/gen --strengths 0,0.5,1,1.5,2 --out runs/guidance
+    ltaug figure guidance runs/gen --extractor inception --samples 50000 --out runs/fid
+
+    The evaluations behind it go to DIR.evaluations; interrupted, the same command continues.
+    """
+    _draw("guidance", [generator], GuidanceOptions, values)
+
+
+@_figure("tau", NoOptions, seed=False)
+@click.argument("evaluations", type=RUN, nargs=-1, required=True, metavar="EVALUATION_RUN...")
+def tau(evaluations: tuple[Path, ...], **values: Any) -> None:
+    """Quality against tau, from evaluations of generators that differ in nothing else, over any number of seeds.
+
+    \b
+    ltaug figure tau runs/eval-tau-0 runs/eval-tau-1 runs/eval-tau-3 --out runs/tau
+
+    A generator without the class-balancing term counts as tau = 0.
+    """
+    _draw("tau", evaluations, NoOptions, values)
+
+
+@_figure("class-fid", NoOptions, seed=False)
+@click.argument("evaluations", type=RUN, nargs=-1, required=True, metavar="A B [A B]...")
+def class_fid(evaluations: tuple[Path, ...], **values: Any) -> None:
+    """Per-class Frechet distance of generator B less that of A, by how frequent the classes are.
+
+    \b
+    ltaug figure class-fid runs/eval-ddpm runs/eval-cbdm --out runs/class-fid
+    ltaug figure class-fid ddpm/0 cbdm/0 ddpm/1 cbdm/1 --out runs/class-fid
+
+    A and B are evaluations of generators of the same draw; more pairs, such as other seeds, are averaged.
+    """
+    _draw("class-fid", evaluations, NoOptions, values)
 
 
 def _draw(kind: str, runs: Sequence[Path], options: type, values: Mapping[str, Any]) -> None:

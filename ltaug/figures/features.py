@@ -8,27 +8,23 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 
 from ltaug import drawing
 from ltaug.data.groups import class_groups
-from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import DataError
+from ltaug.figures.bottleneck import bottleneck
 from ltaug.figures.options import FeaturesOptions
 from ltaug.figures.separation import MEASURES, Floats, Separation, separation
 from ltaug.figures.subject import Subject
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, Progress, to_csv
-from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.fit import to_unit
-from ltaug.generator.preconditioning import VP
 from ltaug.runtime import Runtime, derive_seed
 
 NUMBERS_CSV = "numbers.csv"
 LEAST = 6  # images that t-SNE needs to place anything
-BATCH = 256
 RASTER = 2000  # points from which on dots are drawn as pixels, not as paths
 PANELS = 3  # a row
 
@@ -42,40 +38,18 @@ class Panel:
     separation: Separation
 
 
-@torch.inference_mode()
-def bottleneck(
-    denoiser: Denoiser, images: Images, labels: Labels | None, *, timestep: int, seed: int, runtime: Runtime
-) -> Floats:
-    """Globally averaged bottleneck of uint8 images (N, C, H, W) noised to VP's level t, (N, D).
-
-    Args:
-        labels: (N,) that the network is told; None tells it no class.
-        seed: of the noise; image i has a stream of its own.
-    """
-    sigma = float(VP().sigmas[timestep])
-    found = []
-    for start in range(0, len(images), BATCH):
-        x0 = to_unit(torch.from_numpy(np.array(images[start : start + BATCH])))
-        streams = [torch.Generator().manual_seed(derive_seed(seed, "features", start + i)) for i in range(len(x0))]
-        noise = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams])
-        told = (
-            torch.full((len(x0),), denoiser.null_label)
-            if labels is None
-            else torch.from_numpy(np.array(labels[start : start + BATCH]))
-        )
-        with runtime.autocast():
-            x = (x0 + sigma * noise).to(runtime.device)
-            seen = denoiser(x, torch.full((len(x0),), sigma, device=x.device), told.to(x.device)).features
-        found.append(seen.float().mean((2, 3)).cpu().numpy())
-    return np.concatenate(found)
-
-
 def plane_of(features: Floats, *, perplexity: float, seed: int) -> Floats:
     """t-SNE (van der Maaten & Hinton, JMLR 2008) of (N, D) features from their first two principal components, (N, 2)."""
     perplexity = min(perplexity, (len(features) - 1) / 3)
     scaled = (features - features.mean(0)) / features.std()
     fitted = TSNE(n_components=2, init="pca", perplexity=perplexity, random_state=derive_seed(seed, "t-sne") % 2**32)
     return np.asarray(fitted.fit_transform(scaled), np.float32)
+
+
+def require_enough(seen: ImageSet) -> None:
+    """Raise DataError for fewer images than t-SNE can place."""
+    if len(seen) < LEAST:
+        raise DataError(f"{seen.source} has {len(seen)} images to take features of; at least {LEAST} are needed")
 
 
 def draw_features(
@@ -97,8 +71,7 @@ def draw_features(
     Raises:
         DataError: too few images, or a network whose features do not tell any two images apart.
     """
-    if len(seen) < LEAST:
-        raise DataError(f"{seen.source} has {len(seen)} images to take features of; a plane needs at least {LEAST}")
+    require_enough(seen)
     groups = class_groups(class_counts).members
     panels = []
     for subject in subjects:
@@ -179,7 +152,7 @@ def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options
                 Line2D([], [], linestyle="", label=drawing.short(seen.class_names[c]), **look)
                 for c, look in zip(present, looks, strict=True)
             ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(10, len(handles)), frameon=False)
+            figure.legend(handles=handles, loc="outside lower center", ncols=_beside(handles, figure), frameon=False)
         else:
             colours = _ranks(len(present))
             bar = figure.colorbar(colours, ax=list(axes), shrink=0.7, location="right")
@@ -190,6 +163,12 @@ def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options
         alt = f"t-SNE of the bottleneck on {len(seen):,} {split} images at t = {options.timestep}, told {told}"
         figure.suptitle(alt, x=0.01, ha="left", fontsize=9.5)
         return drawing.svg(figure, "features", alt)
+
+
+def _beside(handles: Sequence[Line2D], figure: Figure) -> int:
+    """Entries of a legend that fit side by side under the figure."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    return min(10, len(handles), max(1, int(12 * figure.get_figwidth() / (longest + 5))))
 
 
 def _ranks(count: int) -> Any:

@@ -59,15 +59,18 @@ class GridOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """A figure that shows what evaluations hold as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuidanceOptions:
     """Quality against guidance strength."""
 
     strengths: tuple[float, ...] = option((0.0, 0.5, 1.0, 1.5, 2.0), "guidance strengths", low=0)
     extractor: str = _as_in(EvaluationOptions, "extractor")
     reference: str | None = _as_in(EvaluationOptions, "reference")
-    samples: int = dataclasses.field(
-        default=5000, metadata={**EvaluationOptions.__dataclass_fields__["samples"].metadata, "small": 1000}
-    )
+    samples: int = option(10_000, "images to generate at every strength, the same number of each class", small=2000, low=1)
     neighbours: int = _as_in(EvaluationOptions, "neighbours")
     sampler: str = _as_in(SamplingOptions, "sampler")
     sample_steps: int = _as_in(SamplingOptions, "sample_steps")

@@ -46,14 +46,17 @@ def tau_of(settings: Mapping[str, Any]) -> float | None:
     return float(settings["tau"]) if "cbdm" in str(settings["objective"]).split("+") else None
 
 
+def name_of(settings: Mapping[str, Any]) -> str:
+    """A generator's objective, and its tau where it has one: "ddpm", "cbdm (tau 1)"."""
+    tau = tau_of(settings)
+    return str(settings["objective"]) if tau is None else f"{settings['objective']} (tau {tau:g})"
+
+
 def names_of(settings: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Each generator's objective, and its tau where it has one; its label too where that is not unique."""
-    taus = [tau_of(s) for s in settings]
-    names = [
-        str(s["objective"]) if tau is None else f"{s['objective']}, tau {tau:g}" for s, tau in zip(settings, taus, strict=True)
-    ]
+    """Every generator's name, with its label where the name alone is not unique."""
+    names = [name_of(s) for s in settings]
     count = Counter(names)
-    return [name if count[name] == 1 else f"{name} ({label})" for name, label in zip(names, labels, strict=True)]
+    return [name if count[name] == 1 else f"{name}, {label}" for name, label in zip(names, labels, strict=True)]
 
 
 def find_classes(names: Sequence[str], class_names: Sequence[str], *, flag: str) -> list[int]:
