@@ -145,7 +145,7 @@ class EvaluationOptions(SamplingOptions):
 
     extractor: str = option(
         "classifier",
-        "whose features: classifier (trained on the set before the draw), classifier:RUN, pixels, inception (of the FID) or dinov2",
+        "whose features: classifier (trained on the set before the draw), classifier:RUN, pixels, inception (FID's) or dinov2",
     )
     reference: str | None = option(
         None, "train, test, balanced (the set before the draw) or another dataset [default: balanced; without a draw, test]"
@@ -188,8 +188,8 @@ class Machine:
 
     device: str = option("auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"))
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1)
-    data_dir: Path | None = option(None, "where downloaded sets are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
-    download: bool = option(False, "allow cifar10 and cifar100 to be downloaded")
+    data_dir: Path | None = option(None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
+    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded")
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
 
 

@@ -30,8 +30,8 @@ MEASURES = {
     "f8": ("F8 (recall)", "higher"),
     "f1_8": ("F1/8 (precision)", "higher"),
     "consistency": ("class consistency", "higher"),
-    "memorised_1": ("memorised (nearer than 1 % of real)", "0.01 if none"),
-    "memorised_5": ("memorised (nearer than 5 % of real)", "0.05 if none"),
+    "memorised_1": ("memorised (nearer than 1 % of real)", "0.01 is chance"),
+    "memorised_5": ("memorised (nearer than 5 % of real)", "0.05 is chance"),
 }
 SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
 

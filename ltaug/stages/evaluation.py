@@ -15,6 +15,7 @@ from ltaug.data.sources import data_directory
 from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
+from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator
 from ltaug.options import EvaluationOptions, Machine, nearest, resolve
@@ -109,7 +110,7 @@ def evaluate_generator(
                 reference,
                 extractor,
                 chosen,
-                mirrored=bool(fitted["flip"]) or fitted["augment"] == "ada",
+                mirrored=fitted["flip"] or AUGMENTATIONS[fitted["augment"]].mirrors,
                 run=run,
                 runtime=runtime,
                 seed=seed,
