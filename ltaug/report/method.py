@@ -66,21 +66,32 @@ def chain(result: Result) -> dict[str, Record]:
     synthesis = result.synthesis
     if synthesis is not None:
         records["synthesize"] = read_run(synthesis, stage="synthesize")
-        generator = _generator(synthesis, records["synthesize"])
+        generator = _behind(synthesis, records["synthesize"], "generator")
         if generator is not None:
-            records["fit-generator"] = read_run(generator, stage="fit-generator")
+            records["fit-generator"] = _fitted(generator)
     return {stage: records[stage] for stage in STAGES if stage in records}
 
 
-def _generator(synthesis: Path, record: Record) -> Path | None:
-    given = (record["inputs"].get("generator") or {}).get("path")
-    path = (synthesis / given).resolve() if given else None
+def _fitted(generator: Path) -> Record:
+    """A generator's record, with the seconds of the generator it starts from: without those it would not be there."""
+    record = read_run(generator, stage="fit-generator")
+    source = _behind(generator, record, "source")
+    if source is None:
+        return record
+    return {**record, "timings": {**record["timings"], "what it starts from": sum(_fitted(source)["timings"].values())}}
+
+
+def _behind(run: Path, record: Record, name: str) -> Path | None:
+    """The run that `run` took as its input `name`, if any, where it still lies."""
+    given = (record["inputs"].get(name) or {}).get("path")
+    path = (run / given).resolve() if given else None
     return path if path is not None and (path / RUN_FILE).is_file() else None
 
 
 def settings(experiment: Experiment, chains: Mapping[str, Mapping[int, Mapping[str, Record]]]) -> Settings:
     """Every option of every stage, split by whether the arms that have it agree."""
     found: dict[str, dict[str, Any]] = {}
+    steps_before: dict[str, Any] = {}
     for arm, by_seed in chains.items():
         records = by_seed[min(by_seed)]
         for key, value in experiment.first(arm).record["options"].get("dataset", {}).items():
@@ -91,6 +102,10 @@ def settings(experiment: Experiment, chains: Mapping[str, Mapping[int, Mapping[s
         facts = records.get("fit-generator", {}).get("facts", {})
         if "parameters" in facts:
             found.setdefault("fit-generator: parameters of the network", {})[arm] = facts["parameters"]
+        if "fit-generator" in records:
+            steps_before[arm] = (records["fit-generator"]["inputs"].get("source") or {}).get("steps", 0)
+    if any(steps_before.values()):
+        found["fit-generator: steps of the generator it starts from"] = steps_before
     shared = {key: next(iter(v.values())) for key, v in found.items() if all(x == next(iter(v.values())) for x in v.values())}
     order = sorted(found, key=lambda key: ["dataset", *STAGES].index(key.split(":")[0]))
     return Settings({k: shared[k] for k in order if k in shared}, {k: found[k] for k in order if k not in shared})

@@ -15,6 +15,7 @@ from ltaug import Machine, fit_generator, synthesize
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.generator import stage
+from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.ema import EMA
 from ltaug.generator.finetune import CLASSES, carry, embeddings, match_classes, with_network_of
 from ltaug.generator.fit import build_trainee, fit
@@ -28,12 +29,19 @@ TINY = {"channels": 8, "batch_size": 4, "warmup": 2}
 DIGITS = {"dataset": "digits", "imbalance": 10.0, "head": 20}
 
 
+SIZES = {"unet": {}, "vit": {"backbone": "vit", "channels": 16, "patch": 4, "depth": 2, "heads": 2, "width": 8}}
+
+
+def trained(tiny_set, options, cpu):
+    """The average after a few steps on classes a, b and c, so that no weight is at its initial value."""
+    trainee = build_trainee(options, tiny_set, seed=1, device=cpu.device)
+    fit(trainee, tiny_set, dataclasses.replace(options, lr=1e-2), cpu, seed=1)
+    return trainee.ema.module
+
+
 @pytest.fixture
 def source(tiny_set, tiny_options, cpu):
-    """A trainee after a few steps on classes a, b and c, so that no weight is at its initial value."""
-    trainee = build_trainee(tiny_options, tiny_set, seed=1, device=cpu.device)
-    fit(trainee, tiny_set, dataclasses.replace(tiny_options, lr=1e-2), cpu, seed=1)
-    return trainee.ema.module
+    return trained(tiny_set, tiny_options, cpu)
 
 
 def renamed(tiny_set, *names):
@@ -59,14 +67,15 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("backbone", ["unet"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize(
     "names",
     [("a", "b", "c"), ("c", "a", "b"), ("x", "c", "b", "a", "y"), ("b",), ("c", "z")],
     ids=["the same", "another order", "more", "one", "some and a new one"],
 )
-def test_a_carried_class_is_drawn_bit_for_bit_as_before(names, backbone, source, tiny_set, tiny_options):
-    trainee = carried(source, tiny_options, renamed(tiny_set, *names))
+def test_a_carried_class_is_drawn_bit_for_bit_as_before(names, backbone, tiny_set, tiny_options, cpu):
+    source = trained(tiny_set, dataclasses.replace(tiny_options, **SIZES[backbone]), cpu)
+    trainee = carried(source, tiny_options, renamed(tiny_set, *names), **SIZES[backbone])
     kept = [name for name in names if name in "abc"]
     before = outputs(source, ["abc".index(name) for name in kept])
     for network in (trainee.denoiser, trainee.ema.module):
@@ -100,15 +109,13 @@ def test_objective_optimizer_and_source_are_not_touched(source, tiny_set, tiny_o
 
 @pytest.mark.parametrize(("before", "after"), [("ada", "ada"), ("ada", "none"), ("none", "ada")])
 def test_an_augmentations_layer_is_carried_left_behind_or_new(before, after, tiny_set, tiny_options, cpu):
-    options = dataclasses.replace(tiny_options, augment=before)
-    trained = build_trainee(options, tiny_set, seed=1, device=cpu.device)
-    fit(trained, tiny_set, options, cpu, seed=1)
-    trainee = carried(trained.ema.module, tiny_options, tiny_set, augment=after)
-    assert same(outputs(trainee.ema.module, [0, 1, 2]), outputs(trained.ema.module, [0, 1, 2]))
+    source = trained(tiny_set, dataclasses.replace(tiny_options, augment=before), cpu)
+    trainee = carried(source, tiny_options, tiny_set, augment=after)
+    assert same(outputs(trainee.ema.module, [0, 1, 2]), outputs(source, [0, 1, 2]))
     layer = trainee.denoiser.backbone.augment
     assert (layer is not None) == (after == "ada")
     if (before, after) == ("ada", "ada"):
-        assert torch.equal(layer.weight, trained.ema.module.backbone.augment.weight)
+        assert torch.equal(layer.weight, source.backbone.augment.weight)
 
 
 def test_another_network_is_refused_where_only_its_weights_are_known(source, tiny_set, tiny_options):
@@ -141,15 +148,23 @@ def test_the_network_is_the_sources_and_everything_else_is_not():
     assert set(found) == {*NETWORK, "objective"}
 
 
-def test_every_option_that_changes_the_weights_is_one_of_the_network(tiny_set, tiny_options, cpu):
-    def shapes(options):
+@pytest.mark.parametrize(
+    ("backbone", "changed"),
+    [
+        ("unet", {"channels": 16, "channel_mults": (1, 1), "blocks": 2, "attention": (8,)}),
+        ("vit", {"patch": 2, "depth": 3, "width": 16}),
+    ],
+)
+def test_what_changes_the_weights_is_an_option_of_the_network(backbone, changed, tiny_set, tiny_options, cpu):
+    def shapes(**sizes):
+        options = dataclasses.replace(tiny_options, **SIZES[backbone] | sizes)
         state = build_trainee(options, tiny_set, seed=0, device=cpu.device).denoiser.state_dict()
         return {key: value.shape for key, value in state.items()}
 
-    other = {"channels": 16, "channel_mults": (1, 1), "blocks": 2, "attention": (8,)}
-    for name, value in other.items():
+    for name, value in changed.items():
         assert name in NETWORK
-        assert shapes(dataclasses.replace(tiny_options, **{name: value})) != shapes(tiny_options)
+        assert shapes(**{name: value}) != shapes()
+    assert {"backbone", "preconditioning", "heads"} < set(NETWORK)
 
 
 @pytest.fixture(scope="module")

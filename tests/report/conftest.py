@@ -97,7 +97,7 @@ class Laboratory:
                 run.save()
         return path
 
-    def generator(self, arm: str, seed: int, options: Mapping[str, Any]) -> Path:
+    def generator(self, arm: str, seed: int, options: Mapping[str, Any], *, source: Path | None = None) -> Path:
         """A generator's run without its weights."""
         path = self.root / arm / f"seed-{seed}" / "generator"
         with open_run(
@@ -106,7 +106,7 @@ class Laboratory:
             label=f"{arm}/seed-{seed}/generator",
             seed=seed,
             options={"dataset": {"dataset": "digits"}, "fit-generator": dict(options)},
-            inputs={},
+            inputs={"source": {"digest": "g" * 64, "path": path_between(path, source), "steps": 1000}} if source else {},
             versions=VERSIONS,
             device=DEVICE,
         ) as run:
@@ -124,9 +124,10 @@ class Laboratory:
         *,
         options: Mapping[str, Any] | None = None,
         weights: str = "g" * 64,
+        source: Path | None = None,
     ) -> Path:
         """A synthesis run (with its generator) that kept noisy copies of real images; every second candidate was rejected."""
-        generator = self.generator(arm, seed, {"objective": arm.split("-")[0], "steps": 1000})
+        generator = self.generator(arm, seed, {"objective": arm.split("-")[0], "steps": 1000}, source=source)
         path = self.root / arm / f"seed-{seed}" / "synthetic"
         rng = np.random.default_rng(seed)
         with open_run(

@@ -133,3 +133,22 @@ def test_settings_selection_and_timings_come_from_the_whole_chain(small_experime
     by_arm = {t.arm: t for t in timings(chains)}
     assert by_arm["cbdm"].stages == pytest.approx({"fit-generator": 30, "synthesize": 2.5, "train-classifier": 5})
     assert by_arm["real"].total == pytest.approx(5)
+
+
+def test_a_fine_tuned_generator_says_after_how_many_steps_and_takes_the_time_of_both(lab, tiny_real):
+    counts = [3, 2, 1]
+    lab.classifier("real", 0, recall=HALF, counts=counts, train=tiny_real.digest)
+    first = lab.generator("ddpm", 0, {"objective": "ddpm", "steps": 1000})
+    second = lab.generator("longer", 0, {"objective": "ddpm", "steps": 1000}, source=first)
+    for arm, source in (("cbdm", None), ("cbdm-tuned", second)):
+        synthesis = lab.synthesis(arm, 0, tiny_real, {"c": 2}, source=source)
+        kwargs = {"train": tiny_real.digest, "synthetic_counts": [0, 0, 2], "synthesis": synthesis}
+        lab.classifier(arm, 0, recall=HALF, counts=counts, **kwargs)
+    found = collect([lab.root])
+    chains = {arm: {seed: chain(run) for seed, run in runs.items()} for arm, runs in found.results.items()}
+    differing = settings(found, chains).differing
+    assert differing["fit-generator: steps of the generator it starts from"] == {"cbdm": 0, "cbdm-tuned": 1000}
+    by_arm = {t.arm: t for t in timings(chains)}
+    assert by_arm["cbdm"].stages["fit-generator"] == pytest.approx(30)
+    assert by_arm["cbdm-tuned"].stages["fit-generator"] == pytest.approx(90)
+    assert by_arm["cbdm-tuned"].parts["fit-generator: what it starts from"] == pytest.approx(60)
