@@ -103,7 +103,8 @@ def per_class(
             colour, marker = COLOURS[kind], MARKERS[kind]
             handles += axis.plot(range(len(labels)), y, color=colour, marker=marker, markersize=size, linewidth=1.1, label=legend)
         drawing.class_axis(axis, labels, axis_name)
-        axis.set_ylim(*((-0.03, 1.03) if share else (0, None)))
+        top = max((v for _, values in series.values() for v in values if v is not None), default=1.0)
+        axis.set_ylim(*((-0.03, 1.03) if share else (0, 1.06 * top or 1)))
         axis.set_ylabel(measure)
         axis.grid(axis="y")
         drawing.legend(figure, handles)

@@ -15,7 +15,7 @@ from ltaug.report.collect import Experiment
 from ltaug.report.evaluations import PAIRS_FILE, Evaluation, comparable, names_of, users
 from ltaug.report.remarks import remarks
 from ltaug.report.statistics import Paired, Spread, paired, spread
-from ltaug.report.wording import setting, spread_text
+from ltaug.report.wording import JOINED, setting, spread_text
 
 # Measure -> heading and the direction that is better; with "/few" added, the same over the few-shot classes.
 MEASURES = {
@@ -26,7 +26,7 @@ MEASURES = {
     "f8": "F8 ↑",
     "f1_8": "F1/8 ↑",
     "consistency": "Class consistency ↑",
-    "memorised_1": "Memorised (1 %)",
+    "memorised_1": f"Memorised (1{JOINED}%)",
 }
 FEW = {"fid/few": "FID ↓", "recall/few": "Recall ↑", "coverage/few": "Coverage ↑", "consistency/few": "Class consistency ↑"}
 PANELS = (("All classes", MEASURES), ("Few-shot classes", FEW))
@@ -107,9 +107,10 @@ class GeneratorTable:
         how = [f"{key.replace('_', ' ')} {setting(value)}" for key, value in self.sampling.items() if value is not None]
         drawn = f"; {', '.join(how)}" if how else ""
         nearest = f", k = {self.terms['neighbours']}" if self.terms.get("neighbours") else ""
+        spreads = " Mean ± standard deviation over seeds." if any(len(row.seeds) > 1 for row in self.rows) else ""
         return (
             f"{self.terms['samples']:,} generated images against {images} of {_against(self.terms['reference'])}, "
-            f"in {self.terms['extractor']} features{nearest}{drawn}. Mean ± standard deviation over seeds."
+            f"in {self.terms['extractor']} features{nearest}{drawn}.{spreads}"
         )
 
     @property
@@ -191,7 +192,8 @@ def _table(
     place = {arm: i for i, arm in enumerate(order)}
     names = sorted(by_row, key=lambda name: min(place.get(arm, len(place)) for arm in used_by[name]))
     first = next((name for name in names if REFERENCE_METHOD in used_by[name]), names[0])
-    watched = next((name for name in names if featured in used_by[name]), next((n for n in names if n != first), first))
+    others = [name for name in names if name != first]
+    watched = next((name for name in names if featured in used_by[name]), (others or names)[0])
     return GeneratorTable(
         terms=group[0].terms,
         extractors={e.seed: str(e.provenance.get("extractor_digest")) for e in group},
@@ -201,7 +203,7 @@ def _table(
         rows=tuple(_row(name, used_by[name], by_row[name], by_row[first] if name != first else None) for name in names),
         compared_with=first,
         notes=remarks(by_row),
-        curve=class_curve({name: by_row[name] for name in dict.fromkeys([first, watched])}),
+        curve=class_curve({name: by_row[name] for name in [first, *([watched] if watched in others else others[:1])]}),
         closest=_closest(watched, by_row[watched]),
     )
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from test_report_page import Page
 
+from ltaug.cli import show
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.report import build_report
 from ltaug.report.collect import collect
@@ -195,6 +196,24 @@ def test_changed_evaluations_are_refused(experiment):
     path.write_text(path.read_text().replace("9.0", "1.0"))
     with pytest.raises(CorruptError, match="SHA-256"):
         collect_evaluations([experiment.root])
+
+
+def test_the_featured_generator_is_drawn_against_the_one_it_is_compared_with(experiment):
+    found = collect([experiment.root])
+    evaluations, _ = collect_evaluations([experiment.root])
+    for featured, watched in (("cbdm", "cbdm, cbdm-more"), ("ddpm", "ddpm"), (None, "cbdm, cbdm-more")):
+        (table,) = generator_tables(evaluations, found, order=list(found.results), featured=featured)
+        assert table.closest.name == watched
+        assert list(table.curve.series) == ["ddpm", "cbdm, cbdm-more"]
+
+
+def test_the_terminal_shows_generators_below_the_arms(experiment, tmp_path, capsys):
+    show.report(build_report([experiment.root], out=tmp_path / "report", load_train=None), as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.index("Macro recall") < shown.index("classifier features against the balanced set")
+    (line,) = [line for line in shown.splitlines() if "cbdm, cbdm-more" in line]
+    assert "8.00" in line
+    assert "12.00" in line
 
 
 def test_without_evaluations_the_report_has_no_such_part(small_experiment, tmp_path):

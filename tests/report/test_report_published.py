@@ -5,6 +5,7 @@ from importlib import resources
 import pytest
 from test_report_page import Page
 
+from ltaug.cli import main
 from ltaug.errors import OptionError
 from ltaug.report import build_report
 from ltaug.report.arms import score
@@ -96,6 +97,13 @@ def test_an_unknown_dataset_suggests_the_nearest_before_anything_is_written(smal
     with pytest.raises(OptionError, match="did you mean 'cifar100-lt'"):
         build_report([small_experiment()], out=tmp_path / "report", load_train=None, beside_published="cifar100lt")
     assert not (tmp_path / "report").exists()
+
+
+def test_the_command_refuses_an_unknown_dataset_with_exit_code_2(small_experiment, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(small_experiment()), "--out", str(tmp_path / "report"), "--published", "cifar"])
+    assert end.value.code == 2
+    assert "--published 'cifar' is not a dataset with published numbers; did you mean" in capsys.readouterr().err
 
 
 def test_other_datasets_have_nothing_beside_them_unless_asked(small_experiment):
