@@ -1,6 +1,7 @@
 """Synthesis: exact budgets, prefixes, resume, what is written and what damage does."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def generator():
     denoiser = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
     for p in denoiser.parameters():
         p.add_(0.05 * torch.randn_like(p))
-    return Generator(denoiser, NAMES, (1, 8, 8), "d" * 64)
+    return Generator(denoiser, NAMES, (1, 8, 8), "d" * 64, Path("generator"), 1)
 
 
 @pytest.fixture(scope="module")
