@@ -39,11 +39,22 @@ def open_subjects(runs: Sequence[Path], *, runtime: Runtime) -> list[Subject]:
             shapes = f"images of {generator.image_shape}, {runs[0]} of {first.image_shape} (channels, height, width)"
             raise MismatchError(f"{path} makes {shapes}; draw generators of the same image size")
     settings = [record["options"]["fit-generator"] for record in records]
-    names = names_of(settings, [str(path) for path in runs])
+    names = names_of(settings, told_apart(runs))
     return [
         Subject(name, generator, options, tuple(record["facts"]["class_counts"]), record["seed"])
         for name, generator, options, record in zip(names, generators, settings, records, strict=True)
     ]
+
+
+def told_apart(paths: Sequence[Path]) -> list[str]:
+    """Of each path the part that differs: ["ddpm", "ddpm-ada"] of e/seed-0/ddpm/generator and e/seed-0/ddpm-ada/generator."""
+    parts = [path.resolve().parts for path in paths]
+    if len(parts) < 2:
+        return [path.name for path in paths]
+    room = min(map(len, parts))
+    head = next((i for i in range(room) if len({p[i] for p in parts}) > 1), room)
+    tail = next((i for i in range(room - head) if len({p[-1 - i] for p in parts}) > 1), room - head)
+    return ["/".join(p[head : len(p) - tail]) or p[-1] for p in parts]
 
 
 def common_data(runs: Sequence[Path], *, machine: Machine, label: str, listener: Listener) -> Dataset:
