@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ltaug.pipeline import run_recipe
     from ltaug.recipes import Recipe, read_recipe
     from ltaug.stages import estimate, evaluate_generator, fit_generator, inspect, synthesize, train_classifier, write_report
+    from ltaug.stages.figures import draw_figure
 
 _HOME = {
     "Dataset": "ltaug.data.load",
@@ -23,6 +24,7 @@ _HOME = {
     "LtaugError": "ltaug.errors",
     "Machine": "ltaug.options",
     "Recipe": "ltaug.recipes",
+    "draw_figure": "ltaug.stages.figures",
     "estimate": "ltaug.stages",
     "evaluate_generator": "ltaug.stages",
     "fit_generator": "ltaug.stages",
@@ -41,6 +43,7 @@ __all__ = [
     "LtaugError",
     "Machine",
     "Recipe",
+    "draw_figure",
     "estimate",
     "evaluate_generator",
     "fit_generator",

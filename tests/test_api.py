@@ -15,6 +15,7 @@ def test_the_public_names_are_these():
         "LtaugError",
         "Machine",
         "Recipe",
+        "draw_figure",
         "estimate",
         "evaluate_generator",
         "fit_generator",
