@@ -124,12 +124,12 @@ def _numbers(panel: Panel, seen: ImageSet, class_counts: Labels, groups: Mapping
 
 
 def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options: FeaturesOptions) -> str:
-    """A panel a generator; classes by colour and marker, or many classes by colour of their rank; rare ones on top."""
+    """A panel a generator; classes by colour and marker, or many by colour of their rank; rare ones dark and on top."""
     columns = min(PANELS, len(panels))
     rows = -(-len(panels) // columns)
     few_classes = len(ranked) <= len(drawing.COLOURS) * 2
     with drawing.style():
-        figure = Figure(figsize=(max(5.5, drawing.WIDTH * columns / PANELS), 4.4 * rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(max(6.5, drawing.WIDTH * columns / PANELS), 4.4 * rows + 0.5), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         present = [c for c in ranked if seen.class_counts[c]]
         size = 22 if len(seen) < 1000 else 9 if len(seen) < 4000 else 4
@@ -161,18 +161,18 @@ def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options
         told = "each image's own label" if options.condition == "own" else "no label"
         split = {"train": "training", "test": "test"}[options.images]
         alt = f"t-SNE of the bottleneck on {len(seen):,} {split} images at t = {options.timestep}, told {told}"
-        figure.suptitle(alt, x=0.01, ha="left", fontsize=9.5)
+        figure.suptitle(alt if columns > 1 else alt.replace(" at t =", "\nat t ="), x=0.01, ha="left", fontsize=9.5)
         return drawing.svg(figure, "features", alt)
 
 
 def _beside(handles: Sequence[Line2D], figure: Figure) -> int:
     """Entries of a legend that fit side by side under the figure."""
     longest = max(len(str(handle.get_label())) for handle in handles)
-    return min(10, len(handles), max(1, int(12 * figure.get_figwidth() / (longest + 5))))
+    return min(10, len(handles), max(1, int(12 * figure.get_figwidth() / (longest + 4))))
 
 
 def _ranks(count: int) -> Any:
-    return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(1, count), matplotlib.colormaps["viridis"])
+    return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(1, count), matplotlib.colormaps["viridis_r"])
 
 
 def _look(rank: int, count: int, *, few_classes: bool) -> dict[str, Any]:

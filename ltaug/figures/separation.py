@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import silhouette_samples
 
+from ltaug.metrics.distances import frame_of, nearest
+
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-BLOCK = 512
 MEASURES = ("purity", "silhouette")
 
 
@@ -36,21 +37,15 @@ def purity(features: Floats, labels: Labels, *, neighbours: int = 10) -> npt.NDA
     An image of a class of n looks at its min(neighbours, n - 1) nearest others, so that 1 is within reach of every class.
     NaN for an image that is alone in its class. Of others equally near those with the lower index come first.
     """
-    x = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    squares = np.square(x).sum(1)
     counts = np.bincount(labels)
-    found = np.full(len(x), np.nan)
-    for start in range(0, len(x), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(x)))
-        squared = squares[rows, None] + squares - 2 * x[rows] @ x.T
-        squared[np.arange(len(rows)), rows] = np.inf
-        nearest = np.argsort(squared, axis=1, kind="stable")[:, :neighbours]
-        same = labels[nearest] == labels[rows, None]
-        for i, row in enumerate(rows):
-            k = min(neighbours, counts[labels[row]] - 1)
-            if k > 0:
-                found[row] = same[i, :k].mean()
-    return found
+    looked_at = np.minimum(neighbours, counts[labels] - 1)
+    if looked_at.max(initial=0) == 0:
+        return np.full(len(labels), np.nan)
+    cloud = frame_of(features).place(features)
+    index, _ = nearest(cloud, cloud, int(looked_at.max()), themselves=True)
+    same = np.cumsum(labels[index] == labels[:, None], axis=1)
+    shares = same[np.arange(len(labels)), np.maximum(looked_at, 1) - 1] / np.maximum(looked_at, 1)
+    return np.asarray(np.where(looked_at > 0, shares, np.nan))
 
 
 def silhouette(features: Floats, labels: Labels) -> npt.NDArray[np.float64]:

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from ltaug.figures import separation as module
 from ltaug.figures.separation import purity, separation, silhouette
+from ltaug.metrics import distances
 
 
 def clusters(*sizes, apart=100.0, dimensions=5, seed=0):
@@ -18,7 +18,7 @@ def clusters(*sizes, apart=100.0, dimensions=5, seed=0):
 
 
 def test_purity_is_the_share_of_own_class_among_the_nearest_others_as_by_scikit_learn(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(distances, "BLOCK_PAIRS", 400)  # five images at a time
     features, labels = clusters(30, 25, 20, apart=1.0)
     index = NearestNeighbors(n_neighbors=11).fit(features).kneighbors(features, return_distance=False)[:, 1:]
     expected = (labels[index] == labels[:, None]).mean(1)
