@@ -1,5 +1,7 @@
 """The vision transformer: patches in their places, the paper's size, sizes that are refused."""
 
+import math
+
 import pytest
 import torch
 
@@ -34,12 +36,22 @@ def test_a_patch_comes_out_where_it_went_in():
     torch.testing.assert_close(features[0, :, 2, 1], x[0, :, 4:, 2:].flatten())
 
 
-def test_every_position_has_an_embedding_of_its_own_of_rows_and_columns():
-    found = position_embedding(3, 5, 16).view(3, 5, 16)
-    assert len(found.flatten(0, 1).unique(dim=0)) == 15
-    assert torch.equal(found[1, :, :8], found[1, :1, :8].expand(5, -1))
-    assert torch.equal(found[:, 4, 8:], found[:1, 4, 8:].expand(3, -1))
-    torch.testing.assert_close(found[2, 0, 4].item(), torch.tensor(2.0).sin().item())
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (1, 1), (16, 16)])
+def test_every_position_has_an_embedding_of_its_own_of_its_row_and_its_column(height, width):
+    found = position_embedding(height, width, 16).view(height, width, 16)
+    assert torch.equal(found[:, :, :8], found[:, :1, :8].expand(-1, width, -1))
+    assert torch.equal(found[:, :, 8:], found[:1, :, 8:].expand(height, -1, -1))
+    distances = torch.cdist(found.flatten(0, 1), found.flatten(0, 1)).fill_diagonal_(math.inf)
+    assert distances.min() > 0.1
+
+
+def test_positions_turn_between_half_a_circle_a_token_and_half_a_circle_an_image():
+    found = position_embedding(4, 1, 16).view(4, 16)
+    slowest, fastest = math.pi / 4, math.pi
+    torch.testing.assert_close(found[:, 0], torch.tensor([1.0, -1.0, 1.0, -1.0]))  # cos(row * fastest)
+    torch.testing.assert_close(found[:, 3], (torch.arange(4) * slowest).cos())
+    torch.testing.assert_close(found[:, 4:8].square() + found[:, :4].square(), torch.ones(4, 4))
+    assert (found[:, 4] - (torch.arange(4) * fastest).sin()).abs().max() < 1e-6
 
 
 def test_the_features_are_the_tokens_after_the_middle_block():
