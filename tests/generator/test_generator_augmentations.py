@@ -10,7 +10,6 @@ from ltaug.errors import OptionError
 from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.augmentations.ada import ada, draw_parameters, label_of, transform
 from ltaug.generator.augmentations.diffaug import coloured, cutout, translated
-from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
 
@@ -164,19 +163,6 @@ def test_every_augmentation_keeps_the_shape_and_has_the_label_it_announces(name,
     assert varied.shape == (5, *shape)
     assert varied.isfinite().all()
     assert (0 if label is None else label.shape[1]) == AUGMENTATIONS[name].label_channels
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_label_of_zeros_is_no_label_and_another_is_one(name):
-    torch.manual_seed(0)
-    sizes = {"channels": 8, "channel_mults": (1, 2), "blocks": 1, "attention": (), "dropout": 0.0}
-    net = BACKBONES[name](image_shape=(1, 8, 8), num_classes=2, augment_channels=9, **sizes)
-    for p in net.parameters():
-        p.data.add_(0.1 * torch.randn_like(p))
-    x, t, y = torch.randn(1, 1, 8, 8), torch.tensor([5.0]), torch.tensor([1])
-    none = net(x, t, y)[0]
-    assert torch.equal(net(x, t, y, torch.zeros(1, 9))[0], none)
-    assert not torch.allclose(net(x, t, y, torch.ones(1, 9))[0], none)
 
 
 def test_a_target_that_moves_between_images_is_refused_with_labelled_augmentation(tiny_set, tiny_options):

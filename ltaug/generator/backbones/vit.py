@@ -16,7 +16,7 @@ def position_embedding(height: int, width: int, channels: int) -> Tensor:
     """Sinusoids of the row, then of the column, of every token: (height * width, channels); channels divisible by 4.
 
     Frequencies go geometrically from pi, where neighbours have opposite signs, to pi / side, half a turn across the image.
-    Those of a text's thousands of words hardly tell four rows apart: with them the loss on the digits was 8 % higher.
+    Those of a text's thousands of words hardly tell four rows apart: with them the loss on the digits was a tenth higher.
     """
 
     def sinusoids(count: int) -> Tensor:
