@@ -134,14 +134,15 @@ def _best_against_best(scores: Scores) -> list[Point]:
 
 
 def _rivals(scores: Scores) -> list[Point]:
-    """Generators against each other, where nothing else differs: the best of each group against the others."""
+    """Generators against each other, where nothing else differs: the best of each group against the others, by outcome."""
     points = []
     for group in scores.rivals:
         best, *others = sorted(group, key=scores.mean, reverse=True)
-        for other in others:
-            word = _AGAINST[scores.paired(best, other).outcome][0]
-            text = f"On the same terms, {best} {word} {other}."
-            points.append(Point("Which generator?", text, _said(scores, best, other), (best, other)))
+        for outcome, (word, _) in _AGAINST.items():
+            arms = [arm for arm in others if scores.paired(best, arm).outcome == outcome]
+            if arms:  # the numbers are of the nearest
+                text = f"On the same terms, {best} {word} {several(arms)}."
+                points.append(Point("Which generator?", text, _said(scores, best, arms[0]), (best, arms[0])))
     return points
 
 
