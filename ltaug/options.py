@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SMALL_SIDE = 16
+EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 _UNSET: Any = object()
 
 
@@ -123,7 +124,12 @@ class SamplingOptions:
     sampler: str = option("dpm++2m", "ddpm, ddim, heun or dpm++2m")
     sample_steps: int = option(20, "steps of the sampler", low=1)
     guidance: float = option(1.6, "classifier-free guidance w; 0 is plain conditional", small=0.0, low=0)
-    sample_batch: int = option(256, "images generated at a time (does not change them)", low=1)
+    guidance_interval: tuple[float, ...] = option(
+        EVERYWHERE, "guide only at t/T between these two, 1 being noise; elsewhere one pass is saved", low=0, high=1
+    )
+    sample_batch: int | None = option(
+        None, "images generated at a time, which does not change them [default: 256; on a GPU what its free memory holds]", low=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

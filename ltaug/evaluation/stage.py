@@ -13,6 +13,7 @@ from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
+from ltaug.generator.batching import batch_for
 from ltaug.generator.generate import generate
 from ltaug.generator.stage import Generator
 from ltaug.metrics.fidelity import Looked, fidelity
@@ -94,6 +95,7 @@ def run_evaluation(
             "sampler": options.sampler,
             "sample_steps": options.sample_steps,
             "guidance": options.guidance,
+            "guidance_interval": list(options.guidance_interval),
             "seed": seed,
             **provenance,
         },
@@ -125,8 +127,18 @@ def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runti
     number = per_class(options.samples, len(names))
     keys = [(c, i) for c in range(len(names)) for i in range(number)]
     images = np.empty((len(keys), *generator.image_shape), np.uint8)
-    for start in range(0, len(keys), options.sample_batch):
-        part = keys[start : start + options.sample_batch]
+    batch = batch_for(
+        options.sample_batch,
+        len(keys),
+        denoiser=generator.denoiser,
+        image_shape=generator.image_shape,
+        guidance=options.guidance,
+        runtime=runtime,
+        tell=run.event,
+    )
+    start = 0
+    while start < len(keys):
+        part = keys[start : start + batch.size]
         images[start : start + len(part)] = generate(
             generator.denoiser,
             part,
@@ -136,9 +148,12 @@ def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runti
             sampler=options.sampler,
             sample_steps=options.sample_steps,
             guidance=options.guidance,
-            batch_size=options.sample_batch,
+            guidance_interval=options.guidance_interval,
+            batch_size=batch,
         )
-        run.event("sampling", start + len(part), len(keys))
+        start += len(part)
+        run.event("sampling", start, len(keys))
+    run.note(sample_batch=batch.size)
     return images, np.array([c for c, _ in keys], np.int64)
 
 

@@ -64,6 +64,7 @@ def follow_pair(subject: Subject, classes: tuple[int, int], options: DenoisingOp
             sampler=options.sampler,
             sample_steps=options.sample_steps,
             guidance=options.guidance,
+            guidance_interval=options.guidance_interval,
         )
         for c in classes
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltaug.errors import MismatchError
+from ltaug.options import EVERYWHERE
 
 MEASURED = ("dataset", "extractor", "extractor_digest", "reference", "reference_digest", "samples")
-SAMPLED = ("sampler", "sample_steps", "guidance")
+SAMPLED = ("sampler", "sample_steps", "guidance", "guidance_interval")
 NAMES = {
     "fid": "Fréchet distance",
     "inception_score": "inception score",
@@ -44,7 +45,7 @@ class Evaluation:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        return dict(self.metrics["provenance"])
+        return {"guidance_interval": list(EVERYWHERE), **self.metrics["provenance"]}  # the first runs do not record it
 
     @property
     def summary(self) -> Mapping[str, float | None]:

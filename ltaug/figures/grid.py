@@ -52,6 +52,7 @@ def draw_grid(
                     sampler=options.sampler,
                     sample_steps=options.sample_steps,
                     guidance=w,
+                    guidance_interval=options.guidance_interval,
                     batch_size=len(keys),
                 )
                 for w in strengths

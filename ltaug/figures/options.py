@@ -34,6 +34,7 @@ class DenoisingOptions:
     sampler: str = _as_in(SamplingOptions, "sampler")
     sample_steps: int = _as_in(SamplingOptions, "sample_steps")
     guidance: float = _as_in(SamplingOptions, "guidance")
+    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class GridOptions:
     images: int = option(3, "images of each generator and strength", low=1, high=100)
     sampler: str = _as_in(SamplingOptions, "sampler")
     sample_steps: int = _as_in(SamplingOptions, "sample_steps")
+    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,4 +76,5 @@ class GuidanceOptions:
     neighbours: int = _as_in(EvaluationOptions, "neighbours")
     sampler: str = _as_in(SamplingOptions, "sampler")
     sample_steps: int = _as_in(SamplingOptions, "sample_steps")
-    sample_batch: int = _as_in(SamplingOptions, "sample_batch")
+    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
+    sample_batch: int | None = _as_in(SamplingOptions, "sample_batch")

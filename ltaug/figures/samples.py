@@ -13,6 +13,7 @@ from ltaug.figures.plate import Block, Row, plate
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
 from ltaug.figures.trajectory import follow
+from ltaug.generator.batching import batch_for
 from ltaug.generator.generate import Key, generate
 from ltaug.runtime import Runtime
 
@@ -41,7 +42,9 @@ def class_samples(
 
     With `same_noise` every row has the keys of the first class, and a row is sampled as one batch.
     """
-    sampling: dict[str, Any] = {"sampler": options.sampler, "sample_steps": options.sample_steps, "guidance": options.guidance}
+    sampling: dict[str, Any] = {
+        name: getattr(options, name) for name in ("sampler", "sample_steps", "guidance", "guidance_interval")
+    }
     generator, shape = subject.generator, subject.generator.image_shape
     if options.same_noise:
         return [
@@ -49,9 +52,15 @@ def class_samples(
             for c, keys in zip(shown, noises, strict=True)
         ]
     flat = [key for keys in noises for key in keys]
-    images = generate(
-        generator.denoiser, flat, image_shape=shape, seed=seed, runtime=runtime, batch_size=options.sample_batch, **sampling
+    batch = batch_for(
+        options.sample_batch,
+        len(flat),
+        denoiser=generator.denoiser,
+        image_shape=shape,
+        guidance=options.guidance,
+        runtime=runtime,
     )
+    images = generate(generator.denoiser, flat, image_shape=shape, seed=seed, runtime=runtime, batch_size=batch, **sampling)
     return list(np.split(images, len(shown)))
 
 

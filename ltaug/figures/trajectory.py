@@ -45,11 +45,13 @@ def follow(
     sampler: str,
     sample_steps: int,
     guidance: float,
+    guidance_interval: Sequence[float],
 ) -> Trajectory:
     """Sample one batch: image i of class labels[i], from the noise that `generate` gives image noises[i]."""
     sigmas = denoiser.preconditioning.grid(sample_steps).tolist()
     noise = ImageNoise(noises, seed=seed, image_shape=image_shape, device=runtime.device)
-    bound = bind(denoiser, torch.tensor(labels, device=runtime.device), guidance=guidance)
+    own = torch.tensor(labels, device=runtime.device)
+    bound = bind(denoiser, own, guidance=guidance, guidance_interval=guidance_interval)
     seen: dict[float, Tensor] = {}
 
     def recorded(x: Tensor, sigma: float) -> Tensor:

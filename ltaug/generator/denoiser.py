@@ -37,6 +37,10 @@ class Preconditioning(Protocol):
         """(B,) weight of the squared error of eps."""
         ...
 
+    def fraction(self, sigma: Tensor) -> Tensor:
+        """(B,) t/T in [0, 1) of these noise levels, as in NoiseLevels.time."""
+        ...
+
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The network's image input (B, C, H, W) and noise-embedding input (B,)."""
         ...

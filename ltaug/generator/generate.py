@@ -9,9 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ltaug.generator.batching import ON_CPU, BatchSize
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.guidance import bind
 from ltaug.generator.samplers import find_sampler
+from ltaug.options import EVERYWHERE
 from ltaug.runtime import Runtime, derive_seed
 
 Key = tuple[int, int]  # (class, index within the class)
@@ -33,7 +35,6 @@ class ImageNoise:
         return torch.stack([torch.randn(self._shape, generator=g) for g in self._streams]).to(self._device)
 
 
-@torch.inference_mode()
 def generate(
     denoiser: Denoiser,
     keys: Sequence[Key],
@@ -44,27 +45,53 @@ def generate(
     sampler: str = "dpm++2m",
     sample_steps: int = 20,
     guidance: float = 0.0,
-    batch_size: int = 256,
+    guidance_interval: Sequence[float] = EVERYWHERE,
+    batch_size: int | BatchSize = ON_CPU,
 ) -> npt.NDArray[np.uint8]:
     """Image (class, index) for every key.
 
     Every batch has the same size (the last one is filled up and cut), so that an image goes through the same kernels
-    wherever it stands.
+    wherever it stands. Where the device runs out of memory the batch is halved and made again, and what follows has the
+    smaller size: the images are the same up to the rounding of other kernels, at most a grey level here and there.
+
+    Args:
+        batch_size: images at a time; a BatchSize remembers, for the calls to come, that it was halved.
 
     Returns:
         uint8 (N, C, H, W) in the order of `keys`.
+
+    Raises:
+        OptionError: an unknown sampler, or a guidance interval that is none.
+        LtaugError: the memory does not hold one image.
     """
+    batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
+    sample = find_sampler(sampler)
     sigmas = denoiser.preconditioning.grid(sample_steps).tolist()
+
+    @torch.inference_mode()
+    def attempt(part: list[Key]) -> npt.NDArray[np.uint8] | None:
+        """One batch, or None where memory ran out."""
+        filled = part + [part[-1]] * (batch.size - len(part))
+        try:
+            noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
+            labels = torch.tensor([c for c, _ in filled], device=runtime.device)
+            denoise = bind(denoiser, labels, guidance=guidance, guidance_interval=guidance_interval)
+            with runtime.autocast():
+                x = sample(denoise, noise() * denoiser.preconditioning.prior_scale(), sigmas, noise)
+            pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            return np.asarray(pixels[: len(part)].cpu().numpy())
+        except torch.OutOfMemoryError:
+            return None  # here, and not where the error still holds on to what filled the memory, is there room again
+
     made: list[npt.NDArray[np.uint8]] = []
-    for start in range(0, len(keys), batch_size):
-        part = list(keys[start : start + batch_size])
-        filled = part + [part[-1]] * (batch_size - len(part))
-        noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
-        labels = torch.tensor([c for c, _ in filled], device=runtime.device)
-        with runtime.autocast():
-            x = find_sampler(sampler)(
-                bind(denoiser, labels, guidance=guidance), noise() * denoiser.preconditioning.prior_scale(), sigmas, noise
-            )
-        pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        made.append(pixels[: len(part)].cpu().numpy())
+    start = 0
+    while start < len(keys):
+        images = attempt(list(keys[start : start + batch.size]))
+        if images is None:
+            batch.halve()
+            if runtime.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        made.append(images)
+        start += len(images)
     return np.concatenate(made) if made else np.zeros((0, *image_shape), np.uint8)

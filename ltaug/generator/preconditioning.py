@@ -47,6 +47,9 @@ class VP:
         low, high = log_sigmas[upper - 1], log_sigmas[upper]
         return (upper - 1 + ((log_sigma - low) / (high - low)).clamp(0, 1)).to(sigma.dtype)
 
+    def fraction(self, sigma: Tensor) -> Tensor:
+        return self.time(sigma) / self.T
+
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return x * per_image((1 + sigma.square()).rsqrt(), x), self.time(sigma)
 
@@ -101,10 +104,13 @@ class EDM:
 
     def draw(self, count: int, *, device: torch.device) -> NoiseLevels:
         sigma = (self.p_mean + self.p_std * torch.randn(count, device=device)).exp()
-        return NoiseLevels(sigma, self._vp.time(sigma) / VP.T)
+        return NoiseLevels(sigma, self.fraction(sigma))
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         return (sigma.square() + self.sigma_data**2) / self.sigma_data**2
+
+    def fraction(self, sigma: Tensor) -> Tensor:
+        return self._vp.fraction(sigma)
 
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         c_in = (sigma.square() + self.sigma_data**2).rsqrt()

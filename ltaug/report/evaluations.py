@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError
+from ltaug.options import EVERYWHERE
 from ltaug.report.collect import METRICS_FILE, Experiment, run_directories
 from ltaug.runs import RUN_FILE, read_json, read_run, verify_outputs
 
@@ -48,7 +49,7 @@ class Evaluation:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        return dict(self.metrics["provenance"])
+        return {"guidance_interval": list(EVERYWHERE), **self.metrics["provenance"]}  # the first runs do not record it
 
     @property
     def values(self) -> dict[str, float]:
@@ -69,7 +70,7 @@ class Evaluation:
     @property
     def sampling(self) -> dict[str, Any]:
         """How its images were drawn from the generator."""
-        return {key: self.provenance.get(key) for key in ("sampler", "sample_steps", "guidance")}
+        return {key: self.provenance.get(key) for key in ("sampler", "sample_steps", "guidance", "guidance_interval")}
 
     @property
     def terms(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ltaug.options import EVERYWHERE
 from ltaug.report.class_fid import ClassCurve, class_curve
 from ltaug.report.collect import Experiment
 from ltaug.report.evaluations import PAIRS_FILE, Evaluation, comparable, names_of, users
@@ -46,7 +47,7 @@ class GeneratorRow:
 
     Attributes:
         arms: those that use it; its label where none does.
-        sampling: sampler, its steps and guidance.
+        sampling: sampler, its steps, guidance and the interval of it.
         training: the options it was fitted with; empty where its run is gone.
         summary: measure -> mean and spread over the seeds at which it could be taken.
         missing: measure -> why it could not be taken, for those that no seed has.
@@ -104,7 +105,8 @@ class GeneratorTable:
     def about(self) -> str:
         """The terms in one sentence."""
         images = " to ".join(f"{n:,}" for n in dict.fromkeys((self.reference_images[0], self.reference_images[-1])))
-        how = [f"{key.replace('_', ' ')} {setting(value)}" for key, value in self.sampling.items() if value is not None]
+        told = {key: value for key, value in self.sampling.items() if value not in (None, list(EVERYWHERE))}
+        how = [f"{key.replace('_', ' ')} {setting(value)}" for key, value in told.items()]
         drawn = f"; {', '.join(how)}" if how else ""
         nearest = f", k = {self.terms['neighbours']}" if self.terms.get("neighbours") else ""
         spreads = " Mean ± standard deviation over seeds." if any(len(row.seeds) > 1 for row in self.rows) else ""

@@ -17,10 +17,12 @@ from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.stage import per_class
+from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.finetune import match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
+from ltaug.generator.guidance import guides, interval_of
 from ltaug.generator.stage import seconds_per_step
 from ltaug.options import (
     ClassifierOptions,
@@ -116,33 +118,42 @@ def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtim
 
 
 def _sampling(train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime) -> dict[str, Any]:
-    """A batch of images, measured with few steps of the sampler."""
+    """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
     network = resolve(GeneratorOptions, generator, image_side=side_of(train), where="fit-generator")
     denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
-    keys = [(0, i) for i in range(options.sample_batch)]
+    shape = train.image_shape
+    batch = batch_for(
+        options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
+    ).size
+    keys = [(0, i) for i in range(batch)]
 
-    def sample(sample_steps: int) -> float:
+    def sample(sample_steps: int, guidance: float) -> float:
         began = time.perf_counter()
         generate(
             denoiser,
             keys,
-            image_shape=train.image_shape,
+            image_shape=shape,
             seed=0,
             runtime=runtime,
             sampler=options.sampler,
             sample_steps=sample_steps,
-            guidance=options.guidance,
-            batch_size=len(keys),
+            guidance=guidance,
+            batch_size=batch,
         )
         return time.perf_counter() - began
 
-    sample(2)  # warms up
-    short, long = sample(2), sample(4)
+    sample(2, options.guidance)  # warms up
+    short, long = sample(2, options.guidance), sample(4, options.guidance)
+    guided = max(long - short, 0.0) / 2
+    levels = denoiser.preconditioning.grid(options.sample_steps)[:-1].tolist()
+    interval = interval_of(options.guidance_interval)
+    off = sum(not guides(denoiser.preconditioning, sigma, interval) for sigma in levels) if options.guidance else 0
+    saved = off * max(guided - max(sample(4, 0) - sample(2, 0), 0.0) / 2, 0.0) if off else 0.0
     return {
         "parameters": _count(denoiser),
         "images": wanted,
-        "steps": -(-wanted // len(keys)),
-        "seconds_per_step": short + max(long - short, 0.0) / 2 * (options.sample_steps - 2),
+        "steps": -(-wanted // batch),
+        "seconds_per_step": max(short + guided * (options.sample_steps - 2) - saved, 0.0),
     }
 
 

@@ -16,6 +16,7 @@ from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.generator.augmentations import AUGMENTATIONS
+from ltaug.generator.guidance import interval_of
 from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator
 from ltaug.options import EvaluationOptions, Machine, nearest, resolve
@@ -64,6 +65,7 @@ def evaluate_generator(
     chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
     find_sampler(chosen.sampler)  # a mistake in what is cheap to look at is said before a classifier is trained
+    interval_of(chosen.guidance_interval)
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
     reference = _reference(kind, dataset, data, machine, label, listener)
     extractor: Extractor

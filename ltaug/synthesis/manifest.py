@@ -31,6 +31,7 @@ class Row:
     index: int
     seed: int
     guidance: float
+    guidance_interval: str
     sampler: str
     steps: int
     checkpoint: str
@@ -88,8 +89,8 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
     if any(len(line) != len(HEADER) for line in lines):
         raise CorruptError(f"a manifest line does not have the {len(HEADER)} columns {', '.join(HEADER)}; synthesize again")
     return [
-        Row(f, c, int(i), int(s), float(g), sampler, int(n), ck, fd, int(nr), nd, v, h)
-        for f, c, i, s, g, sampler, n, ck, fd, nr, nd, v, h in lines
+        Row(f, c, int(i), int(s), float(g), span, sampler, int(n), ck, fd, int(nr), nd, v, h)
+        for f, c, i, s, g, span, sampler, n, ck, fd, nr, nd, v, h in lines
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
+from ltaug.generator.batching import batch_for
 from ltaug.generator.generate import Key, generate
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
@@ -22,15 +23,12 @@ from ltaug.synthesis.manifest import (
     Row,
     csv_to_rows,
     image_file,
-    pixel_digest,
     read_image,
-    rows_to_csv,
-    write_image,
     write_manifest,
 )
 from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
+from ltaug.synthesis.writing import JOURNAL, RoundWriter
 
-JOURNAL = "candidates.csv"
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
 QUANTILES = {"q01": 0.01, "q05": 0.05, "median": 0.5}  # of the distances from real images to their nearest other one
@@ -54,14 +52,18 @@ class Tally:
         return self.kept[c] < self.wanted[c] and self.candidates[c] < self.wanted[c] * self.limit
 
     def next_round(self, size: int) -> list[Key]:
-        """The next candidates: for each open class as many as its acceptance so far makes likely to suffice."""
-        keys: list[Key] = []
-        for c in range(len(self.wanted)):
-            if not self.open(c):
-                continue
+        """The next candidates: for each open class as many as its acceptance so far makes likely to suffice.
+
+        Where that is fewer than `size`, each class has proportionally more: a batch is computed whole in any case.
+        """
+        likely: dict[int, int] = {}
+        for c in filter(self.open, range(len(self.wanted))):
             acceptance = (self.kept[c] + 1) / (self.candidates[c] + 1)
-            likely = int(np.ceil((self.wanted[c] - self.kept[c]) / acceptance))
-            count = min(likely, self.wanted[c] * self.limit - self.candidates[c], size - len(keys))
+            likely[c] = int(np.ceil((self.wanted[c] - self.kept[c]) / acceptance))
+        scale = max(1.0, size / max(1, sum(likely.values())))
+        keys: list[Key] = []
+        for c, number in likely.items():
+            count = min(int(number * scale), self.wanted[c] * self.limit - self.candidates[c], size - len(keys))
             keys += [(c, self.candidates[c] + i) for i in range(count)]
         return keys
 
@@ -112,25 +114,35 @@ def run_synthesis(
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     rows = _journalled(run.path / JOURNAL, train, tally)
     started, total = time.monotonic(), sum(tally.wanted)
-    while keys := tally.next_round(options.sample_batch):
-        images = generate(
-            generator.denoiser,
-            keys,
-            image_shape=train.image_shape,
-            seed=seed,
-            runtime=runtime,
-            sampler=options.sampler,
-            sample_steps=options.sample_steps,
-            guidance=options.guidance,
-            batch_size=options.sample_batch,
-        )
-        new = _judged(images, keys, selection, tally, train, generator, options, run=run.path, seed=seed)
-        with (run.path / JOURNAL).open("ab") as journal:
-            journal.write(rows_to_csv(new, header=False) + b"\n")  # an empty line ends a complete round
-        rows += new
-        run.event("synthesizing", sum(tally.kept), total, candidates=sum(tally.candidates))
+    batch = batch_for(
+        options.sample_batch,
+        total,
+        denoiser=generator.denoiser,
+        image_shape=train.image_shape,
+        guidance=options.guidance,
+        runtime=runtime,
+        tell=run.event,
+    )
+    with RoundWriter(run.path) as writer:
+        while keys := tally.next_round(batch.size):
+            images = generate(
+                generator.denoiser,
+                keys,
+                image_shape=train.image_shape,
+                seed=seed,
+                runtime=runtime,
+                sampler=options.sampler,
+                sample_steps=options.sample_steps,
+                guidance=options.guidance,
+                guidance_interval=options.guidance_interval,
+                batch_size=batch,
+            )
+            new = _judged(images, keys, selection, tally, train, generator, options, seed=seed)
+            writer.put([row for row, _ in new], [image for _, image in new])
+            run.event("synthesizing", sum(tally.kept), total, candidates=sum(tally.candidates))
     run.timing("synthesize", time.monotonic() - started)
-    _finish(rows, tally, selection, train, generator, run=run)
+    run.note(sample_batch=batch.size)
+    _finish(rows + writer.rows, tally, selection, train, generator, run=run)
 
 
 def _judged(
@@ -142,39 +154,35 @@ def _judged(
     generator: Generator,
     options: SynthesisOptions,
     *,
-    run: Path,
     seed: int,
-) -> list[Row]:
-    """Judge a round, write the images that are kept, and stop counting a class once it has what it wants."""
+) -> list[tuple[Row, Images]]:
+    """Judge a round, and stop counting a class once it has what it wants. The rows are still without digests."""
     verdicts = selection(images, np.array([c for c, _ in keys], np.int64))
-    rows = []
+    judged = []
     for i, (c, index) in enumerate(keys):
         if not tally.open(c):
             continue  # generated in vain: the class was filled by an earlier candidate
         verdict, far = verdicts.verdict[i], verdicts.feature_distance[i]
         name = train.class_names[c]
-        file = image_file(name, index) if verdict == KEPT else ""
-        if file:
-            write_image(run, file, images[i])
-        rows.append(
-            Row(
-                file=file,
-                class_=name,
-                index=index,
-                seed=seed,
-                guidance=options.guidance,
-                sampler=options.sampler,
-                steps=options.sample_steps,
-                checkpoint=generator.digest[:16],
-                feature_distance="" if far is None else f"{far:.4f}",
-                nearest_real=int(verdicts.nearest_real[i]),
-                nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",
-                verdict=verdict,
-                sha256=pixel_digest(images[i]),
-            )
+        row = Row(
+            file=image_file(name, index) if verdict == KEPT else "",
+            class_=name,
+            index=index,
+            seed=seed,
+            guidance=options.guidance,
+            guidance_interval=",".join(f"{t:g}" for t in options.guidance_interval),
+            sampler=options.sampler,
+            steps=options.sample_steps,
+            checkpoint=generator.digest[:16],
+            feature_distance="" if far is None else f"{far:.4f}",
+            nearest_real=int(verdicts.nearest_real[i]),
+            nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",
+            verdict=verdict,
+            sha256="",
         )
+        judged.append((row, images[i]))
         tally.add(c, verdict)
-    return rows
+    return judged
 
 
 def _journalled(path: Path, train: ImageSet, tally: Tally) -> list[Row]:

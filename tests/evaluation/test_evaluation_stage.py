@@ -57,6 +57,7 @@ def test_a_run_holds_every_measure_with_its_origin_and_every_missing_one_with_it
         "sampler": "dpm++2m",
         "sample_steps": 2,
         "guidance": 0.0,
+        "guidance_interval": [0.0, 1.0],
         "seed": 1,
         "dataset": "digits",
     }

@@ -7,7 +7,7 @@ import torch
 
 from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoised
-from ltaug.generator.guidance import bind
+from ltaug.generator.guidance import bind, guides
 from ltaug.generator.preconditioning import EDM, PRECONDITIONINGS, VP
 from ltaug.generator.samplers import SAMPLERS, ancestral_variance, find_sampler
 
@@ -174,11 +174,13 @@ class TwoAnswers:
 
     null_label = 7
 
-    def __init__(self):
-        self.calls = 0
+    def __init__(self, preconditioning="vp"):
+        self.preconditioning = PRECONDITIONINGS[preconditioning]()
+        self.calls = self.images = 0
 
     def __call__(self, x, sigma, labels):
         self.calls += 1
+        self.images += len(x)
         eps = torch.where(labels == self.null_label, 3.0, 1.0)[:, None, None, None].expand_as(x)
         return Denoised(x0=x - sigma[:, None, None, None] * eps, eps=eps, features=x)
 
@@ -191,6 +193,61 @@ def test_guidance_is_the_published_formula_in_one_pass(w):
     eps = 1 + w * (1 - 3)
     torch.testing.assert_close(x0, x - sigma * eps)
     assert network.calls == 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("preconditioning", PRECONDITIONINGS)
+def test_an_interval_of_guidance_saves_the_second_branch_outside_it_and_changes_nothing_inside(sampler, preconditioning):
+    network = TwoAnswers(preconditioning)
+    labels, sigmas = torch.tensor([0, 1, 2]), network.preconditioning.grid(12).tolist()
+    inside = {s for s in sigmas[:-1] if 0.2 <= VP().time(torch.tensor([s])).item() / 1000 <= 0.7}
+    assert 0 < len(inside) < 12
+    guided, plain, limited = (
+        bind(network, labels, guidance=w, guidance_interval=interval)
+        for w, interval in ((1.5, (0.0, 1.0)), (0.0, (0.0, 1.0)), (1.5, (0.2, 0.7)))
+    )
+    visited = []
+
+    def checked(x, sigma):
+        before = network.images
+        x0 = limited(x, sigma)
+        assert network.images - before == (6 if sigma in inside else 3)
+        assert torch.equal(x0, (guided if sigma in inside else plain)(x, sigma))
+        visited.append(sigma)
+        return x0
+
+    torch.manual_seed(0)
+    start = torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    SAMPLERS[sampler](checked, start * sigmas[0], sigmas, lambda: torch.randn_like(start))
+    assert set(visited) == set(sigmas[:-1])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("interval", "same_as"), [((0.0, 1.0), 1.5), ((0.9995, 1.0), 0.0)])
+def test_the_whole_interval_is_guidance_everywhere_and_one_beyond_all_levels_is_none(sampler, interval, same_as):
+    network, labels, sigmas = TwoAnswers(), torch.tensor([0, 1]), VP().grid(10).tolist()
+    start = torch.randn(2, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * sigmas[0]
+
+    def sampled(**how):
+        noise = torch.Generator().manual_seed(1)
+        denoise = bind(network, labels, **how)
+        return SAMPLERS[sampler](denoise, start, sigmas, lambda: torch.randn(2, 1, 2, 2, generator=noise, dtype=torch.float64))
+
+    assert torch.equal(sampled(guidance=1.5, guidance_interval=interval), sampled(guidance=same_as))
+
+
+def test_an_interval_means_the_same_noise_under_every_preconditioning():
+    for t in (0, 199, 201, 699, 701, 999):
+        sigma = VP().sigmas[t].item()
+        assert [guides(make(), sigma, (0.2, 0.7)) for make in PRECONDITIONINGS.values()] == [200 < t < 700] * 2
+    assert not guides(EDM(), 0.002, (0.01, 1.0))
+    assert guides(EDM(), 80.0, (0.9, 1.0))
+
+
+@pytest.mark.parametrize("interval", [(), (0.5,), (0.7, 0.2), (0.5, 0.5), (-0.1, 0.5), (0.5, 1.5), (0.1, 0.2, 0.3)])
+def test_an_interval_that_is_not_two_ascending_fractions_is_refused(interval):
+    with pytest.raises(OptionError, match=r"two ascending fractions .* such as 0.2,0.7"):
+        bind(TwoAnswers(), torch.tensor([0]), guidance_interval=interval)
 
 
 def test_clipping_keeps_x0_among_the_pixels():

@@ -18,8 +18,10 @@ from ltaug.options import GeneratorOptions, SynthesisOptions
 from ltaug.runs import open_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis import stage as synthesis_stage
+from ltaug.synthesis import writing
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
-from ltaug.synthesis.stage import JOURNAL, Tally, run_synthesis
+from ltaug.synthesis.stage import Tally, run_synthesis
+from ltaug.synthesis.writing import JOURNAL
 
 CPU = Runtime(torch.device("cpu"), None)
 NAMES = ("cat", "sea/lion", "..")
@@ -150,6 +152,47 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
     assert len(made) == 10 + 4  # 23 images in rounds of 4, two of which were not made again
 
 
+def test_a_disk_that_fills_up_is_an_error_and_the_same_command_goes_on_to_the_same_images(generator, real, tmp_path, monkeypatch):
+    wanted = {"budget": {"sea/lion": 11, "..": 12}, "sample_batch": 4, "guidance": 1.0, "guidance_interval": (0.2, 0.7)}
+    synthesize(tmp_path / "whole", generator, real, **wanted)
+    write = writing.write_image
+
+    def full(run, file, image):
+        if file.endswith("7.png"):
+            raise OSError(28, "No space left on device")
+        write(run, file, image)
+
+    monkeypatch.setattr(writing, "write_image", full)
+    with pytest.raises(OSError, match="No space left"):
+        synthesize(tmp_path / "cut", generator, real, **wanted)
+    monkeypatch.setattr(writing, "write_image", write)
+    synthesize(tmp_path / "cut", generator, real, **wanted)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    assert {row.guidance_interval for row in read_manifest(tmp_path / "cut")} == {"0.2,0.7"}
+
+
+def test_out_of_memory_is_told_remembered_and_changes_no_image(generator, real, tmp_path, monkeypatch):
+    wanted = {"budget": {"sea/lion": 11, "..": 12}, "sample_batch": 8}
+    synthesize(tmp_path / "whole", generator, real, **wanted)
+    forward, said = generator.denoiser.forward, []
+
+    def little_room(x, *args):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x, *args)
+
+    monkeypatch.setattr(generator.denoiser, "forward", little_room)
+    record = synthesize(tmp_path / "less", generator, real, listener=lambda event: said.append(event.text), **wanted)
+    assert [text for text in said if "memory" in text] == [
+        "Out of memory with 8 images at a time; going on with 4.",
+        "Out of memory with 4 images at a time; going on with 2.",
+    ]
+    assert record["facts"]["sample_batch"] == 2
+    whole, less = read_synthetic(tmp_path / "whole"), read_synthetic(tmp_path / "less")
+    assert np.array_equal(whole.labels, less.labels)
+    assert np.abs(whole.images.astype(int) - less.images).max() <= 1  # other kernels round otherwise
+
+
 @pytest.mark.parametrize("damage", ["pixel", "truncated", "missing", "manifest"])
 def test_a_damaged_synthetic_set_is_refused(damage, generator, real, tmp_path):
     synthesize(tmp_path / "s", generator, real, budget={"..": 2})
@@ -175,6 +218,16 @@ def test_other_classes_or_shapes_are_refused(generator, real, tmp_path):
     with pytest.raises(MismatchError, match=r"\(1, 8, 8\)"):
         synthesize(tmp_path / "b", generator, larger, budget={"..": 2})
     shutil.rmtree(tmp_path / "a")
+
+
+def test_a_round_is_full_where_classes_may_have_more_and_each_has_its_share():
+    tally = Tally([10, 20, 0], 50)
+    assert tally.next_round(30) == [(0, i) for i in range(10)] + [(1, i) for i in range(20)]
+    for c, index in tally.next_round(30):
+        tally.add(c, "kept" if index % 2 else "far")
+    keys = tally.next_round(60)  # 5 and 10 are wanting, of which about half will be kept
+    assert [sum(c == k for c, _ in keys) for k in range(3)] == [20, 40, 0]
+    assert [min(i for k, i in keys if k == c) for c in (0, 1)] == [10, 20]
 
 
 @given(

@@ -1,0 +1,101 @@
+"""How many images are generated at a time: as asked, or from the device's free memory; fewer when it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ltaug.errors import LtaugError
+from ltaug.generator.denoiser import Denoiser
+from ltaug.runtime import Runtime
+
+ON_CPU = 256
+LARGEST = 2048  # a GPU is busy long before, and a round of synthesis should not take minutes
+PROBE = 64
+SHARE = 0.8  # of the free memory; the rest is for fragments, and for judges
+STATE = 8  # float32 copies of the batch that a sampler holds beside the network's pass
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+@dataclass
+class BatchSize:
+    """Images generated at a time; once halved it stays so for what is generated after.
+
+    Attributes:
+        tell: hears of every halving, as a sentence.
+    """
+
+    size: int
+    tell: Callable[[str], None] = _silent
+
+    def halve(self) -> None:
+        """Memory ran out.
+
+        Raises:
+            LtaugError: at one image.
+        """
+        if self.size == 1:
+            raise LtaugError(
+                "the GPU's memory does not hold one image being generated; free it of other programs, use --device cpu, or a "
+                "generator of smaller images"
+            )
+        before, self.size = self.size, self.size // 2
+        self.tell(f"Out of memory with {before} images at a time; going on with {self.size}.")
+
+
+def batch_for(
+    asked: int | None,
+    images: int,
+    *,
+    denoiser: Denoiser,
+    image_shape: tuple[int, int, int],
+    guidance: float,
+    runtime: Runtime,
+    tell: Callable[[str], None] = _silent,
+) -> BatchSize:
+    """As many as asked for; else ON_CPU, or on a GPU what `fitting` says of a measured pass of the network.
+
+    Args:
+        images: to be generated in all.
+        guidance: other than 0, two passes are made for an image.
+        tell: for BatchSize.
+    """
+    if asked is not None:
+        return BatchSize(asked, tell)
+    if runtime.device.type != "cuda":
+        return BatchSize(ON_CPU, tell)
+    passes = 1 if guidance == 0 else 2
+    each = passes * _bytes_a_pass(denoiser, image_shape, runtime) + STATE * 4 * image_shape[0] * image_shape[1] * image_shape[2]
+    unused = torch.cuda.memory_reserved(runtime.device) - torch.cuda.memory_allocated(runtime.device)
+    return BatchSize(fitting(torch.cuda.mem_get_info(runtime.device)[0] + unused, each, images), tell)
+
+
+def fitting(free: int, each: float, images: int) -> int:
+    """The largest power of two of which SHARE of `free` bytes holds `each` bytes an image.
+
+    At most LARGEST, at least 1, and no more than the power of two that `images` need, since batches are filled up.
+    """
+    most = min(SHARE * free / each, LARGEST)
+    size = 1
+    while 2 * size <= most and size < images:
+        size *= 2
+    return size
+
+
+@torch.inference_mode()
+def _bytes_a_pass(denoiser: Denoiser, image_shape: tuple[int, int, int], runtime: Runtime) -> float:
+    """Peak memory an image of one pass of PROBE images, above what is held anyway; the first pass warms up."""
+    device = runtime.device
+    x = torch.zeros(PROBE, *image_shape, device=device)
+    levels, labels = torch.ones(PROBE, device=device), torch.zeros(PROBE, dtype=torch.int64, device=device)
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats(device)
+        held = torch.cuda.memory_allocated(device)
+        with runtime.autocast():
+            denoiser(x, levels, labels)
+    return (torch.cuda.max_memory_allocated(device) - held) / PROBE

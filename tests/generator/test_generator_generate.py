@@ -1,0 +1,136 @@
+"""Images in batches: how many at a time, and what running out of memory changes (nothing that can be seen)."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltaug.errors import LtaugError
+from ltaug.generator.batching import LARGEST, ON_CPU, SHARE, BatchSize, batch_for, fitting
+from ltaug.generator.denoiser import Denoised
+from ltaug.generator.fit import build_denoiser
+from ltaug.generator.generate import generate
+from ltaug.generator.preconditioning import VP
+from ltaug.options import GeneratorOptions
+from ltaug.runtime import Runtime
+
+CPU = Runtime(torch.device("cpu"), None)
+KEYS = [(i % 3, i) for i in range(13)]
+
+
+class Elementwise:
+    """Denoises every pixel by itself, and has memory for `room` images."""
+
+    null_label = 3
+
+    def __init__(self, room):
+        self.preconditioning = VP()
+        self.room = room
+        self.sizes = []
+
+    def __call__(self, x, sigma, labels):
+        self.sizes.append(len(x))
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        x0 = (x / (1 + sigma[:, None, None, None]) + labels[:, None, None, None]).tanh()
+        return Denoised(x0=x0, eps=(x - x0) / sigma[:, None, None, None], features=x)
+
+
+class LittleRoom(torch.nn.Module):
+    """A real network that has memory for `room` images."""
+
+    def __init__(self, network, room):
+        super().__init__()
+        self.network, self.room = network, room
+        self.preconditioning, self.null_label = network.preconditioning, network.null_label
+
+    def forward(self, x, sigma, labels):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x, sigma, labels)
+
+
+def images(denoiser, batch_size=8, **options):
+    how = {"sample_steps": 4, "sampler": "ddpm", **options}
+    return generate(denoiser, KEYS, image_shape=(1, 8, 8), seed=0, runtime=CPU, batch_size=batch_size, **how)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize("room", [2, 5, 8])
+def test_running_out_of_memory_halves_the_batch_and_the_images_are_those_of_before(room, guidance):
+    whole = images(Elementwise(1000), guidance=guidance)
+    said = []
+    denoiser, batch = Elementwise(room), BatchSize(8, said.append)
+    assert np.array_equal(images(denoiser, batch, guidance=guidance), whole)
+    room //= 2 if guidance else 1
+    fits = 2 ** int(np.log2(room))
+    assert batch.size == fits
+    assert len(said) == np.log2(8 // fits)
+    denoiser.sizes.clear()
+    images(denoiser, batch, guidance=guidance)
+    assert max(denoiser.sizes) <= denoiser.room  # what has been learned is not learned again
+
+
+def test_memory_that_runs_out_half_way_loses_no_image_and_makes_none_twice():
+    whole, denoiser = images(Elementwise(1000), batch_size=4), Elementwise(1000)
+    original, calls = denoiser.__class__.__call__, []
+
+    class Filling(Elementwise):
+        def __call__(self, x, sigma, labels):
+            calls.append(1)
+            self.room = 1000 if len(calls) <= 6 else 2  # within the second batch
+            return original(self, x, sigma, labels)
+
+    filling = Filling(1000)
+    assert np.array_equal(images(filling, batch_size=4), whole)
+    assert filling.sizes == [4] * 7 + [2] * 4 * 5
+
+
+def test_a_real_network_draws_the_same_after_a_retreat_up_to_rounding():
+    torch.manual_seed(0)
+    options = GeneratorOptions(channels=8, channel_mults=(1, 2), blocks=1, attention=(), dropout=0.0)
+    network = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
+    for p in network.parameters():
+        p.add_(0.1 * torch.randn_like(p))
+    settings = {"guidance": 1.0, "sampler": "dpm++2m", "sample_steps": 6}
+    whole, after = images(network, **settings), images(LittleRoom(network, 5), **settings)
+    assert np.abs(whole.astype(int) - after).max() <= 1
+    assert (whole != after).mean() < 0.01
+    assert whole.std() > 10
+
+
+def test_one_image_too_many_is_an_error_with_the_remedy():
+    with pytest.raises(LtaugError, match=r"does not hold one image .* --device cpu"):
+        images(Elementwise(0))
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, ON_CPU), (7, 7)])
+def test_on_the_cpu_the_batch_is_what_was_asked_for_or_the_one_it_always_was(asked, expected):
+    how = {"image_shape": (1, 8, 8), "guidance": 1.0, "runtime": CPU}
+    assert batch_for(asked, 10_000, denoiser=Elementwise(1), **how).size == expected == (asked or 256)
+
+
+@given(free=st.integers(0, 10**12), each=st.integers(1, 10**9), wanted=st.integers(1, 10**6))
+def test_a_fitting_batch_is_the_largest_power_of_two_for_the_memory_and_the_images(free, each, wanted):
+    size = fitting(free, each, wanted)
+    assert size & (size - 1) == 0
+    assert 1 <= size <= LARGEST
+    assert size == 1 or size * each <= SHARE * free
+    assert size < 2 * wanted
+    assert 2 * size * each > SHARE * free or 2 * size > LARGEST or size >= wanted
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_takes_a_batch_that_its_memory_holds():
+    runtime = Runtime(torch.device("cuda"), torch.bfloat16)
+    network = build_denoiser(GeneratorOptions(channels=32), image_shape=(3, 32, 32), num_classes=3).eval().to("cuda")
+    how = {"image_shape": (3, 32, 32), "runtime": runtime, "guidance": 1.0}
+    batch = batch_for(None, 10_000, denoiser=network, **how)
+    halvings = []
+    batch.tell = halvings.append
+    keys = [(0, i) for i in range(batch.size)]
+    made = generate(network, keys, seed=0, sample_steps=2, batch_size=batch, **how)
+    assert made.shape == (batch.size, 3, 32, 32)
+    assert halvings == []
