@@ -14,6 +14,7 @@ from ltaug import drawing
 from ltaug.errors import OptionError
 from ltaug.figures.options import DenoisingOptions
 from ltaug.figures.plate import Block, Row, plate
+from ltaug.figures.strengths import told
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
 from ltaug.figures.trajectory import Trajectory, follow, to_pixels
@@ -79,7 +80,7 @@ def draw_denoising(subjects: Sequence[Subject], options: DenoisingOptions, *, se
     shown = _evenly(options.sample_steps, options.columns)
     blocks = [
         Block(
-            f"{subject.name}, guidance {options.guidance:g}: the image expected at noise level sigma =",
+            f"{subject.name}, {told(options.guidance, options.guidance_interval)}: the image expected at noise level sigma =",
             [(i, f"{pair.first.sigmas[step]:.3g}") for i, step in enumerate(shown)],
             [
                 Row(f"{names[c]}  ({subject.class_counts[c]:,} real)", to_pixels(way.estimates[shown, 0]))

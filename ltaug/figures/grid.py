@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.figures.options import GridOptions
 from ltaug.figures.plate import Block, Row, plate
-from ltaug.figures.strengths import require_strengths
+from ltaug.figures.strengths import require_strengths, told
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, Progress, to_csv
 from ltaug.generator.generate import generate
@@ -39,7 +39,7 @@ def draw_grid(
     keys = [(c, i) for i in range(options.images)]
     blocks: list[Block] = []
     table: list[dict[str, Any]] = []
-    headings = [(s * options.images, f"guidance {w:g}") for s, w in enumerate(strengths)]
+    headings = [(s * options.images, told(w, options.guidance_interval)) for s, w in enumerate(strengths)]
     for row, subject in enumerate(subjects):
         made = np.concatenate(
             [

@@ -10,6 +10,7 @@ import numpy as np
 from ltaug.data.imageset import Images
 from ltaug.figures.options import SamplesOptions
 from ltaug.figures.plate import Block, Row, plate
+from ltaug.figures.strengths import told
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
 from ltaug.figures.trajectory import follow
@@ -72,7 +73,9 @@ def draw_samples(subject: Subject, options: SamplesOptions, *, seed: int, runtim
     rows = class_samples(subject, shown, noises, options, seed=seed, runtime=runtime)
     counts = subject.class_counts
     labelled = [Row(f"{names[c]}  ({counts[c]:,} real)", images) for c, images in zip(shown, rows, strict=True)]
-    title = f"{subject.name}, guidance {options.guidance:g}" + (": the same noise in every row" if options.same_noise else "")
+    title = f"{subject.name}, {told(options.guidance, options.guidance_interval)}" + (
+        ": the same noise in every row" if options.same_noise else ""
+    )
     drawn = plate([Block(title, (), labelled)])
     table = [
         {"class": names[c], "index": i, "seed": seed, "noise_class": names[noise[0]], "row": r, "column": i}

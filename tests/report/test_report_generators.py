@@ -104,6 +104,20 @@ def test_another_guidance_is_another_row_that_says_so(experiment):
     assert "guidance" not in table.sampling
 
 
+def test_guidance_in_an_interval_is_told_apart_from_guidance_everywhere(experiment):
+    (table,) = tables(experiment)
+    assert "interval" not in table.about  # these were guided everywhere, which goes without saying
+    for seed in range(3):
+        limited = {"guidance_interval": [0.2, 0.7]}
+        experiment.evaluation(f"limited-{seed}", seed, {**GOOD, "fid": 5.0}, weights=weights("cbdm", seed), **limited)
+    (table,) = tables(experiment)
+    assert [row.name for row in table.rows] == [
+        "cbdm, cbdm-more (guidance interval 0, 1)",
+        "cbdm, cbdm-more (guidance interval 0.2, 0.7)",
+        "ddpm (guidance interval 0, 1)",
+    ]
+
+
 def test_one_generator_evaluated_twice_on_the_same_terms_is_refused(experiment):
     experiment.evaluation("again", 0, GOOD, weights=weights("cbdm", 0))
     with pytest.raises(MismatchError, match="evaluate the same generator at seed 0"):
