@@ -52,7 +52,7 @@ def generate(
 
     Every batch has the same size (the last one is filled up and cut), so that an image goes through the same kernels
     wherever it stands. Where the device runs out of memory the batch is halved and made again, and what follows has the
-    smaller size: the images are the same up to the rounding of other kernels, at most a grey level here and there.
+    smaller size: the images are the same up to the rounding of other kernels.
 
     Args:
         batch_size: images at a time; a BatchSize remembers, for the calls to come, that it was halved.

@@ -38,7 +38,7 @@ def placed(monkeypatch):
 
 def test_the_grid_shows_generated_images_above_the_nearest_by_brute_force(subjects, data, cpu, placed):
     chosen, strengths = [subjects["ddpm"], subjects["mirrored"]], (0.0, 2.0)
-    options = GridOptions(strengths=(2.0, 0.0), of_class="7", images=2, sample_steps=3)
+    options = GridOptions(strengths=(2.0, 0.0), guidance_interval=(0.1, 0.6), of_class="7", images=2, sample_steps=3)
     drawn = draw_grid(chosen, data.train, options, seed=4, runtime=cpu, progress=ignore)
     table, pixels = rows_of(drawn.files["figure.csv"]), pixels_of(drawn.files["figure.png"])
     assert len(table) == 2 * 2 * 2
@@ -47,7 +47,8 @@ def test_the_grid_shows_generated_images_above_the_nearest_by_brute_force(subjec
         block, column = int(row["row"]), int(row["column"])
         w, i = strengths[column // 2], column % 2
         assert (float(row["guidance"]), int(row["index"]), row["class"]) == (w, i, "7")
-        image = generate(chosen[block].generator.denoiser, [(7, 0), (7, 1)], runtime=cpu, guidance=w, **SAMPLING)[i]
+        how = {"guidance": w, "guidance_interval": (0.1, 0.6), **SAMPLING}
+        image = generate(chosen[block].generator.denoiser, [(7, 0), (7, 1)], runtime=cpu, **how)[i]
         assert (shown_at(pixels, placed[0].places[block, 0, column], image, 8) == image).all()
         plain, flipped = rms(image, data.train.images), rms(image, data.train.images[..., ::-1])
         distances = np.minimum(plain, flipped) if block == 1 else plain

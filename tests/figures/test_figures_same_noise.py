@@ -8,6 +8,7 @@ from pictures import rows_of
 from ltaug.figures.denoising import draw_denoising, follow_pair
 from ltaug.figures.options import DenoisingOptions, SamplesOptions
 from ltaug.figures.samples import class_samples, draw_samples
+from ltaug.figures.strengths import told
 from ltaug.figures.trajectory import follow
 from ltaug.generator.generate import ImageNoise, generate
 from ltaug.generator.guidance import bind
@@ -18,10 +19,11 @@ SHAPE = (1, 8, 8)
 
 @pytest.mark.parametrize("name", ["tau-1", "mirrored"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("guidance", [0.0, 1.5])
-def test_what_is_followed_to_the_end_is_what_generate_makes(subjects, cpu, name, sampler, guidance):
+@pytest.mark.parametrize(("guidance", "interval"), [(0.0, (0.0, 1.0)), (1.5, (0.0, 1.0)), (1.5, (0.2, 0.7))])
+def test_what_is_followed_to_the_end_is_what_generate_makes(subjects, cpu, name, sampler, guidance, interval):
     denoiser, keys = subjects[name].generator.denoiser, [(0, 3), (9, 1), (4, 0)]
     options = {"image_shape": SHAPE, "seed": 5, "runtime": cpu, "sampler": sampler, "sample_steps": 5, "guidance": guidance}
+    options["guidance_interval"] = interval
     way = follow(denoiser, [c for c, _ in keys], keys, **options)
     assert (way.images == generate(denoiser, keys, batch_size=3, **options)).all()
     assert way.sigmas == tuple(denoiser.preconditioning.grid(5).tolist()[:-1])
@@ -30,7 +32,7 @@ def test_what_is_followed_to_the_end_is_what_generate_makes(subjects, cpu, name,
 
 def test_the_first_estimate_is_of_the_noise_itself(subjects, cpu):
     denoiser, keys = subjects["tau-1"].generator.denoiser, [(0, 0), (0, 1)]
-    options = {"sampler": "heun", "sample_steps": 4, "guidance": 0.0}
+    options = {"sampler": "heun", "sample_steps": 4, "guidance": 0.0, "guidance_interval": (0.0, 1.0)}
     way = follow(denoiser, [7, 7], keys, image_shape=SHAPE, seed=2, runtime=cpu, **options)
     x = ImageNoise(keys, seed=2, image_shape=SHAPE, device=cpu.device)() * denoiser.preconditioning.prior_scale()
     with torch.inference_mode():
@@ -48,6 +50,24 @@ def test_the_second_class_starts_from_the_first_ones_noise(subjects, cpu):
     assert (pair.distances > 0).all()
     a, b = pair.first.estimates[2, 1].astype(float), pair.second.estimates[2, 1].astype(float)
     assert pair.distances[2, 1] == pytest.approx(127.5 * np.sqrt(((a - b) ** 2).mean()))
+
+
+def test_a_figure_guides_only_where_it_is_told_to(subjects, cpu):
+    nowhere = {"guidance": 1.5, "guidance_interval": (0.9995, 1.0)}
+    for how, same in ((nowhere, True), ({"guidance": 1.5}, False)):
+        pairs = [
+            follow_pair(subjects["ddpm"], (0, 9), DenoisingOptions(noises=2, sample_steps=4, **h), seed=1, runtime=cpu)
+            for h in (how, {"guidance": 0.0})
+        ]
+        assert (pairs[0].first.estimates == pairs[1].first.estimates).all() == same
+        sheets = [
+            class_samples(subjects["ddpm"], [0], [[(0, 0), (0, 1)]], SamplesOptions(sample_steps=4, **h), seed=1, runtime=cpu)
+            for h in (how, {"guidance": 0.0})
+        ]
+        assert (sheets[0][0] == sheets[1][0]).all() == same
+    assert told(1.5, (0.2, 0.7)) == "guidance 1.5 at t/T 0.2 to 0.7"
+    assert told(1.5, (0.0, 1.0)) == "guidance 1.5"
+    assert told(0.0, (0.2, 0.7)) == "guidance 0"
 
 
 def test_rows_of_a_sheet_are_generated_images_and_with_one_noise_the_first_row_still_is(subjects, cpu):
