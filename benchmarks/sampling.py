@@ -6,8 +6,8 @@
     python benchmarks/sampling.py RUN --guidance 1.5 --interval 0.2,0.7 --threads 2
 
 The first table is guided sampling against the published way: 1,000 ancestral steps in float32, a pass of the network for each
-branch of guidance, default memory layout. All variants take turns, so that a machine that drifts drifts for all. Every
-ancestral step costs the same, so only `--ancestral-steps` of the 1,000 are made and the time is scaled up.
+branch of guidance, default memory layout. What a step can consist of is timed in turns, one call each, round after round, so that
+a machine that drifts drifts for all; a way to sample is the sum over its steps. The second table times whole runs.
 
 The distance column of the second table is the root-mean-square difference in grey levels between a deterministic sampler's
 image and the same image (same noise) by 500 steps of ddim, the reference for all of them; ancestral ddpm has its own noise,
@@ -27,13 +27,13 @@ from torch import nn
 
 from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.generate import generate
+from ltaug.generator.generate import ImageNoise, generate
+from ltaug.generator.guidance import bind, guides
 from ltaug.generator.stage import Generator
 from ltaug.options import EVERYWHERE, GeneratorOptions, resolve
 from ltaug.runtime import Runtime, make_runtime
 
 GRIDS = [("ddpm", 1000), ("ddim", 100), ("ddim", 20), ("heun", 20), ("heun", 10), ("dpm++2m", 20), ("dpm++2m", 10)]
-PUBLISHED = "1,000 ancestral steps, two passes (the published way)"
 
 
 class TwoPasses(nn.Module):
@@ -49,35 +49,47 @@ class TwoPasses(nn.Module):
         return Denoised(*(torch.cat([getattr(p, f) for p in parts]) for f in ("x0", "eps", "features")))
 
 
+@torch.inference_mode()
 def against_published(denoiser: Denoiser, shape: tuple[int, int, int], runtime: Runtime, a: argparse.Namespace) -> None:
-    """Seconds an image of each way to sample with guidance, in turns, as ratios."""
-    plain, keys = TwoPasses(denoiser, a.batch), [(0, i) for i in range(a.batch)]
-    w = a.guidance or 1.5
-    limited = f"{a.interval[0]:g} to {a.interval[1]:g}"
-    variants = {
-        PUBLISHED: (plain, "ddpm", a.ancestral_steps, w, EVERYWHERE),
-        "1,000 ancestral steps, one pass": (denoiser, "ddpm", a.ancestral_steps, w, EVERYWHERE),
-        "dpm++2m 20 steps, two passes": (plain, "dpm++2m", 20, w, EVERYWHERE),
-        "dpm++2m 20 steps, one pass": (denoiser, "dpm++2m", 20, w, EVERYWHERE),
-        f"dpm++2m 20 steps, guided at t/T {limited}": (denoiser, "dpm++2m", 20, w, a.interval),
-        "dpm++2m 20 steps, unguided": (denoiser, "dpm++2m", 20, 0.0, EVERYWHERE),
+    """Images a second of each way to sample with guidance, and the ratio to the published one."""
+    labels = torch.zeros(a.batch, dtype=torch.int64, device=runtime.device)
+    noise = ImageNoise([(0, i) for i in range(a.batch)], seed=0, image_shape=shape, device=runtime.device)
+    x, w = noise(), a.guidance or 1.5
+    guided, plain, unguided = (
+        bind(network, labels, guidance=strength)
+        for network, strength in ((denoiser, w), (TwoPasses(denoiser, a.batch), w), (denoiser, 0.0))
+    )
+    parts = {
+        "two passes": lambda: plain(x, 1.0),
+        "one pass": lambda: guided(x, 1.0),
+        "conditional": lambda: unguided(x, 1.0),
+        "noise": noise,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for n in range(a.repeats + 1):
-        for name, (network, sampler, steps, guidance, interval) in variants.items():
-            how = {"sampler": sampler, "guidance": guidance, "guidance_interval": interval, "batch_size": a.batch}
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for n in range(a.rounds + 2):
+        for name, part in parts.items():
             began = time.perf_counter()
-            steps = steps if n else 2  # the first round warms up
-            generate(network, keys, image_shape=shape, seed=n, runtime=runtime, sample_steps=steps, **how)
-            whole = 1000 / steps if sampler == "ddpm" else 1.0
-            if n:
-                seconds[name].append((time.perf_counter() - began) * whole)
-    print(f"{shape}, {a.batch} images a batch, {runtime.describe()}; medians of {a.repeats} turns")
-    published = np.array(seconds[PUBLISHED])
-    for name, found in seconds.items():
-        print(
-            f"  {name:54s} {a.batch / np.median(found):10.3f} images/s {np.median(published / np.array(found)):7.1f} x published"
-        )
+            with runtime.autocast():
+                part()
+            if runtime.device.type == "cuda":
+                torch.cuda.synchronize()
+            if n >= 2:  # the first rounds warm up
+                seconds[name].append(time.perf_counter() - began)
+    both, batched, alone, drawn = (np.array(seconds[name]) for name in parts)
+    levels = denoiser.preconditioning.grid(20)[:-1].tolist()
+    on = sum(guides(denoiser.preconditioning, sigma, a.interval) for sigma in levels)
+    published = 1000 * (both + drawn)
+    ways = {
+        "1,000 ancestral steps, two passes (the published way)": published,
+        "1,000 ancestral steps, one pass": 1000 * (batched + drawn),
+        "dpm++2m 20 steps, two passes": 20 * both,
+        "dpm++2m 20 steps, one pass": 20 * batched,
+        f"dpm++2m 20 steps, {on} guided (t/T {a.interval[0]:g} to {a.interval[1]:g})": on * batched + (20 - on) * alone,
+        "dpm++2m 20 steps, unguided": 20 * alone,
+    }
+    print(f"{shape}, {a.batch} images a batch, {runtime.describe()}; medians of {a.rounds} rounds")
+    for name, found in ways.items():
+        print(f"  {name:54s} {a.batch / np.median(found):10.3f} images/s {np.median(published / found):7.1f} x published")
     print()
 
 
@@ -122,8 +134,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=0.0, help="of the second table; the first has 1.5 where this is 0")
     parser.add_argument("--interval", type=lambda text: tuple(float(t) for t in text.split(",")))
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--ancestral-steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3, help="of the second table")
+    parser.add_argument("--rounds", type=int, default=15, help="of the first table")
     a = parser.parse_args()
     a.limit, a.interval = a.interval is not None, a.interval or (0.2, 0.7)
     a.batch = a.batch or (16 if a.run is None else 256)
