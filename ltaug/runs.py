@@ -315,10 +315,14 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     if SEAL in record and record[SEAL] != _seal(record):
         raise CorruptError(f"{path / RUN_FILE} is damaged or was edited; delete {path} and run its command again")
     if stage is not None and record["stage"] != stage:
-        raise MismatchError(f"{path} is a {record['stage']} run; a {stage} run is needed here")
+        raise MismatchError(f"{path} is {_a(record['stage'])} run; {_a(stage)} run is needed here")
     if finished and record["status"] != "finished":
         raise MismatchError(f"{path} is not finished; run its command again to continue it")
     return record
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def verify_outputs(path: Path, record: Mapping[str, Any], names: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@ Stages load torch, so they are imported inside the commands: help, errors and th
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
 @group.command("run", cls=SectionCommand)
 @click.argument("recipe", shell_complete=_complete_recipe)
+@click.option("--dataset", metavar="TEXT", cls=SectionOption, help="other images in the recipe's place, such as folder:PATH")
 @click.option(
     "--seeds", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="how often to repeat [default: the recipe's]"
 )
@@ -241,11 +243,14 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     \b
     ltaug run digits-lt
     ltaug run recipes/digits-lt.toml --seeds 5 --out runs/five
-    ltaug run my.toml --dry-run
+    ltaug run folder --dataset folder:birds --dry-run
+    ltaug run my.toml
 
     What is finished is skipped; interrupted at any moment, the same command continues.
     """
     experiment = read_recipe(recipe_path(recipe))
+    if values["dataset"] is not None:
+        experiment = dataclasses.replace(experiment, dataset=experiment.dataset | {"dataset": values["dataset"]})
     out = out or Path("runs") / experiment.name
     workers, first_seed = values["workers"], values["first_seed"]
     if dry_run:
