@@ -6,13 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
+from ltaug.options import SamplingOptions
 from ltaug.report.collect import PRIMARY, Experiment
 from ltaug.report.statistics import Paired, Spread, holm, paired, spread
 from ltaug.runs import read_run
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
 SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
+SAMPLING = frozenset(SamplingOptions.__dataclass_fields__)
+
+
+class Rivals(NamedTuple):
+    """Arms that differ in nothing but the generator of their images and, unless `sampled_alike`, in how it is sampled."""
+
+    arms: tuple[str, ...]
+    sampled_alike: bool
 
 
 @dataclass(frozen=True)
@@ -23,14 +33,14 @@ class Scores:
         values: arm -> metric -> seed -> value.
         synthetic: the arms trained with synthetic images.
         partners: for an arm with synthesis, the arm that is trained alike but without synthetic images, if there is one.
-        rivals: groups of arms whose synthetic images come from different generators, on the same terms otherwise.
+        rivals: groups of arms whose synthetic images come from different generators, selected and used alike.
     """
 
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
     synthetic: frozenset[str]
     partners: Mapping[str, str]
     baseline: str
-    rivals: tuple[tuple[str, ...], ...] = ()
+    rivals: tuple[Rivals, ...] = ()
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -105,17 +115,19 @@ def _partners(experiment: Experiment, synthetic: frozenset[str]) -> dict[str, st
     return found
 
 
-def _rivals(experiment: Experiment, synthetic: frozenset[str]) -> tuple[tuple[str, ...], ...]:
-    groups: dict[str, dict[str, str]] = {}  # selection and training -> generator -> the first arm that has it
+def _rivals(experiment: Experiment, synthetic: frozenset[str]) -> tuple[Rivals, ...]:
+    groups: dict[str, dict[tuple[str, str], str]] = {}  # selection and training -> (sampling, generator) -> its first arm
     for arm in experiment.results:
         synthesis = experiment.first(arm).synthesis
         if arm in synthetic and synthesis is not None:
             record = read_run(synthesis, stage="synthesize")
             training = experiment.first(arm).record["options"].get("train-classifier", {})
-            terms = json.dumps([record["options"].get("synthesize", {}), training], sort_keys=True)
+            asked = record["options"].get("synthesize", {})
+            sampling, selection = ({k: v for k, v in asked.items() if (k in SAMPLING) == own} for own in (True, False))
             generator = str((record["inputs"].get("generator") or {}).get("digest"))
-            groups.setdefault(terms, {}).setdefault(generator, arm)
-    return tuple(tuple(arms.values()) for arms in groups.values() if len(arms) > 1)
+            arms = groups.setdefault(json.dumps([selection, training], sort_keys=True), {})
+            arms.setdefault((json.dumps(sampling, sort_keys=True), generator), arm)
+    return tuple(Rivals(tuple(g.values()), len({how for how, _ in g}) == 1) for g in groups.values() if len(g) > 1)
 
 
 def _training(experiment: Experiment, arm: str) -> dict[str, object]:

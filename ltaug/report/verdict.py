@@ -137,11 +137,12 @@ def _rivals(scores: Scores) -> list[Point]:
     """Generators against each other, where nothing else differs: the best of each group against the others, by outcome."""
     points = []
     for group in scores.rivals:
-        best, *others = sorted(group, key=scores.mean, reverse=True)
+        best, *others = sorted(group.arms, key=scores.mean, reverse=True)
+        terms = "On the same terms" if group.sampled_alike else "Selected and used alike, each sampled in its own way"
         for outcome, (word, _) in _AGAINST.items():
             arms = [arm for arm in others if scores.paired(best, arm).outcome == outcome]
             if arms:  # the numbers are of the nearest
-                text = f"On the same terms, {best} {word} {several(arms)}."
+                text = f"{terms}, {best} {word} {several(arms)}."
                 points.append(Point("Which generator?", text, _said(scores, best, arms[0]), (best, arms[0])))
     return points
 

@@ -152,3 +152,24 @@ def test_a_fine_tuned_generator_says_after_how_many_steps_and_takes_the_time_of_
     assert by_arm["cbdm"].stages["fit-generator"] == pytest.approx(30)
     assert by_arm["cbdm-tuned"].stages["fit-generator"] == pytest.approx(90)
     assert by_arm["cbdm-tuned"].parts["fit-generator: what it starts from"] == pytest.approx(60)
+
+
+def test_rivals_differ_in_generator_and_sampling_but_not_in_what_is_kept(lab, tiny_real):
+    ways = {
+        "ddpm": ("d" * 64, {"guidance": 0.8}),
+        "cbdm": ("c" * 64, {"guidance": 1.6}),
+        "cbdm-unguided": ("c" * 64, {"guidance": 0.0}),
+        "ddpm-selected": ("d" * 64, {"guidance": 0.8, "select_agreement": True}),
+        "cbdm-selected": ("c" * 64, {"guidance": 0.8, "select_agreement": True}),
+        "cbdm-far": ("c" * 64, {"guidance": 0.8, "select_distance": True}),
+    }
+    named = {"names": "abc", "counts": COUNTS, "train": tiny_real.digest}
+    lab.classifier("real", 0, recall=HALF, **named)
+    for arm, (weights, options) in ways.items():
+        made = lab.synthesis(arm, 0, tiny_real, {"b": 1}, weights=weights, options=options)
+        lab.classifier(arm, 0, recall=HALF, synthetic_counts=[0, 1, 0], synthesis=made, **named)
+    groups = {frozenset(group.arms): group.sampled_alike for group in score(collect([lab.root])).rivals}
+    assert groups == {
+        frozenset({"ddpm", "cbdm", "cbdm-unguided"}): False,
+        frozenset({"ddpm-selected", "cbdm-selected"}): True,
+    }

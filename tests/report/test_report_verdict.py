@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ltaug.report.arms import Scores
+from ltaug.report.arms import Rivals, Scores
 from ltaug.report.classes import ClassTable
 from ltaug.report.statistics import paired
 from ltaug.report.verdict import verdict
@@ -26,9 +26,9 @@ def scores(means, *, synthetic=("syn",), partners=None, seeds=3, precision=None)
 
 def test_generators_on_the_same_terms_are_compared_with_each_other():
     made = scores({"real": 0.6, "syn": 0.8, "other": 0.7, "same": 0.801}, synthetic=("syn", "other", "same"))
-    found = verdict(dataclasses.replace(made, rivals=(("syn", "other"), ("syn", "same"))))
+    found = verdict(dataclasses.replace(made, rivals=(Rivals(("syn", "other"), True), Rivals(("syn", "same"), False))))
     assert "syn beats other" in text_of(found, "Which generator")
-    assert "same cannot be told apart from syn" in text_of(found, "Which generator")
+    assert "each sampled in its own way, same cannot be told apart from syn" in text_of(found, "Which generator")
     assert "Which generator?" not in {p.topic for p in verdict(made).points}
 
 
