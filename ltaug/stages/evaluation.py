@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from ltaug.generator.guidance import interval_of
 from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator
 from ltaug.options import EvaluationOptions, Machine, nearest, resolve
-from ltaug.runs import Event, Listener, ignore_events
+from ltaug.runs import RUN_FILE, Event, Listener, ignore_events, read_run
 from ltaug.runtime import Runtime, make_runtime
 from ltaug.stages.classification import train_extractor, without_draw
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
@@ -105,20 +107,28 @@ def evaluate_generator(
         wait=wait,
     ) as run:
         if not already_done(run):
-            fitted = made["options"]["fit-generator"]
             run_evaluation(
                 source,
                 data.train,
                 reference,
                 extractor,
                 chosen,
-                mirrored=fitted["flip"] or AUGMENTATIONS[fitted["augment"]].mirrors,
+                mirrored=_saw_mirrored(generator, made),
                 run=run,
                 runtime=runtime,
                 seed=seed,
                 provenance={"dataset": dataset["dataset"]},
             )
     return out
+
+
+def _saw_mirrored(generator: Path, made: Mapping[str, Any]) -> bool:
+    """Whether the generator, or one it was fine-tuned from, was trained on mirrored images too, as far as they still lie there."""
+    fitted, source = made["options"]["fit-generator"], made["inputs"].get("source")
+    if fitted["flip"] or AUGMENTATIONS[fitted["augment"]].mirrors:
+        return True
+    before = generator / source["path"] if source else None
+    return before is not None and (before / RUN_FILE).exists() and _saw_mirrored(before, read_run(before, stage="fit-generator"))
 
 
 def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None) -> tuple[str, Path | None]:

@@ -137,6 +137,11 @@ def test_mirror_images_are_copies_where_the_generator_saw_them(flags, mirrored, 
     with pytest.raises(KeyboardInterrupt):
         stages.evaluate_generator(generator, {"extractor": "pixels"}, out=tmp_path / "eval", machine=CPU)
     assert asked["mirrored"] == mirrored
+    unmirrored = {"steps": 1, "batch_size": 4}
+    tuned = stages.fit_generator({}, unmirrored, out=tmp_path / "tuned", source=generator, machine=CPU)
+    with pytest.raises(KeyboardInterrupt):
+        stages.evaluate_generator(tuned, {"extractor": "pixels"}, out=tmp_path / "eval-tuned", machine=CPU)
+    assert asked["mirrored"] == mirrored, "what the network it was started from saw, it saw"
 
 
 def test_the_default_extractor_is_trained_once_on_the_set_before_the_draw(evaluate, pool, monkeypatch):
