@@ -123,7 +123,7 @@ def evaluate_generator(
 
 
 def _saw_mirrored(generator: Path, made: Mapping[str, Any]) -> bool:
-    """Whether the generator, or one it was fine-tuned from, was trained on mirrored images too, as far as they still lie there."""
+    """Whether the generator, or one it was fine-tuned from, saw mirrored images, as far as they still lie there."""
     fitted, source = made["options"]["fit-generator"], made["inputs"].get("source")
     if fitted["flip"] or AUGMENTATIONS[fitted["augment"]].mirrors:
         return True
