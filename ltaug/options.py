@@ -36,13 +36,15 @@ def option(
     high: float | None = None,
     term: str | None = None,
     backbone: str | None = None,
+    fit: bool = False,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
     `term` names the part of the objective that alone reads the option, `backbone` the network that does; elsewhere it is
-    refused (objectives.settings_of, backbones.settings_of).
+    refused (objectives.settings_of, backbones.settings_of). `fit` marks what only the fit of a generator reads; other
+    commands do not offer it.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term, "backbone": backbone}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term, "backbone": backbone, "fit": fit}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -197,6 +199,27 @@ class Machine:
     data_dir: Path | None = option(None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
     download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded")
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
+    precision: str = option(
+        "auto",
+        "of a generator's fit; auto is bf16 on CUDA, and above 16 px on CPUs that multiply in it",
+        choices=("auto", "fp32", "bf16"),
+        fit=True,
+    )
+    compile: str = option(
+        "auto",
+        "torch.compile for a generator's fit; auto is for CUDA and 2000 steps or more",
+        choices=("auto", "yes", "no"),
+        fit=True,
+    )
+    micro_batch: int | None = option(
+        None, "images through the generator at a time: less memory, the same step [default: the whole batch]", low=1, fit=True
+    )
+    checkpoint_activations: bool = option(
+        False, "less memory for a third more time: compute the generator's blocks again backwards", fit=True
+    )
+    plain: bool = option(
+        False, "fit the generator the slow, naive way, as a reference: float32, a pass per conditioning, loops", fit=True
+    )
 
 
 # Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.

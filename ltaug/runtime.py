@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import hashlib
+import importlib.util
+import os
 import platform
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,22 +20,38 @@ from types import FrameType
 import torch
 
 from ltaug.errors import OptionError
+from ltaug.options import SMALL_SIDE, Machine
 
 DEVICES = ("auto", "cpu", "cuda")
+FITTING = ("plain", "compiled", "micro_batch", "checkpoint_activations")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+LONG_FIT = 2000  # steps from which on compiling, a minute or two, is a small part of a fit on a GPU
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where tensors live and in what precision networks run."""
+    """Where tensors live and how networks are computed; the last four are for the fit of a generator (see options.Machine).
+
+    Results agree up to rounding whatever stands here.
+    """
 
     device: torch.device
     amp_dtype: torch.dtype | None
+    plain: bool = False
+    compiled: bool = False
+    micro_batch: int | None = None
+    checkpoint_activations: bool = False
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Mixed precision where it is on; nothing otherwise."""
         with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             yield
+
+    def synchronize(self) -> None:
+        """Wait for the device, so that a clock can be read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def describe(self) -> dict[str, str | int]:
         """The device for run.json."""
@@ -41,6 +62,7 @@ class Runtime:
             "name": name,
             "threads": torch.get_num_threads(),
             "precision": str(self.amp_dtype or torch.float32).removeprefix("torch."),
+            **{name: value for name in FITTING if (value := getattr(self, name))},
         }
 
 
@@ -62,8 +84,66 @@ def make_runtime(device: str = "auto", *, threads: int | None = None) -> Runtime
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        torch.backends.cudnn.allow_tf32 = False  # what is not in bfloat16 is there for its float32
         return Runtime(torch.device("cuda"), torch.bfloat16)
     return Runtime(torch.device("cpu"), None)
+
+
+def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
+    """The runtime with what `machine` says of a generator's fit decided.
+
+    Automatic precision on the CPU is bfloat16 for images above SMALL_SIDE where the CPU multiplies in it, and float32 for
+    smaller ones, whose steps it makes slower (benchmarks/RESULTS.md).
+
+    Args:
+        image_side: the larger of height and width in pixels.
+        steps: of the whole fit.
+
+    Raises:
+        OptionError: --plain together with what it does without, or --compile yes where nothing compiles.
+    """
+    if machine.plain and (machine.precision == "bf16" or machine.compile == "yes"):
+        what = "--precision bf16" if machine.precision == "bf16" else "--compile yes"
+        raise OptionError(f"--plain computes in float32 and does not compile; leave out {what}, or --plain")
+    on_gpu = runtime.device.type == "cuda"
+    half = on_gpu or (image_side > SMALL_SIDE and _multiplies_bf16())
+    wanted = {"auto": half, "bf16": True, "fp32": False}[machine.precision]
+    can = _can_compile(on_gpu)
+    if machine.compile == "yes" and not can:
+        need = "Triton and a C compiler" if on_gpu else "a C++ compiler"
+        raise OptionError(f"--compile yes needs {need}, which this machine has not; install it, or leave out --compile")
+    compiled = {"auto": on_gpu and steps >= LONG_FIT and can, "yes": True, "no": False}[machine.compile]
+    return dataclasses.replace(
+        runtime,
+        amp_dtype=torch.bfloat16 if wanted and not machine.plain else None,
+        plain=machine.plain,
+        compiled=compiled and not machine.plain,
+        micro_batch=machine.micro_batch,
+        checkpoint_activations=machine.checkpoint_activations,
+    )
+
+
+def _multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for it (AVX512-BF16 or AMX); emulated, it is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _can_compile(on_gpu: bool) -> bool:
+    """Whether torch.compile finds the compilers that it hands its code to."""
+    names = ("CC", "gcc", "clang") if on_gpu else ("CXX", "g++", "clang++")
+    found = any(shutil.which(os.environ.get(name, name)) for name in names)
+    return found and (not on_gpu or importlib.util.find_spec("triton") is not None)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library is glibc.
+
+    Otherwise every large tensor is asked of the kernel, page by page, and handed back at once: a twentieth of a CPU's step.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 2**30)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -71,9 +71,22 @@ def test_every_option_of_a_stage_is_a_flag_with_its_defaults(stage):
     for f in dataclasses.fields(STAGES[stage]):
         assert options[f.name].help.startswith(f.metadata["help"])
         assert ("small" in f.metadata) == (f"for images up to {SMALL_SIDE} px" in options[f.name].help)
-    assert {f.name for f in dataclasses.fields(Machine)} <= set(options)
+    for f in dataclasses.fields(Machine):
+        assert (f.name in options) == (stage == "fit-generator" or not f.metadata["fit"])
     if stage not in ("evaluate-generator", "synthesize"):
         assert {f.name for f in dataclasses.fields(DatasetOptions)} <= set(options)
+
+
+def test_how_a_fit_is_computed_is_asked_of_the_commands_that_fit_a_generator_and_of_no_other(capsys, fitted, tmp_path):
+    named = {f.name for f in dataclasses.fields(Machine) if f.metadata["fit"]}
+    offering = {name for name, command in group.commands.items() if named & {o.name for o in command.params}}
+    assert offering == {"fit-generator", "run"}
+    flags = ["--plain", "--checkpoint-activations", "--micro-batch", "8", "--compile", "no", "--precision", "fp32"]
+    assert call(capsys, "fit-generator", *flags, "--out", str(tmp_path / "gen"), "--quiet")[0] == 0
+    (made,) = fitted
+    assert made["machine"] == Machine(plain=True, checkpoint_activations=True, micro_batch=8, compile="no", precision="fp32")
+    code, _, err = call(capsys, "fit-generator", "--micro-batch", "0", "--out", str(tmp_path / "none"))
+    assert (code, "micro-batch = 0 must be at least 1" in err) == (2, True)
 
 
 def test_only_what_was_given_reaches_the_stage(capsys, fitted, tmp_path):

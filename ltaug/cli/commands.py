@@ -75,7 +75,7 @@ def group() -> None:
 @out_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption,
               help="varies the draw and the training [default: that of --from, or 0]")  # fmt: skip
-@common_options()
+@common_options(fits=True)
 def fit_generator(
     out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
 ) -> None:
@@ -234,7 +234,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
 )
-@common_options()
+@common_options(fits=True)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
 

@@ -59,12 +59,15 @@ class Commas(click.ParamType[tuple[Any, ...]]):
             self.fail(f"{value!r} is not {kind} with commas between them, such as 1,2,2", param, ctx)
 
 
-def options_of(cls: type, section: str, *, leave_out: str = "") -> Callable[[Decorated], Decorated]:
-    """Decorate a command with one option for every field of `cls` but one; what is not given arrives as None."""
+def options_of(cls: type, section: str, *, leave_out: str = "", fits: bool = False) -> Callable[[Decorated], Decorated]:
+    """Decorate a command with one option for every field of `cls` but one; what is not given arrives as None.
+
+    `fits` says that the command fits a generator; elsewhere what only a fit reads is left out.
+    """
 
     def decorate(function: Decorated) -> Decorated:
         for f in reversed(dataclasses.fields(cls)):
-            if f.name != leave_out:
+            if f.name != leave_out and (fits or not f.metadata["fit"]):
                 function = _option(cls, f, section)(function)
         return function
 
@@ -158,8 +161,8 @@ def require_source(source: Path | None) -> None:
         )
 
 
-def common_options(*, dry_run: bool = True, writes: bool = True) -> Callable[[Decorated], Decorated]:
-    """The flags that every command has."""
+def common_options(*, dry_run: bool = True, writes: bool = True, fits: bool = False) -> Callable[[Decorated], Decorated]:
+    """The flags that every command has, and with `fits` those of every command that fits a generator."""
 
     def decorate(function: Decorated) -> Decorated:
         section: dict[str, Any] = {"cls": SectionOption, "section": "Options"}
@@ -170,6 +173,6 @@ def common_options(*, dry_run: bool = True, writes: bool = True) -> Callable[[De
         function = click.option("--json", "as_json", is_flag=True, help=text, **section)(function)
         if writes:
             function = click.option("--quiet", "-q", is_flag=True, help="no progress", **section)(function)
-        return options_of(Machine, "Machine")(function)
+        return options_of(Machine, "Machine", fits=fits)(function)
 
     return decorate

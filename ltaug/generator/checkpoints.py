@@ -57,7 +57,10 @@ def load_checkpoint(path: Path, trainee: Trainee) -> None:
     trainee.denoiser.load_state_dict(load_file(path / "weights.safetensors"))
     trainee.ema.module.load_state_dict(load_file(path / EMA_FILE))
     training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
+    ways = [{key: group[key] for key in ("foreach", "fused")} for group in trainee.optimizer.param_groups]
     trainee.optimizer.load_state_dict(training["optimizer"])
+    for group, way in zip(trainee.optimizer.param_groups, ways, strict=True):
+        group.update(way)  # how it is computed is this run's, whatever the interrupted one's was
     trainee.objective.load_state_dict(training["objective"])
 
 

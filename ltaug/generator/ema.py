@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Lerp = Callable[[list[Tensor], list[Tensor], float], object]  # moves each of the first towards the second, in place
 
 
 class EMA:
-    """An averaged copy of a module, updated in one foreach call.
+    """An averaged copy of a module, updated in one foreach call (`lerp`; the plain way puts a loop there).
 
     The decay warms up as min(decay, (1 + step) / (10 + step)), so that a short run does not average its beginning. Started
     from a trained network's weights, an average counts the steps behind those too (`steps_before`): the first further steps
@@ -23,13 +26,14 @@ class EMA:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
         self.steps_before = 0
-        self._averaged = [p.data for p in self.module.parameters()]
-        self._current = [p.data for p in module.parameters()]
+        self.lerp: Lerp = torch._foreach_lerp_
+        self._averaged: list[Tensor] = list(self.module.parameters())
+        self._current: list[Tensor] = list(module.parameters())
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Average in the weights after `step` (counted from 0)."""
-        torch._foreach_lerp_(self._averaged, self._current, 1 - self._decay(step))
+        self.lerp(self._averaged, self._current, 1 - self._decay(step))
 
     def share_left(self, steps: int) -> float:
         """How much of the average is still what it started from, after so many steps."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
@@ -20,9 +20,10 @@ from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
 from ltaug.generator.objectives import make_objective, settings_of, terms_of
 from ltaug.generator.objectives.t2h import GATES
-from ltaug.generator.objectives.terms import Batch, Objective
+from ltaug.generator.objectives.terms import Batch
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
+from ltaug.generator.step import train_step
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
@@ -53,7 +54,8 @@ class TrainingData:
             rows = rows_of_step(step, batch_size=batch_size, count=len(self.labels), seed=seed)
         else:
             rows = resampled_rows_of_step(step, batch_size=batch_size, probabilities=self.probabilities, seed=seed)
-        return rows.to(self.labels.device)
+        device = self.labels.device
+        return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
     objective = make_objective(
         options.objective,
-        class_counts=torch.from_numpy(train.class_counts),
+        class_counts=torch.from_numpy(train.class_counts).to(device),
         feature_channels=denoiser.feature_channels,
         settings=settings_of(options),
     ).to(device)
@@ -128,24 +130,12 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
     )
 
 
-def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtime: Runtime, *, step: int) -> dict[str, Tensor]:
-    """One optimizer step; the batch means of the loss and its terms, still on the device."""
-    objective, denoiser = trainee.objective, trainee.denoiser
-    assert isinstance(objective, Objective)
-    assert isinstance(denoiser, Denoiser)
-    rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
-    for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
-    with runtime.autocast():
-        result = objective(denoiser, batch)
-    loss = result.loss.mean()
-    trainee.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if options.grad_clip:
-        nn.utils.clip_grad_norm_([*denoiser.parameters(), *objective.parameters()], options.grad_clip)
-    trainee.optimizer.step()
-    trainee.ema.update(step)
-    return {"loss": loss.detach(), **{name: term.detach().mean() for name, term in result.terms.items()}}
+@dataclass(frozen=True)
+class Seconds:
+    """What a fit took: its first step, which compiles and tunes, and the others."""
+
+    warm_up: float
+    steps: float
 
 
 def fit(
@@ -157,19 +147,20 @@ def fit(
     seed: int,
     start: int = 0,
     after_step: Callable[[int, dict[str, Tensor]], bool] = lambda step, terms: True,
-) -> float:
-    """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False.
-
-    Returns:
-        Seconds spent in the loop.
-    """
+) -> Seconds:
+    """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False."""
     data = TrainingData.on(runtime.device, train, sampling=options.sampling)
     denoiser = trainee.denoiser
     assert isinstance(denoiser, Denoiser)
     denoiser.train()
-    began = time.perf_counter()
+    began = warm = time.perf_counter()
     for step in range(start, options.steps):
         batch = draw_batch(data, options, denoiser, step=step, seed=seed)
-        if not after_step(step + 1, train_step(trainee, batch, options, runtime, step=step)):
+        go_on = after_step(step + 1, train_step(trainee, batch, options, runtime, step=step))
+        if step == start:
+            runtime.synchronize()
+            warm = time.perf_counter()
+        if not go_on:
             break
-    return time.perf_counter() - began
+    runtime.synchronize()
+    return Seconds(warm - began, time.perf_counter() - warm)

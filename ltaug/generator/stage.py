@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
+from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
 from ltaug.runs import Run, atomic_write, read_run, verify_outputs
 from ltaug.runtime import Runtime, StopFlag, derive_seed, stop_on_signal
@@ -42,12 +42,13 @@ def run_generator(
     Raises:
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
+        OptionError: a way to compute the fit that its objective does not allow.
         CorruptError: the checkpoint to go on from is damaged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    trainee = build_trainee(options, train, seed=seed, device=runtime.device)
+    trainee = prepare(build_trainee(options, train, seed=seed, device=runtime.device), options, runtime)
     run.note(
         class_names=train.class_names,
         image_shape=train.image_shape,
@@ -75,7 +76,9 @@ def run_generator(
                 save_checkpoint(folder, step, trainee)
             return not stop.requested
 
-        run.timing("fit", fit(trainee, train, options, runtime, seed=draws, start=start, after_step=after_step))
+        took = fit(trainee, train, options, runtime, seed=draws, start=start, after_step=after_step)
+        run.timing("warm-up", took.warm_up)
+        run.timing("fit", took.steps)
         run.save()
         _require_not_stopped(stop)
     final = trainee.ema.module
@@ -162,15 +165,5 @@ class Generator:
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:
     """Measured on this machine, after one step that warms up."""
-    trainee = build_trainee(options, train, seed=0, device=runtime.device)
-    fit(trainee, train, dataclasses.replace(options, steps=1), runtime, seed=0)
-    _synchronize(runtime)
-    began = time.perf_counter()
-    fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0, start=1)
-    _synchronize(runtime)
-    return (time.perf_counter() - began) / steps
-
-
-def _synchronize(runtime: Runtime) -> None:
-    if runtime.device.type == "cuda":
-        torch.cuda.synchronize()
+    trainee = prepare(build_trainee(options, train, seed=0, device=runtime.device), options, runtime)
+    return fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0).steps / steps

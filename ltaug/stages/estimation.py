@@ -6,6 +6,8 @@ import dataclasses
 import resource
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from ltaug.options import (
     resolve,
 )
 from ltaug.runs import ignore_events, read_run
-from ltaug.runtime import Runtime, make_runtime
+from ltaug.runtime import Runtime, for_fit, make_runtime
 from ltaug.stages.opening import Given, continued, load_data, side_of
 
 MEASURED_STEPS = 10
@@ -71,13 +73,13 @@ def estimate(
         facts, name = read_run(source)["facts"], str(source)
         require_same_shape(facts["image_shape"], train.image_shape, name=name)
         match_classes(facts["class_names"], train.class_names, name=name)
-    measure = {
-        "fit-generator": _generator,
+    measures: dict[str, Callable[..., dict[str, Any]]] = {
+        "fit-generator": partial(_generator, machine=machine),
         "evaluate-generator": _evaluation,
         "synthesize": _synthesis,
         "train-classifier": _classifier,
-    }[stage]
-    found = measure(train, given, generator or {}, runtime)
+    }
+    found = measures[stage](train, given, generator or {}, runtime)
     return {
         **found,
         "seconds": found["steps"] * found["seconds_per_step"],
@@ -85,8 +87,10 @@ def estimate(
     }
 
 
-def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
-    options = resolve(GeneratorOptions, given, image_side=side_of(train), where="fit-generator")
+def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
+    side = side_of(train)
+    options = resolve(GeneratorOptions, given, image_side=side, where="fit-generator")
+    runtime = for_fit(runtime, machine, image_side=side, steps=options.steps)
     parameters = _count(build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes))
     return {
         "parameters": parameters,

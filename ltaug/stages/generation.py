@@ -13,7 +13,7 @@ from ltaug.generator.samplers import find_sampler
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events
-from ltaug.runtime import make_runtime
+from ltaug.runtime import for_fit, make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
 from ltaug.stages.origin import load_origin
@@ -49,7 +49,9 @@ def fit_generator(
     runtime = make_runtime(machine.device, threads=machine.threads)
     dataset, given, seed = continued(source, dataset, given, seed)
     options, data = load_data(dataset, seed, machine, label or out.name, listener)
-    generator = resolve(GeneratorOptions, given, image_side=side_of(data.train), where="fit-generator")
+    side = side_of(data.train)
+    generator = resolve(GeneratorOptions, given, image_side=side, where="fit-generator")
+    runtime = for_fit(runtime, machine, image_side=side, steps=generator.steps)
     inputs: dict[str, Any] = {"train": source_of(data.train)}
     start = None if source is None else Generator.load(source, runtime=runtime)
     if start is not None:

@@ -72,7 +72,7 @@ def _sources(a: Tensor, *, height: int, width: int) -> Tensor:
     stretch = _rotation(a4) @ torch.diag_embed(torch.stack([along, across], 1)) @ _rotation(-a4)
     back = torch.exp2(-0.2 * a2)[:, None, None] * (_rotation(-a3) @ stretch)  # every step undone, the last one first
     shift = torch.stack([a6 * width / 8, a7 * height / 8], 1)[:, :, None]
-    half = torch.tensor([width / 2, height / 2], device=a.device)
+    half = torch.stack([torch.full((), side / 2, device=a.device) for side in (width, height)])  # filled where it is needed
     return torch.cat([back * half / half[:, None], -(back @ shift) / half[:, None]], dim=2)
 
 

@@ -31,6 +31,11 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
+def one_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of q, k and v, each (B, HW, C)."""
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+
+
 class Attention(nn.Module):
     """Single-head self-attention over positions, with a residual."""
 
@@ -39,11 +44,12 @@ class Attention(nn.Module):
         self.norm = _norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = _zero(nn.Conv2d(channels, channels, 1))
+        self.attend = one_head
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=-1)  # each (B, HW, C)
-        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        attended = self.attend(q, k, v)
         out: Tensor = self.project(attended.transpose(1, 2).reshape(b, c, h, w))
         return x + out
 
@@ -56,17 +62,28 @@ class ResidualBlock(nn.Module):
         self.norm1, self.conv1 = _norm(channels_in), nn.Conv2d(channels_in, channels, 3, padding=1)
         self.embed = nn.Linear(embedding, channels)
         self.norm2, self.conv2 = _norm(channels), _zero(nn.Conv2d(channels, channels, 3, padding=1))
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
         self.attention = Attention(channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x))) + self.embed(embedding)[:, :, None, None]
-        h = F.silu(self.norm2(h))
-        if self.dropout:
-            h = F.dropout(h, self.dropout, self.training)
+        h = self.dropout(F.silu(self.norm2(h)))
         out: Tensor = self.attention(self.skip(x) + self.conv2(h))
         return out
+
+
+class Enlarge(nn.Sequential):
+    """Twice the height and width, by repeating pixels and a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(channels, channels, 3, padding=1))
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        conv = self[1]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
 
 class UNet(nn.Module):
@@ -142,8 +159,7 @@ class UNet(nn.Module):
                 self.up.append(block(width_now + skips.pop(), channels * mult, attend=side in attention))
                 width_now = channels * mult
             if level:
-                enlarge = nn.Upsample(scale_factor=2, mode="nearest")
-                self.up.append(nn.Sequential(enlarge, nn.Conv2d(width_now, width_now, 3, padding=1)))
+                self.up.append(Enlarge(width_now))
                 side *= 2
         self.head = nn.Sequential(_norm(width_now), nn.SiLU(), _zero(nn.Conv2d(width_now, image_channels, 3, padding=1)))
 

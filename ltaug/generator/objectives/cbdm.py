@@ -22,6 +22,7 @@ PAIR_FORMS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
     "weighted": lambda time: (torch.ones_like(time), time),
     "sampled": lambda time: (time, torch.ones_like(time)),
 }
+DRAWN = ("sampled",)  # forms of which that probability is not 1; how many are paired differs, and the host waits to know it
 
 
 class CBDM:
@@ -50,6 +51,7 @@ class CBDM:
         pair_form: str = "weighted",
         pair_fraction: float = 1.0,
     ) -> None:
+        self.whole_batch = False
         self.q = label_distribution(class_counts, label_set)
         self.tau = tau
         self.gamma = gamma
@@ -62,7 +64,8 @@ class CBDM:
         count = len(batch.labels) if rows is None else len(rows)
         q = self.q.to(batch.labels.device)
         drawn = torch.multinomial(q, count, replacement=True) if count else batch.labels[:0]
-        return Conditioning(rows, drawn)
+        images = len(batch.labels)
+        return Conditioning(rows, drawn, scale=images / self._part(images) / self.draws)
 
     def _rows(self, batch: Batch) -> Tensor | None:
         """The images to pair, each `draws` times; None for all of them once."""
@@ -72,20 +75,21 @@ class CBDM:
         rows = torch.arange(count, device=device)
         if self.pair_fraction < 1:
             rows = torch.randperm(count, device=device)[: self._part(count)]
-        probability, _ = PAIR_FORMS[self.pair_form](batch.time[rows])
-        return rows[torch.rand(len(rows), device=device) < probability].repeat(self.draws)
+        if self.pair_form in DRAWN:
+            probability, _ = PAIR_FORMS[self.pair_form](batch.time[rows])
+            rows = rows[torch.rand(len(rows), device=device) < probability]
+        return rows.repeat(self.draws)
 
     def _part(self, count: int) -> int:
         return max(1, round(self.pair_fraction * count))
 
     def __call__(self, own: Denoised, other: Denoised | None, batch: Batch, given: Conditioning | None) -> Tensor:
         assert other is not None
-        rows = None if given is None else given.rows
+        rows, scale = (None, 1.0) if given is None else (given.rows, given.scale)
         h, h_other = own.eps if rows is None else own.eps[rows], other.eps
         # Both directions, as in the paper; detach decides which side moves.
         pull = (h - h_other.detach()).square() + self.gamma * (h.detach() - h_other).square()
         pull = pull.flatten(1).mean(1)
-        count = len(batch.labels)
         _, pair_weight = PAIR_FORMS[self.pair_form](batch.time)
-        weight = self.tau * pair_weight * batch.weight * batch.labelled * (count / self._part(count) / self.draws)
+        weight = self.tau * pair_weight * batch.weight * batch.labelled * scale
         return weight * pull if rows is None else torch.zeros_like(weight).index_add(0, rows, weight[rows] * pull)

@@ -55,6 +55,7 @@ class CORAL(nn.Module):
         self, feature_channels: int, *, weight: float = 0.01, temperature: float = 0.09, decay: float = 1.0, mode: str = "paper"
     ) -> None:
         super().__init__()
+        self.whole_batch = True
         self.head = nn.Linear(feature_channels, PROJECTION)
         self.weight, self.temperature, self.decay = weight, temperature, decay
         self.strength = STRENGTHS[mode]

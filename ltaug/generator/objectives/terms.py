@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +41,11 @@ class Batch:
         """(B,) bool: the label was not dropped."""
         return self.labels == self.classes
 
+    def part(self, start: int, stop: int) -> Batch:
+        """Images start to stop alone."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: value[start:stop] for name, value in given.items() if value is not None})
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -48,10 +54,19 @@ class Conditioning:
     Attributes:
         rows: (R,) which images, or None for the whole batch.
         labels: (R,) the labels.
+        scale: what weights a look up where only some are taken, or an image's share in it down where it takes several.
     """
 
     rows: Tensor | None
     labels: Tensor
+    scale: float = 1.0
+
+    def part(self, start: int, stop: int) -> Conditioning:
+        """What of it concerns images start to stop, with rows counted from `start`."""
+        if self.rows is None:
+            return dataclasses.replace(self, labels=self.labels[start:stop])
+        mine = (self.rows >= start) & (self.rows < stop)
+        return dataclasses.replace(self, rows=self.rows[mine] - start, labels=self.labels[mine])
 
 
 class TargetRule(Protocol):
@@ -64,7 +79,12 @@ class Regulariser(Protocol):
     """A term added to the denoising loss; a module where it owns parameters.
 
     They are trained, clipped and checkpointed with the network's, but not averaged, and left behind at sampling.
+
+    Attributes:
+        whole_batch: an image's value depends on what the network says of other images, so that a batch cannot be cut up.
     """
+
+    whole_batch: bool
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
@@ -83,6 +103,42 @@ class ObjectiveTerms:
     terms: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A batch and everything random in its objective, drawn for the whole of it before the network sees any part.
+
+    Attributes:
+        target: (B, C, H, W), the noise to regress on.
+        given: each regulariser's further conditioning.
+    """
+
+    batch: Batch
+    target: Tensor
+    given: Mapping[str, Conditioning | None]
+
+    def part(self, start: int, stop: int) -> Drawn:
+        """Images start to stop alone; the losses of all parts together are those of the batch."""
+        given = {name: None if c is None else c.part(start, stop) for name, c in self.given.items()}
+        return Drawn(self.batch.part(start, stop), self.target[start:stop], given)
+
+
+Ask = Callable[[Denoiser, list[list[Tensor]]], list[Denoised]]  # the denoiser's answers to several lists of its arguments
+
+
+def in_one_pass(denoiser: Denoiser, passes: list[list[Tensor]]) -> list[Denoised]:
+    """All conditionings as one concatenated batch."""
+    if len(passes) == 1:
+        return [denoiser(*passes[0])]
+    both, sizes = denoiser(*(torch.cat(parts) for parts in zip(*passes, strict=True))), [len(p[0]) for p in passes]
+    parts = zip(torch.split(both.x0, sizes), torch.split(both.eps, sizes), torch.split(both.features, sizes), strict=True)
+    return [Denoised(*p) for p in parts]
+
+
+def one_by_one(denoiser: Denoiser, passes: list[list[Tensor]]) -> list[Denoised]:
+    """A forward pass for each conditioning, as the published code has it."""
+    return [denoiser(*p) for p in passes]
+
+
 class Objective(nn.Module):
     """A target rule with regularisers; all conditionings of a batch go through the network as one concatenated pass."""
 
@@ -93,19 +149,27 @@ class Objective(nn.Module):
         self.owned = nn.ModuleDict({name: r for name, r in regularisers.items() if isinstance(r, nn.Module)})
 
     def forward(self, denoiser: Denoiser, batch: Batch) -> ObjectiveTerms:
-        x = batch.x0 + per_image(batch.sigma, batch.x0) * batch.eps
+        return self.terms(denoiser, self.draw(batch))
+
+    def draw(self, batch: Batch) -> Drawn:
+        """Everything random about a batch but dropout."""
         given = {name: r.conditioning(batch) for name, r in self.regularisers.items()}
+        return Drawn(batch, self.target(batch), given)
+
+    def terms(self, denoiser: Denoiser, drawn: Drawn, *, ask: Ask = in_one_pass) -> ObjectiveTerms:
+        """The loss of what was drawn; `ask` says in how many passes."""
+        batch = drawn.batch
+        x = batch.x0 + per_image(batch.sigma, batch.x0) * batch.eps
         seen = [x, batch.sigma] if batch.augment is None else [x, batch.sigma, batch.augment]
         passes = [_pass(seen, None, batch.labels)]
-        passes += [_pass(seen, c.rows, c.labels) for c in given.values() if c is not None]
-        joined = [torch.cat(parts) if len(passes) > 1 else parts[0] for parts in zip(*passes, strict=True)]
-        answers = _split(denoiser(*joined), [len(p[2]) for p in passes])
+        passes += [_pass(seen, c.rows, c.labels) for c in drawn.given.values() if c is not None]
+        answers = ask(denoiser, passes)
         own = answers.pop(0)
-        error = (own.eps - self.target(batch)).square().flatten(1).mean(1)
+        error = (own.eps - drawn.target).square().flatten(1).mean(1)
         terms = {"denoising": batch.weight * error}
         for name, regulariser in self.regularisers.items():
-            other = answers.pop(0) if given[name] is not None else None
-            terms[name] = regulariser(own, other, batch, given[name])
+            given = drawn.given[name]
+            terms[name] = regulariser(own, answers.pop(0) if given is not None else None, batch, given)
         return ObjectiveTerms(torch.stack(list(terms.values())).sum(0), terms)
 
 
@@ -113,12 +177,3 @@ def _pass(seen: list[Tensor], rows: Tensor | None, labels: Tensor) -> list[Tenso
     """A denoiser's arguments for these rows of the batch under these labels."""
     x, sigma, *augment = seen if rows is None else [s[rows] for s in seen]
     return [x, sigma, labels, *augment]
-
-
-def _split(denoised: Denoised, sizes: list[int]) -> list[Denoised]:
-    if len(sizes) == 1:
-        return [denoised]
-    parts = zip(
-        torch.split(denoised.x0, sizes), torch.split(denoised.eps, sizes), torch.split(denoised.features, sizes), strict=True
-    )
-    return [Denoised(*p) for p in parts]
