@@ -325,7 +325,7 @@ def made_up_gradients(parameters):
 
 
 CUDA = Runtime(torch.device("cuda"), None)
-no_cuda = pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+no_cuda = pytest.mark.filterwarnings("ignore:.*CUDA is not available", "ignore:Accessing the data pointer of FakeTensor")
 
 
 @no_cuda
