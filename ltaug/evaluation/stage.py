@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,15 +13,15 @@ from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
-from ltaug.generator.batching import batch_for
-from ltaug.generator.generate import generate
+from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
-from ltaug.metrics.fidelity import Looked, fidelity
+from ltaug.metrics.fidelity import Looked, Measures, fidelity
 from ltaug.metrics.memorisation import memorisation
 from ltaug.options import EvaluationOptions
 from ltaug.runs import Run, write_json
 from ltaug.runtime import Runtime
 
+Result = TypeVar("Result")
 BLOCK = 1024  # images looked at between two signs of life
 
 
@@ -58,26 +58,66 @@ def run_evaluation(
         DataError: the reference has no images.
     """
     _require_fitting(generator, train, reference)
-    started = time.monotonic()
-    images, labels = _sample(generator, options, run=run, runtime=runtime, seed=seed)
-    run.timing("sample", time.monotonic() - started)
-    started = time.monotonic()
-    generated = _look(extractor, images, labels, run=run, what="generated")
-    real = _look(extractor, reference.images, reference.labels, run=run, what="reference")
-    run.timing("look", time.monotonic() - started)
-    started = time.monotonic()
+    images, labels = _timed(run, "sample", lambda: _sample(generator, options, run=run, runtime=runtime, seed=seed))
+    generated, real = _timed(
+        run,
+        "look",
+        lambda: (
+            _look(extractor, images, labels, run=run, what="generated"),
+            _look(extractor, reference.images, reference.labels, run=run, what="reference"),
+        ),
+    )
     run.event("Measuring.")
     groups = class_groups(train.class_counts).members
     groups = groups if len(groups) > 1 else {}  # all classes alike: the whole is the only group
-    measured = fidelity(
-        generated, real, num_classes=train.num_classes, groups=groups, neighbours=options.neighbours, clusters=options.clusters
+    shared: dict[str, Any] = {"num_classes": train.num_classes, "groups": groups}
+    measured, (copied, pairs) = _timed(
+        run,
+        "measure",
+        lambda: (
+            fidelity(generated, real, neighbours=options.neighbours, clusters=options.clusters, **shared),
+            memorisation(images, labels, train, mirrored=mirrored, pairs=options.pairs, **shared),
+        ),
     )
-    copied, pairs = memorisation(
-        images, labels, train, num_classes=train.num_classes, groups=groups, mirrored=mirrored, pairs=options.pairs
-    )
-    run.timing("measure", time.monotonic() - started)
-    found = measured | copied
-    document = {
+    origin = _origin(extractor, reference, options, samples=len(images), seed=seed) | dict(provenance)
+    document = _document(measured | copied, train, groups, origin)
+    write_json(run.path / METRICS, document)
+    write_per_class(run.path, document, generated=labels, reference=reference.labels)
+    write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
+    write_samples(run.path, images, train)
+    run.note(class_names=train.class_names, class_counts=train.class_counts.tolist(), samples=len(images))
+    run.finish(list(OUTPUTS))
+
+
+def _timed(run: Run, name: str, do: Callable[[], Result]) -> Result:
+    started = time.monotonic()
+    result = do()
+    run.timing(name, time.monotonic() - started)
+    return result
+
+
+def _origin(extractor: Extractor, reference: ImageSet, options: EvaluationOptions, *, samples: int, seed: int) -> dict[str, Any]:
+    """Where the figures come from: two evaluations compare only where this agrees."""
+    return {
+        "extractor": extractor.name,
+        "extractor_digest": extractor.digest,
+        "reference": options.reference,
+        "reference_digest": reference.digest,
+        "reference_images": len(reference),
+        "samples": samples,
+        "sampler": options.sampler,
+        "sample_steps": options.sample_steps,
+        "guidance": options.guidance,
+        "guidance_interval": list(options.guidance_interval),
+        "seed": seed,
+    }
+
+
+def _document(
+    found: Measures, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What metrics.json holds."""
+    return {
         "summary": found.summary,
         "reasons": found.reasons,
         "warnings": list(found.warnings),
@@ -85,27 +125,8 @@ def run_evaluation(
         "class_names": list(train.class_names),
         "class_counts": train.class_counts.tolist(),
         "groups": {name: list(members) for name, members in groups.items()},
-        "provenance": {
-            "extractor": extractor.name,
-            "extractor_digest": extractor.digest,
-            "reference": options.reference,
-            "reference_digest": reference.digest,
-            "reference_images": len(reference),
-            "samples": len(images),
-            "sampler": options.sampler,
-            "sample_steps": options.sample_steps,
-            "guidance": options.guidance,
-            "guidance_interval": list(options.guidance_interval),
-            "seed": seed,
-            **provenance,
-        },
+        "provenance": dict(provenance),
     }
-    write_json(run.path / METRICS, document)
-    write_per_class(run.path, document, generated=labels, reference=reference.labels)
-    write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
-    write_samples(run.path, images, train)
-    run.note(class_names=train.class_names, class_counts=train.class_counts.tolist(), samples=len(images))
-    run.finish(list(OUTPUTS))
 
 
 def _require_fitting(generator: Generator, train: ImageSet, reference: ImageSet) -> None:
@@ -127,33 +148,14 @@ def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runti
     number = per_class(options.samples, len(names))
     keys = [(c, i) for c in range(len(names)) for i in range(number)]
     images = np.empty((len(keys), *generator.image_shape), np.uint8)
-    batch = batch_for(
-        options.sample_batch,
-        len(keys),
-        denoiser=generator.denoiser,
-        image_shape=generator.image_shape,
-        guidance=options.guidance,
-        runtime=runtime,
-        tell=run.event,
-    )
+    source = open_source(generator, options, len(keys), seed=seed, runtime=runtime, tell=run.event)
     start = 0
     while start < len(keys):
-        part = keys[start : start + batch.size]
-        images[start : start + len(part)] = generate(
-            generator.denoiser,
-            part,
-            image_shape=generator.image_shape,
-            seed=seed,
-            runtime=runtime,
-            sampler=options.sampler,
-            sample_steps=options.sample_steps,
-            guidance=options.guidance,
-            guidance_interval=options.guidance_interval,
-            batch_size=batch,
-        )
+        part = keys[start : start + source.batch.size]
+        images[start : start + len(part)] = source(part)
         start += len(part)
         run.event("sampling", start, len(keys))
-    run.note(sample_batch=batch.size)
+    run.note(sample_batch=source.batch.size)
     return images, np.array([c for c, _ in keys], np.int64)
 
 

@@ -18,8 +18,7 @@ from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.generator.augmentations import AUGMENTATIONS
-from ltaug.generator.guidance import interval_of
-from ltaug.generator.samplers import find_sampler
+from ltaug.generator.sampling import check_sampling
 from ltaug.generator.stage import Generator
 from ltaug.options import EvaluationOptions, Machine, nearest, resolve
 from ltaug.runs import RUN_FILE, Event, Listener, ignore_events, read_run
@@ -66,27 +65,15 @@ def evaluate_generator(
     seed = made["seed"] if seed is None else seed
     chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
-    find_sampler(chosen.sampler)  # a mistake in what is cheap to look at is said before a classifier is trained
-    interval_of(chosen.guidance_interval)
+    check_sampling(
+        chosen.sampler, chosen.guidance_interval
+    )  # a mistake in what is cheap to look at is said before a classifier is trained
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
     reference = _reference(kind, dataset, data, machine, label, listener)
-    extractor: Extractor
-    if name == CLASSIFIER:
-        if extractor_run is None:
-            folder = out.with_name(f"{out.name}.extractor")
-            extractor_run = train_extractor(
-                dataset, out=folder, machine=machine, label=f"{label} extractor", listener=listener, wait=wait
-            )
-        extractor = _classifier(extractor_run, data.train, runtime)
-    else:
-        extractor = open_extractor(
-            name,
-            weights=weights,
-            folder=(machine.data_dir or data_directory()) / "weights",
-            download=machine.download,
-            runtime=runtime,
-            tell=lambda text, step, total: listener(Event(label, text, step, total)),
-        )
+    if name == CLASSIFIER and extractor_run is None:
+        beside: dict[str, Any] = {"out": out.with_name(f"{out.name}.extractor"), "label": f"{label} extractor"}
+        extractor_run = train_extractor(dataset, machine=machine, listener=listener, wait=wait, **beside)
+    extractor = _extractor(name, extractor_run, weights, data.train, machine, runtime, label, listener)
     source = Generator.load(generator, runtime=runtime)
     chosen = dataclasses.replace(chosen, extractor=name, reference=kind)
     looker = {"digest": extractor.digest, "path": None if extractor_run is None else relative_to(extractor_run, out)}
@@ -120,6 +107,29 @@ def evaluate_generator(
                 provenance={"dataset": dataset["dataset"]},
             )
     return out
+
+
+def _extractor(
+    name: str,
+    extractor_run: Path | None,
+    weights: Path | None,
+    train: ImageSet,
+    machine: Machine,
+    runtime: Runtime,
+    label: str,
+    listener: Listener,
+) -> Extractor:
+    """The classifier of `extractor_run`, or else the extractor of that name with its published weights."""
+    if extractor_run is not None:
+        return _classifier(extractor_run, train, runtime)
+    return open_extractor(
+        name,
+        weights=weights,
+        folder=(machine.data_dir or data_directory()) / "weights",
+        download=machine.download,
+        runtime=runtime,
+        tell=lambda text, step, total: listener(Event(label, text, step, total)),
+    )
 
 
 def _saw_mirrored(generator: Path, made: Mapping[str, Any]) -> bool:

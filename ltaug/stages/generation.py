@@ -8,8 +8,7 @@ from typing import Any
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
-from ltaug.generator.guidance import interval_of
-from ltaug.generator.samplers import find_sampler
+from ltaug.generator.sampling import check_sampling
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.runs import Listener, ignore_events
@@ -98,8 +97,7 @@ def synthesize(
     draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
     chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
-    find_sampler(chosen.sampler)  # these three are said before judges are trained
-    interval_of(chosen.guidance_interval)
+    check_sampling(chosen.sampler, chosen.guidance_interval)  # these two are said before judges are trained
     band_of(chosen.band)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     if judges is None and (chosen.select_agreement or chosen.select_distance):

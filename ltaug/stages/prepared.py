@@ -19,8 +19,7 @@ from ltaug.figures.strengths import require_strengths
 from ltaug.figures.subject import Subject
 from ltaug.figures.table import Drawn, Progress
 from ltaug.figures.tau import draw_tau, points_of
-from ltaug.generator.guidance import interval_of
-from ltaug.generator.samplers import find_sampler
+from ltaug.generator.sampling import check_sampling
 from ltaug.options import Machine, resolve
 from ltaug.runs import Listener
 from ltaug.runtime import Runtime
@@ -60,8 +59,7 @@ class Prepared:
 def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(SamplesOptions, given, image_side=_side(subjects), where="figure samples")
-    find_sampler(options.sampler)
-    interval_of(options.guidance_interval)
+    check_sampling(options.sampler, options.guidance_interval)
     shown_classes(subjects[0], options)
     return Prepared(
         options,
@@ -73,8 +71,7 @@ def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def denoising(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(DenoisingOptions, given, image_side=_side(subjects), where="figure denoising")
-    find_sampler(options.sampler)
-    interval_of(options.guidance_interval)
+    check_sampling(options.sampler, options.guidance_interval)
     two_classes(subjects[0], options)
     return Prepared(
         options,
@@ -102,8 +99,7 @@ def features(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def grid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(GridOptions, given, image_side=_side(subjects), where="figure grid")
-    find_sampler(options.sampler)
-    interval_of(options.guidance_interval)
+    check_sampling(options.sampler, options.guidance_interval)
     require_strengths(options.strengths, least=1)
     the_class(subjects[0], options)
     train = common_data(runs, machine=context.machine, label=context.label, listener=context.listener).train
@@ -120,8 +116,7 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     _, dataset, data = load_origin(generator, context.machine, context.label, context.listener)
     options = resolve(GuidanceOptions, given, image_side=side_of(data.train), where="figure guidance")
     strengths = require_strengths(options.strengths, least=2)
-    find_sampler(options.sampler)
-    interval_of(options.guidance_interval)
+    check_sampling(options.sampler, options.guidance_interval)
     folder = context.out.with_name(f"{context.out.name}.evaluations")
     shared: dict[str, Any] = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
     extractor = None

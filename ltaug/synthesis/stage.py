@@ -12,8 +12,8 @@ import numpy as np
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
-from ltaug.generator.batching import batch_for
-from ltaug.generator.generate import Key, generate
+from ltaug.generator.generate import Key
+from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
 from ltaug.runs import Run, atomic_write
@@ -95,14 +95,7 @@ def run_synthesis(
         MismatchError: generator, judges and real set have other classes or images of another shape.
         BudgetError: not one image passed the selection.
     """
-    train.require_same_classes(generator.class_names, what="the generator")
-    for judge in judges:
-        train.require_same_classes(judge.class_names, what="a judge")
-    if generator.image_shape != train.image_shape:
-        raise MismatchError(
-            f"the generator makes images of {generator.image_shape} and {train.source} has {train.image_shape} "
-            "(channels, height, width); use the --image-size it was fitted with"
-        )
+    _require_fitting(generator, train, judges)
     selection = fit_selection(
         train,
         judges,
@@ -114,35 +107,26 @@ def run_synthesis(
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     rows = _journalled(run.path / JOURNAL, train, tally)
     started, total = time.monotonic(), sum(tally.wanted)
-    batch = batch_for(
-        options.sample_batch,
-        total,
-        denoiser=generator.denoiser,
-        image_shape=train.image_shape,
-        guidance=options.guidance,
-        runtime=runtime,
-        tell=run.event,
-    )
+    source = open_source(generator, options, total, seed=seed, runtime=runtime, tell=run.event)
     with RoundWriter(run.path) as writer:
-        while keys := tally.next_round(batch.size):
-            images = generate(
-                generator.denoiser,
-                keys,
-                image_shape=train.image_shape,
-                seed=seed,
-                runtime=runtime,
-                sampler=options.sampler,
-                sample_steps=options.sample_steps,
-                guidance=options.guidance,
-                guidance_interval=options.guidance_interval,
-                batch_size=batch,
-            )
-            new = _judged(images, keys, selection, tally, train, generator, options, seed=seed)
+        while keys := tally.next_round(source.batch.size):
+            new = _judged(source(keys), keys, selection, tally, train, generator, options, seed=seed)
             writer.put([row for row, _ in new], [image for _, image in new])
             run.event("synthesizing", sum(tally.kept), total, candidates=sum(tally.candidates))
     run.timing("synthesize", time.monotonic() - started)
-    run.note(sample_batch=batch.size)
+    run.note(sample_batch=source.batch.size)
     _finish(rows + writer.rows, tally, selection, train, generator, run=run)
+
+
+def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Judge]) -> None:
+    train.require_same_classes(generator.class_names, what="the generator")
+    for judge in judges:
+        train.require_same_classes(judge.class_names, what="a judge")
+    if generator.image_shape != train.image_shape:
+        raise MismatchError(
+            f"the generator makes images of {generator.image_shape} and {train.source} has {train.image_shape} "
+            "(channels, height, width); use the --image-size it was fitted with"
+        )
 
 
 def _judged(

@@ -9,6 +9,7 @@ from pictures import rows_of
 from ltaug import stages
 from ltaug.cli import main
 from ltaug.cli.figure import figure
+from ltaug.generator import sampling
 from ltaug.generator.generate import generate
 from ltaug.options import Machine
 
@@ -94,7 +95,6 @@ def test_every_figure_explains_itself_with_an_example(capsys):
 def test_a_guidance_sweep_has_the_same_noise_at_every_strength_and_at_0_what_generate_makes(
     capsys, runs, subjects, tmp_path, monkeypatch, cpu
 ):
-    from ltaug.evaluation import stage
 
     calls = []
 
@@ -103,7 +103,7 @@ def test_a_guidance_sweep_has_the_same_noise_at_every_strength_and_at_0_what_gen
         calls.append((options["guidance"], options["seed"], list(keys), images))
         return images
 
-    monkeypatch.setattr(stage, "generate", spied)
+    monkeypatch.setattr(sampling, "generate", spied)
     given = ["--strengths", "2,0", "--extractor", "pixels", "--samples", 20, "--sample-steps", 2, "--seed", 8, "-q"]
     assert call(capsys, "guidance", runs["tau-1"], *given, "--out", tmp_path / "g")[0] == 0
     (w0, seed0, keys0, plain), (w2, seed2, keys2, guided) = calls

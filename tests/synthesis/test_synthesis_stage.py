@@ -12,12 +12,12 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
+from ltaug.generator import sampling
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.stage import Generator
 from ltaug.options import GeneratorOptions, SynthesisOptions
 from ltaug.runs import open_run
 from ltaug.runtime import Runtime
-from ltaug.synthesis import stage as synthesis_stage
 from ltaug.synthesis import writing
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
 from ltaug.synthesis.stage import Tally, run_synthesis
@@ -140,8 +140,8 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
             raise KeyboardInterrupt
         return generate(*args, **kwargs)
 
-    generate = synthesis_stage.generate
-    monkeypatch.setattr(synthesis_stage, "generate", dies_in_the_third_round)
+    generate = sampling.generate
+    monkeypatch.setattr(sampling, "generate", dies_in_the_third_round)
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path / "cut", generator, real, **wanted)
     with (tmp_path / "cut" / JOURNAL).open("ab") as journal:
