@@ -21,6 +21,7 @@ import torch
 
 from ltaug.errors import OptionError
 from ltaug.options import SMALL_SIDE, Machine
+from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")
 FITTING = ("plain", "compiled", "micro_batch", "checkpoint_activations")
@@ -66,16 +67,17 @@ class Runtime:
         }
 
 
-def make_runtime(device: str = "auto", *, threads: int | None = None) -> Runtime:
+def make_runtime(device: str = "auto", *, threads: int | None = None, place: Place = ALONE) -> Runtime:
     """Choose the device and set this process's threads.
 
     Args:
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
         threads: CPU threads for tensor work; None leaves torch's choice. Results on the CPU are bit for bit the
             same only for the same number of threads.
+        place: which of a machine's CUDA devices is meant.
 
     Raises:
-        OptionError: an unknown device, or CUDA where there is none.
+        OptionError: an unknown device, CUDA where there is none, or fewer CUDA devices than processes here.
     """
     if device not in DEVICES:
         raise OptionError(f"--device {device!r} is not one of {', '.join(DEVICES)}")
@@ -85,8 +87,22 @@ def make_runtime(device: str = "auto", *, threads: int | None = None) -> Runtime
         torch.set_num_threads(threads)
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         torch.backends.cudnn.allow_tf32 = False  # what is not in bfloat16 is there for its float32
-        return Runtime(torch.device("cuda"), torch.bfloat16)
+        return Runtime(_cuda(place), torch.bfloat16)
     return Runtime(torch.device("cpu"), None)
+
+
+def _cuda(place: Place) -> torch.device:
+    if place.world == 1:
+        return torch.device("cuda")
+    devices = torch.cuda.device_count()
+    if place.local_rank >= devices:
+        raise OptionError(
+            f"process {place.local_rank + 1} of this machine has no CUDA device, as there are {devices}; "
+            f"use torchrun --nproc-per-node {devices}, or --device cpu"
+        )
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
