@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ltaug.classifier.batches import to_input
 from ltaug.classifier.models import penultimate
-from ltaug.data.imageset import Images
+from ltaug.data.imageset import AnyImages
 from ltaug.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
@@ -19,17 +19,17 @@ Floats = npt.NDArray[np.float32]
 BATCH = 512
 
 
-def probabilities(model: nn.Module, images: Images | Tensor, *, runtime: Runtime) -> Floats:
+def probabilities(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
     """Softmax of the classifier's logits for uint8 images (N, C, H, W): float32 (N, K)."""
     return _in_batches(lambda x: model(x).float().softmax(dim=1), images, runtime)
 
 
-def features(model: nn.Module, images: Images | Tensor, *, runtime: Runtime) -> Floats:
+def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
     """What the classifier's last layer sees for uint8 images (N, C, H, W): float32 (N, D)."""
     return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
 
 
-def _in_batches(compute: Callable[[Tensor], Tensor], images: Images | Tensor, runtime: Runtime) -> Floats:
+def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
     found = []
     with torch.inference_mode(), runtime.autocast():

@@ -122,10 +122,10 @@ def fit_classifier(
         network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
         optimizer = _optimizer(network, options)
         start = 0 if checkpoints is None else load_checkpoint(checkpoints, network, optimizer, device=device)
-        for step, index in enumerate(_batches(plan, start, total, device), start):
+        for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, total)), start):
             torch.manual_seed(derive_seed(seed, "classifier", step))
             optimizer.param_groups[0]["lr"] = rates[step]
-            value = _train_step(network, optimizer, pool, index, augmentation, loss_per_image, source_weights, runtime)
+            value = _train_step(network, optimizer, pool, index, images, augmentation, loss_per_image, source_weights, runtime)
             done = step + 1
             if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
                 on_step(done, total, {"loss": float(value), "lr": rates[step]})
@@ -158,15 +158,15 @@ def _train_step(
     optimizer: torch.optim.Optimizer,
     pool: Pool,
     index: Tensor,
+    images: Tensor,
     augmentation: Augmentation,
     loss_per_image: Loss,
     source_weights: Tensor,
     runtime: Runtime,
 ) -> Tensor:
-    images = to_input(pool.images[index.to(pool.images.device)].to(index.device))
     sources = pool.sources[index]
     with runtime.autocast():
-        logits = network(augmentation(images).contiguous(memory_format=torch.channels_last))
+        logits = network(augmentation(to_input(images)).contiguous(memory_format=torch.channels_last))
     losses = loss_per_image(logits.float(), pool.labels[index], sources)
     value = (losses * source_weights[sources]).mean()
     optimizer.zero_grad()
@@ -185,8 +185,7 @@ def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Ten
     return torch.tensor([1.0, synthetic_weight]) / mean
 
 
-def _batches(plan: BatchPlan, start: int, stop: int, device: torch.device) -> Iterator[Tensor]:
-    """Indices of each batch on the device, planned and copied for many steps at a time."""
+def _indices(plan: BatchPlan, start: int, stop: int) -> Iterator[Tensor]:
+    """Indices of each batch, planned for many steps at a time."""
     for first in range(start, stop, PLAN_STEPS):
-        block = torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).to(device)
-        yield from block.unbind()
+        yield from torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).unbind()

@@ -321,7 +321,7 @@ def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, damage):
         (entry / "files.json").write_text("{")
     else:
         meta = json.loads((entry / "files.json").read_text())
-        (entry / "files.json").write_text(json.dumps({**meta, "paths": meta["paths"][1:]}))
+        (entry / "files.json").write_text(json.dumps({**meta, "images": meta["images"] - 1}))
     with pytest.raises(CorruptError, match="delete it and run the command again"):
         load(root)
 

@@ -309,7 +309,7 @@ def step_without_values(options, runtime, monkeypatch):
             parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
             if runtime.device.type == "cuda":
                 monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
-            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling)
+            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling, limit=2**30)
             draw_batch(data, options, trainee.denoiser, step=0, seed=0)  # tables are moved once
             with Waits():
                 batch = draw_batch(data, options, trainee.denoiser, step=1, seed=0)
