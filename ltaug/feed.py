@@ -74,6 +74,8 @@ class Streamed:
     def _read(self, index: Tensor) -> Tensor:
         """The images at `index`, in memory that the device can fetch them from."""
         wanted, first = index.numpy(), 0
+        count = sum(map(len, self.sets))
+        assert ((wanted >= 0) & (wanted < count)).all(), f"there are {count} images"
         shape = (len(wanted), *self.sets[0].shape[1:])
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         for images_of_set in self.sets:

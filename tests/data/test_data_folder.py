@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from ltaug.data.cache import _fill
+from ltaug.data.imageset import ImageSet, MappedRows
+from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import load_dataset
 from ltaug.data.pixels import decode, resize_all, square
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
@@ -284,6 +286,33 @@ def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path, monkeypatc
     assert not warm.train.images.flags.writeable
     assert (cold.train.digest, cold.test.digest) == (warm.train.digest, warm.test.digest)
     assert sorted(root.rglob("*")) == before, "nothing is written beside the data"
+
+
+def test_a_draw_from_a_folder_stays_on_disk_and_its_digest_is_known_without_its_pixels(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 12, "b": 12})
+    whole = load(root, imbalance=4)
+    wanted = [ImageSet(np.array(s.images), s.labels, s.class_names, "").digest for s in (whole.train, whole.test)]
+    seen = [image.tobytes() for image in whole.train.images]
+    copied = sum(image.tobytes() in seen for image in whole.test.images)
+    assert copied > 0
+    monkeypatch.setattr("ltaug.data.imageset.hash_images", None)
+    dataset = load(root, imbalance=4)
+    for images in (dataset.train, dataset.test, dataset.rest):
+        assert isinstance(images.images, MappedRows)
+    assert [dataset.train.digest, dataset.test.digest] == wanted
+    assert inspect_dataset(dataset)["duplicates"] == {"within_train": len(seen) - len(set(seen)), "test_in_train": copied}
+
+
+def test_links_to_folders_are_passed_over_and_links_to_files_followed(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    tree(tmp_path, {"elsewhere": 3})
+    (root / "a/more").symlink_to(tmp_path / "elsewhere")
+    (root / "b/linked.png").symlink_to(tmp_path / "elsewhere/002.png")
+    dataset = load(root)
+    assert (dataset.train.class_counts + dataset.test.class_counts).tolist() == [2, 3]
+    digest = dataset.train.digest
+    save(tmp_path / "elsewhere/002.png", 99)
+    assert load(root).train.digest != digest or load(root).test.digest != dataset.test.digest
 
 
 def test_a_changed_file_or_another_folder_is_decoded_anew(tmp_path):
