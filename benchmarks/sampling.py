@@ -6,8 +6,9 @@
     python benchmarks/sampling.py RUN --guidance 1.5 --interval 0.2,0.7 --threads 2
 
 The first table is guided sampling against the published way: 1,000 ancestral steps in float32, a pass of the network for each
-branch of guidance, default memory layout. What a step can consist of is timed in turns, one call each, round after round, so that
-a machine that drifts drifts for all; a way to sample is the sum over its steps. The second table times whole runs.
+branch of guidance, default memory layout; fp32 and bf16 are --precision of `ltaug synthesize`. What a step can consist of is
+timed in turns, one call each, round after round, so that a machine that drifts drifts for all; a way to sample is the sum over
+its steps. The second table times whole runs.
 
 The distance column of the second table is the root-mean-square difference in grey levels between a deterministic sampler's
 image and the same image (same noise) by 500 steps of ddim, the reference for all of them; ancestral ddpm has its own noise,
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import time
 from pathlib import Path
 
@@ -25,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import ImageNoise, generate
@@ -55,41 +58,47 @@ def against_published(denoiser: Denoiser, shape: tuple[int, int, int], runtime: 
     labels = torch.zeros(a.batch, dtype=torch.int64, device=runtime.device)
     noise = ImageNoise([(0, i) for i in range(a.batch)], seed=0, image_shape=shape, device=runtime.device)
     x, w = noise(), a.guidance or 1.5
-    guided, plain, unguided = (
-        bind(network, labels, guidance=strength)
-        for network, strength in ((denoiser, w), (TwoPasses(denoiser, a.batch), w), (denoiser, 0.0))
-    )
-    parts = {
-        "two passes": lambda: plain(x, 1.0),
-        "one pass": lambda: guided(x, 1.0),
-        "conditional": lambda: unguided(x, 1.0),
-        "noise": noise,
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    fp32 = dataclasses.replace(runtime, amp_dtype=None)
+    parts = {("published", "two passes"): (bind(TwoPasses(denoiser, a.batch), labels, guidance=w), fp32)}
+    for precision, way in {"fp32": fp32, "bf16": dataclasses.replace(fp32, amp_dtype=torch.bfloat16)}.items():
+        network = copy.deepcopy(denoiser)
+        suit(network.backbone, way)
+        parts[precision, "one pass"] = bind(network, labels, guidance=w), way
+        parts[precision, "conditional"] = bind(network, labels, guidance=0.0), way
+    seconds: dict[tuple[str, str], list[float]] = {name: [] for name in [*parts, ("any", "noise")]}
     for n in range(a.rounds + 2):
-        for name, part in parts.items():
+        for name in seconds:
             began = time.perf_counter()
-            with runtime.autocast():
-                part()
-            if runtime.device.type == "cuda":
-                torch.cuda.synchronize()
+            if name in parts:
+                denoise, way = parts[name]
+                with way.autocast():
+                    denoise(x, 1.0)
+            else:
+                noise()
+            runtime.synchronize()
             if n >= 2:  # the first rounds warm up
                 seconds[name].append(time.perf_counter() - began)
-    both, batched, alone, drawn = (np.array(seconds[name]) for name in parts)
+    took = {name: np.array(found) for name, found in seconds.items()}
     levels = denoiser.preconditioning.grid(20)[:-1].tolist()
     on = sum(guides(denoiser.preconditioning, sigma, a.interval) for sigma in levels)
-    published = 1000 * (both + drawn)
+    noised = took["any", "noise"]
+    published = 1000 * (took["published", "two passes"] + noised)
     ways = {
-        "1,000 ancestral steps, two passes (the published way)": published,
-        "1,000 ancestral steps, one pass": 1000 * (batched + drawn),
-        "dpm++2m 20 steps, two passes": 20 * both,
-        "dpm++2m 20 steps, one pass": 20 * batched,
-        f"dpm++2m 20 steps, {on} guided (t/T {a.interval[0]:g} to {a.interval[1]:g})": on * batched + (20 - on) * alone,
-        "dpm++2m 20 steps, unguided": 20 * alone,
+        "1,000 ancestral steps, two passes, fp32 (the published way)": published,
+        "1,000 ancestral steps, one pass, fp32": 1000 * (took["fp32", "one pass"] + noised),
+        "dpm++2m 20 steps, two passes, fp32": 20 * took["published", "two passes"],
     }
-    print(f"{shape}, {a.batch} images a batch, {runtime.describe()}; medians of {a.rounds} rounds")
+    for precision in ("fp32", "bf16"):
+        guided, alone = took[precision, "one pass"], took[precision, "conditional"]
+        ways[f"dpm++2m 20 steps, one pass, {precision}"] = 20 * guided
+        limited = f"dpm++2m 20 steps, {on} guided (t/T {a.interval[0]:g} to {a.interval[1]:g}), {precision}"
+        ways[limited] = on * guided + (20 - on) * alone
+        ways[f"dpm++2m 20 steps, unguided, {precision}"] = 20 * alone
+    device = fp32.describe()
+    print(f"{shape}, {a.batch} images a batch, {device['name']}, {device['threads']} threads; torch {torch.__version__}")
+    print(f"medians of {a.rounds} rounds")
     for name, found in ways.items():
-        print(f"  {name:54s} {a.batch / np.median(found):10.3f} images/s {np.median(published / found):7.1f} x published")
+        print(f"  {name:60s} {a.batch / np.median(found):10.3f} images/s {np.median(published / found):7.1f} x published")
     print()
 
 

@@ -23,7 +23,7 @@ from ltaug.generator.resampling import _permutation
 from ltaug.generator.step import accumulate, prepare, train_step
 from ltaug.options import GeneratorOptions, Machine, resolve
 from ltaug.runs import read_run
-from ltaug.runtime import Runtime, for_fit
+from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]
 FORMS = [
@@ -364,6 +364,7 @@ def test_precision_is_float32_for_small_images_and_bf16_for_larger_ones_where_th
         monkeypatch.setattr(runtimes, "_multiplies_bf16", lambda able=able: able)
         for side in (8, 16, 17, 32):
             precisions[able, side] = for_fit(FP32, Machine(), image_side=side, steps=10_000).amp_dtype
+            assert for_sampling(FP32, Machine(), image_side=side, passes=10_000).amp_dtype == precisions[able, side]
     assert {key for key, dtype in precisions.items() if dtype is torch.bfloat16} == {(True, 17), (True, 32)}
 
 
@@ -395,6 +396,16 @@ def test_compiling_is_for_long_fits_on_a_gpu(monkeypatch):
     assert compiled == [False, False, False, True]
     assert not for_fit(gpu, Machine(compile="no"), image_side=32, steps=10_000).compiled
     assert not for_fit(gpu, Machine(plain=True), image_side=32, steps=10_000).compiled
+
+
+def test_compiling_is_for_much_sampling_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    gpu = Runtime(torch.device("cuda"), torch.bfloat16)
+    counts = (LONG_SAMPLING - 1, LONG_SAMPLING)
+    compiled = [for_sampling(r, Machine(), image_side=32, passes=n).compiled for r in (FP32, gpu) for n in counts]
+    assert compiled == [False, False, False, True]
+    assert for_sampling(FP32, Machine(compile="yes"), image_side=8, passes=1).compiled
+    assert not for_sampling(gpu, Machine(compile="no"), image_side=32, passes=LONG_SAMPLING).compiled
 
 
 def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_what_is_missing(monkeypatch, tmp_path):
