@@ -127,7 +127,7 @@ def _build(
     all_grey = True
     images: Images | None = None
     first = ""
-    for done, (path, outcome) in enumerate(_decoded(root, paths, image_size)):
+    for done, (path, outcome) in enumerate(decode_all(root, paths, image_size)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))
         if isinstance(outcome, str):
@@ -166,13 +166,19 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def _decoded(root: Path, paths: Sequence[str], image_size: int | None) -> Iterator[tuple[str, Decoded | str]]:
-    """Each path, in order, with its image or with what is wrong with it; decoded by a few threads."""
+def decode_all(
+    root: Path, paths: Sequence[str], image_size: int | None, *, threads: int | None = None
+) -> Iterator[tuple[str, Decoded | str]]:
+    """Each path, in order, with its image or with what is wrong with it.
+
+    Args:
+        threads: that decode [default: as many as processors, at most 8].
+    """
 
     def block(start: int) -> list[tuple[str, Decoded | str]]:
         return [(path, _decode(root / path, image_size)) for path in paths[start : start + _TASK]]
 
-    workers = min(8, os.cpu_count() or 1)
+    workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # large images, odd palettes and EXIF are dealt with here

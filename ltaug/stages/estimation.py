@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +26,7 @@ from ltaug.generator.generate import generate
 from ltaug.generator.guidance import guides, interval_of
 from ltaug.generator.sampling import passes_of
 from ltaug.generator.stage import seconds_per_step
+from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
     ClassifierOptions,
     EvaluationOptions,
@@ -68,6 +67,7 @@ def estimate(
         device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
         what comes on top.
     """
+    reset_peak()  # a process that estimates several stages held more for another one
     runtime = make_runtime(machine.device, threads=machine.threads)
     dataset, given, seed = continued(source, dataset, given, seed)
     train = load_data(dataset, seed, machine, stage, ignore_events)[1].train
@@ -196,5 +196,4 @@ def _count(module: nn.Module) -> int:
 def _peak_memory(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(runtime.device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_memory()
