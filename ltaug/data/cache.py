@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,7 +128,8 @@ def _build(
     all_grey = True
     images: Images | None = None
     first = ""
-    for done, (path, outcome) in enumerate(decode_all(root, paths, image_size)):
+    outcomes = decode_all(root, paths, image_size)
+    for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))
         if isinstance(outcome, str):
@@ -168,15 +170,15 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
 
 def decode_all(
     root: Path, paths: Sequence[str], image_size: int | None, *, threads: int | None = None
-) -> Iterator[tuple[str, Decoded | str]]:
-    """Each path, in order, with its image or with what is wrong with it.
+) -> Iterator[Decoded | str]:
+    """The image of each path, in order, or what is wrong with it.
 
     Args:
         threads: that decode [default: as many as processors, at most 8].
     """
 
-    def block(start: int) -> list[tuple[str, Decoded | str]]:
-        return [(path, _decode(root / path, image_size)) for path in paths[start : start + _TASK]]
+    def block(start: int) -> list[Decoded | str]:
+        return [_decode(root / path, image_size) for path in paths[start : start + _TASK]]
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
@@ -184,7 +186,7 @@ def decode_all(
         warnings.filterwarnings("ignore", module=r"PIL\.")  # large images, odd palettes and EXIF are dealt with here
         try:
             starts = iter(range(0, len(paths), _TASK))
-            waiting = [pool.submit(block, start) for start, _ in zip(starts, range(2 * workers), strict=False)]
+            waiting = [pool.submit(block, start) for start in islice(starts, 2 * workers)]
             while waiting:
                 yield from waiting.pop(0).result()
                 if (start := next(starts, None)) is not None:

@@ -219,6 +219,16 @@ def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path, monkeypatch):
         load(root)
 
 
+def test_every_image_of_a_large_folder_is_its_own_file_s(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 90, "b": 37})
+    monkeypatch.setattr("ltaug.data.cache._TASK", 2)
+    monkeypatch.setattr("ltaug.data.cache.os.cpu_count", lambda: 3)
+    dataset = load(root)
+    for label, count in enumerate((90, 37)):
+        found = [int(s.images[i][0, 0, 0]) for s in (dataset.train, dataset.test) for i in np.flatnonzero(s.labels == label)]
+        assert sorted(found) == list(range(1, count + 1))
+
+
 def test_two_processes_that_build_the_same_cache_agree(tmp_path):
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     digest = load(root).train.digest
