@@ -103,21 +103,25 @@ def apart(work, *arguments):
     return found
 
 
+def row(what: str, held: tuple[float, float], seconds: float | None = None, speed: float | None = None) -> dict:
+    most, own = held
+    return {"what": what, "seconds": seconds, "images/s": speed, "MB": round(most), "of its own": round(own)}
+
+
 def measure(root: Path, a: argparse.Namespace) -> None:
     paths = make_pictures(root, a.images, a.classes, a.source_size)
     rows, some = [], paths[:: max(1, len(paths) // a.decoded)]
     for threads in dict.fromkeys([1, os.cpu_count() or 1]):
-        speed, most, own = apart(decode, root, some, a.image_size, threads)
-        rows.append({"what": f"decode, threads: {threads}", "images/s": speed, "MB": round(most), "of its own": round(own)})
+        speed, *held = apart(decode, root, some, a.image_size, threads)
+        rows.append(row(f"decode, threads: {threads}", held, speed=speed))
     for what in ("first start", "second start"):
-        seconds, most, own = apart(start, root, a.image_size)
-        rows.append({"what": what, "seconds": seconds, "MB": round(most), "of its own": round(own)})
+        seconds, *held = apart(start, root, a.image_size)
+        rows.append(row(what, held, seconds))
     fastest = None
     for what, limit in (("resident", EVERYTHING), ("mapped", 0)):
-        (seconds, speed), most, own = apart(gather, root, a.image_size, a.device, a.batch_size, a.batches, limit)
+        (seconds, speed), *held = apart(gather, root, a.image_size, a.device, a.batch_size, a.batches, limit)
         fastest = fastest or speed
-        row = {"what": f"batches, {what}", "seconds": seconds, "images/s": speed, "x resident": speed / fastest}
-        rows.append({**row, "MB": round(most), "of its own": round(own)})
+        rows.append(row(f"batches, {what}", held, seconds, speed) | {"x resident": speed / fastest})
     of = f"{len(paths)} files of {a.source_size} pixels in {a.classes} classes, at {a.image_size} pixels"
     show(f"{of}; batches of {a.batch_size}", rows, device=a.device, json_file=a.json)
 

@@ -43,7 +43,7 @@ class Resident:
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for index in indices:
             there = _sent(index, self.images.device)
-            yield there, self.images[there]
+            yield there, self.images.index_select(0, there)  # on CPUs many times as fast as images[there]
 
 
 @dataclass(frozen=True)
