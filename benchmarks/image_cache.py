@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from tables import add_json, show
 
-from ltaug.data.cache import decode_all
+from ltaug.data.decoding import decode_all
 from ltaug.data.load import load_dataset
 from ltaug.generator.fit import TrainingData
 from ltaug.memory import peak_memory

@@ -7,23 +7,21 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
-from ltaug.data.pixels import UNREADABLE, Decoded, decode
 from ltaug.errors import CorruptError, DataError
 
 FORMAT = 2
 Progress = Callable[[str, int, int], None]
-_TASK = 64  # files a task of the thread pool; one task a file would cost more memory than the images of a large set
 
 
 class File(NamedTuple):
@@ -63,7 +61,8 @@ def read_files(
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
     The cache is keyed by the folder, every file's path, size and modification time, and `image_size`. With the pixels it
-    keeps each image's hash, so that a set of them is told from another without reading the pixels again.
+    keeps each image's hash, so that a set of them is told from another without reading the pixels again. Of several processes
+    that ask for the same files one decodes them and the others wait.
 
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
@@ -73,7 +72,9 @@ def read_files(
     target = cache_directory() / "images" / _key(root, files, image_size)
     if not target.is_dir():
         try:
-            _fill(target, root, [file.path for file in files], image_size, progress, skip_bad)
+            with _alone(target, len(files), progress):
+                if not target.is_dir():
+                    _fill(target, root, [file.path for file in files], image_size, progress, skip_bad)
         except OSError as error:
             raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
     return _open(target, skip_bad)
@@ -98,23 +99,44 @@ def _key(root: Path, files: Sequence[File], image_size: int | None) -> str:
     return key.hexdigest()
 
 
+@contextmanager
+def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
+    """Be the only process that makes this entry; what killed ones left of it is removed."""
+    folder = target.parent.with_name("locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / target.name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress is not None:
+            progress("waiting for a process that decodes these images", 0, count)
+        lock.acquire()
+    try:
+        for left in target.parent.glob(f"{_temporary(target)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _temporary(target: Path) -> str:
+    """How an entry's names begin while it is made."""
+    return f".{target.name[:12]}."
+
+
 def _fill(
     target: Path, root: Path, paths: Sequence[str], image_size: int | None, progress: Progress | None, skip_bad: bool
 ) -> None:
     """Make the cache entry `target`: complete under a temporary name, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:12]}."))
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=_temporary(target)))
     try:
         bad = _build(temporary, root, paths, image_size, progress, skip_bad)
         images = np.load(temporary / "images.npy", mmap_mode="r")
         np.save(temporary / "hashes.npy", hash_images(images))
         meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad}
         (temporary / "files.json").write_text(json.dumps(meta), encoding="utf-8")
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process may have finished the same entry first
-                raise
+        temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -166,47 +188,6 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
         room = f"{needed / 1e9:.1f} GB in {path.parent.parent}, {free / 1e9:.1f} GB are free"
         raise DataError(f"the decoded images need {room}; set LTAUG_CACHE to a larger disk or give a smaller --image-size")
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-
-def decode_all(
-    root: Path, paths: Sequence[str], image_size: int | None, *, threads: int | None = None
-) -> Iterator[Decoded | str]:
-    """The image of each path, in order, or what is wrong with it.
-
-    Args:
-        threads: that decode [default: as many as processors, at most 8].
-    """
-
-    def block(start: int) -> list[Decoded | str]:
-        return [_decode(root / path, image_size) for path in paths[start : start + _TASK]]
-
-    workers = threads or min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # large images, odd palettes and EXIF are dealt with here
-        try:
-            starts = iter(range(0, len(paths), _TASK))
-            waiting = [pool.submit(block, start) for start in islice(starts, 2 * workers)]
-            while waiting:
-                yield from waiting.pop(0).result()
-                if (start := next(starts, None)) is not None:
-                    waiting.append(pool.submit(block, start))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode(path: Path, image_size: int | None) -> Decoded | str:
-    try:
-        return decode(path, image_size=image_size)
-    except UNREADABLE as error:
-        return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error) or type(error).__name__
-    return "not an image" if text.startswith("cannot identify image file") else text
 
 
 def _open(target: Path, skip_bad: bool) -> DecodedFiles:

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ltaug.data.cache import _fill
 from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import load_dataset
@@ -221,22 +222,47 @@ def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path, monkeypatch):
 
 def test_every_image_of_a_large_folder_is_its_own_file_s(tmp_path, monkeypatch):
     root = tree(tmp_path / "set", {"a": 90, "b": 37})
-    monkeypatch.setattr("ltaug.data.cache._TASK", 2)
-    monkeypatch.setattr("ltaug.data.cache.os.cpu_count", lambda: 3)
+    monkeypatch.setattr("ltaug.data.decoding._TASK", 2)
+    monkeypatch.setattr("ltaug.data.decoding.os.cpu_count", lambda: 3)
     dataset = load(root)
     for label, count in enumerate((90, 37)):
         found = [int(s.images[i][0, 0, 0]) for s in (dataset.train, dataset.test) for i in np.flatnonzero(s.labels == label)]
         assert sorted(found) == list(range(1, count + 1))
 
 
-def test_two_processes_that_build_the_same_cache_agree(tmp_path):
+def test_of_several_that_want_the_same_images_one_decodes_and_the_others_wait(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    decoding, said, decoded = threading.Event(), threading.Event(), []
+
+    def slowly(path, *, image_size):
+        decoding.set()
+        assert said.wait(30)
+        decoded.append(path.name)
+        return decode(path, image_size=image_size)
+
+    def digest(progress):
+        return load_dataset(DatasetOptions(dataset=f"folder:{root}"), seed=0, progress=progress).train.digest
+
+    monkeypatch.setattr("ltaug.data.decoding.decode", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(digest, lambda *event: None)
+        assert decoding.wait(30)
+        second = pool.submit(digest, lambda text, step, total: said.set() if text.startswith("waiting") else None)
+        assert first.result() == second.result()
+    assert len(decoded) == 8
+
+
+def test_what_a_killed_build_left_is_no_entry_and_is_removed_by_the_next(tmp_path):
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     digest = load(root).train.digest
-    # As seen by the slower process: the entry was not there when it looked, and is when it renames.
     (entry,) = (tmp_path / "cache/images").iterdir()
-    _fill(entry, root, sorted(p.relative_to(root).as_posix() for p in root.rglob("*.png")), None, None, False)
-    assert list((tmp_path / "cache/images").iterdir()) == [entry]
+    left = entry.with_name(f".{entry.name[:12]}.killed")
+    entry.rename(left)
+    (left / "files.json").unlink()
+    other = entry.with_name(".of another entry")
+    other.mkdir()
     assert load(root).train.digest == digest
+    assert sorted((tmp_path / "cache/images").iterdir()) == sorted([entry, other])
 
 
 def test_a_long_list_of_bad_images_is_cut_at_ten(tmp_path):
@@ -290,7 +316,7 @@ def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path, monkeypatc
     options = DatasetOptions(dataset=f"folder:{root}")
     cold = load_dataset(options, seed=0, progress=lambda *event: seen.append(event))
     assert seen == [("decoding images", 8, 8)]
-    monkeypatch.setattr("ltaug.data.cache.decode", None)
+    monkeypatch.setattr("ltaug.data.decoding.decode", None)
     warm = load_dataset(options, seed=0)
     assert isinstance(warm.train.images, np.memmap)
     assert not warm.train.images.flags.writeable
