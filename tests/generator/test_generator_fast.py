@@ -423,3 +423,35 @@ def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_
 def test_plain_with_what_it_does_without_is_refused(given):
     with pytest.raises(OptionError, match=r"--plain computes in float32 and does not compile; leave out --(precision|compile)"):
         for_fit(FP32, Machine(plain=True, **given), image_side=8, steps=10)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm"}, {"objective": "coral"}, {"preconditioning": "edm"}], ids=str)
+def test_on_a_gpu_the_fast_step_has_the_losses_of_the_plain_one(given, compiled):
+    options = options_for(**given)
+    plain, _ = losses(options, dataclasses.replace(CUDA, plain=True))
+    fast, _ = losses(options, dataclasses.replace(CUDA, compiled=compiled))
+    half, _ = losses(options, dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, compiled=compiled))
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(half, plain)
+    torch.testing.assert_close(half[:, 0], plain[:, 0], rtol=0.01, atol=0)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm+coral"}, {"augment": "ada"}], ids=str)
+def test_on_a_gpu_a_step_does_not_wait(given):
+    options, runtime = options_for(**given), dataclasses.replace(CUDA, amp_dtype=torch.bfloat16)
+    trainee, data = trainee_for(options, runtime), TrainingData.on(CUDA.device, long_tailed())
+    for step in range(4):
+        if step == 2:  # tables are moved and kernels chosen before
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            train_step(trainee, draw_batch(data, options, trainee.denoiser, step=step, seed=0), options, runtime, step=step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
