@@ -128,7 +128,7 @@ def fit_classifier(
     rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        learner = _learner(train, plan, pool, options, runtime)
+        learner = build_learner(train, plan, pool, options, runtime)
         state = learner.network, learner.optimizer
         start = 0 if checkpoints is None else load_checkpoint(checkpoints, *state, device=runtime.device)
 
@@ -139,7 +139,7 @@ def fit_classifier(
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
                 save_checkpoint(checkpoints, *state, step=done)
 
-        batches = _batches(plan, pool, build_augmentation(options.augment), start, total)
+        batches = batches_of(plan, pool, build_augmentation(options.augment), start, total)
         warm = _take_steps(learner, batches, rates[start:], after_step=after_step)
     return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
 
@@ -150,7 +150,7 @@ def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runti
     return fit_classifier(train, measured, seed=0, runtime=runtime).seconds.steps / steps
 
 
-def _learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
+def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
     """The untrained network, from torch's global generator, with all that it learns with."""
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
     return Learner(
@@ -208,7 +208,7 @@ def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Ten
     return torch.tensor([1.0, synthetic_weight]) / mean
 
 
-def _batches(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
+def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps `start` to `stop`, the same wherever a fit starts; indices are planned and copied for many at a time.
 
     Torch's global generators are seeded before each, for its augmentation and for what its step draws.

@@ -241,13 +241,13 @@ def step_without_values(runtime, monkeypatch, **given):
             TRAIN, MADE, batch_size=16, sampling=options.sampling, synthetic_fraction=options.synthetic_fraction, seed=0
         )
         pool = make_pool(TRAIN, MADE, device=runtime.device)
-        learner = fitting._learner(TRAIN, plan, pool, options, runtime)
+        learner = fitting.build_learner(TRAIN, plan, pool, options, runtime)
         parameters = list(learner.network.parameters())
         if runtime.device.type == "cuda":
             monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
         take_step = step_taker(learner)
         with Waits():
-            for batch in fitting._batches(plan, pool, build_augmentation(options.augment), 0, 3):
+            for batch in fitting.batches_of(plan, pool, build_augmentation(options.augment), 0, 3):
                 loss = take_step(batch, 0.1)
     assert all(value.device.type == runtime.device.type for value in [loss, *batch, *(p.grad for p in parameters)])
 
@@ -326,8 +326,8 @@ def test_on_a_gpu_a_step_does_not_wait(captured):
     runtime, options = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, captured=captured), options_for()
     plan = plan_batches(TRAIN, MADE, batch_size=16, sampling="natural", synthetic_fraction=None, seed=0)
     pool = make_pool(TRAIN, MADE, device=runtime.device)
-    take_step = step_taker(fitting._learner(TRAIN, plan, pool, options, runtime))
-    for step, batch in enumerate(fitting._batches(plan, pool, build_augmentation(options.augment), 0, 8)):
+    take_step = step_taker(fitting.build_learner(TRAIN, plan, pool, options, runtime))
+    for step, batch in enumerate(fitting.batches_of(plan, pool, build_augmentation(options.augment), 0, 8)):
         if step > BEFORE_CAPTURE:  # kernels are chosen and the graph is recorded before
             torch.cuda.set_sync_debug_mode("error")
         try:
