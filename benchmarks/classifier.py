@@ -4,13 +4,13 @@
     python benchmarks/classifier.py --image-size 8 --steps 30             # the digits classifier
     python benchmarks/classifier.py --compile                             # with torch.compile too (a C++ compiler, and minutes)
     python benchmarks/classifier.py --threads 1 --clock cpu --seeds 1     # on a machine that others use as well
-    python benchmarks/classifier.py --device cuda --compile --steps 200 --rounds 7
+    python benchmarks/classifier.py --device cuda --compile --steps 100 --rounds 7 --seeds 3
 
 The first table is about one classifier: every way has a process of its own, and all take some steps in turns, round after
-round, so that a machine that drifts drifts for all. The second is about the classifiers of several seeds, in the fastest way of the first that
-does not compile: one after the other in one process; as one network whose every weight has a row a seed (torch.func.vmap, grouped
-convolutions); and side by side in a process each with one thread, as `ltaug run` has them. With --clock cpu times are what all
-processors spent together. Minutes are for 200 epochs of 50,000 images.
+round, so that a machine that drifts drifts for all. The second is about the classifiers of several seeds, in the fastest way of
+the first that does not compile: one after the other in one process; as one network whose every weight has a row a seed
+(torch.func.vmap, grouped convolutions); and side by side in a process each with one thread, as `ltaug run` has them. With
+--clock cpu times are what all processors spent together. Minutes are for 200 epochs of 50,000 images.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A step of a small network is hundreds of small kernels, which a GPU finishes fas
 as a CUDA graph they are launched at once. Drawing and augmenting the images stays outside of the graph: so every random draw
 is a function of (seed, step) whatever the augmentation does on the host, and its calls for one step are queued while the
 device computes the step before.
+
+Nothing in a step makes the host wait for the device, but for RandAugment and for images that stay on the host.
 """
 
 from __future__ import annotations
