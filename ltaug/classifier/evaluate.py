@@ -1,7 +1,12 @@
-"""Running a classifier over images: probabilities, and the features its last layer sees."""
+"""Running a classifier over images: probabilities, and the features its last layer sees.
+
+On the CPU in float32, even where networks are fitted or sampled in bfloat16: what is selected, measured and reported of
+given weights should not depend on the kind of CPU.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -32,7 +37,8 @@ def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) 
 def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
     found = []
-    with torch.inference_mode(), runtime.autocast():
+    looking = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
+    with torch.inference_mode(), looking.autocast():
         for start in range(0, max(len(images), 1), BATCH):
             block = images[start : start + BATCH]
             tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))

@@ -25,7 +25,7 @@ from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.generator.step import train_step
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, derive_seed
+from ltaug.runtime import Runtime, Seconds, derive_seed
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,6 @@ def noised(images: Tensor, classes: Tensor, options: GeneratorOptions, denoiser:
         weight=denoiser.preconditioning.loss_weight(levels.sigma),
         augment=augment,
     )
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """What a fit took: its first step, which compiles and tunes, and the others."""
-
-    warm_up: float
-    steps: float
 
 
 def fit(
