@@ -121,9 +121,7 @@ def require_ended(path: Path, world: int) -> None:
         try:
             FileLock(lock).acquire(timeout=0).lock.release()
         except Timeout as error:
-            raise RunExistsError(
-                f"rank {rank} of {world} is still at work on {path}; end it before another number goes on"
-            ) from error
+            raise RunExistsError(f"rank {rank} of {world} is still at work on {path}; end it first") from error
 
 
 def _lock_of(place: Place) -> str:

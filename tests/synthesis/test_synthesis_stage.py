@@ -1,73 +1,22 @@
 """Synthesis: exact budgets, prefixes, resume, what is written and what damage does."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from making import NAMES, HalfJudge, files, synthesize
 from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import sampling
-from ltaug.generator.fit import build_denoiser
-from ltaug.generator.stage import Generator
-from ltaug.options import GeneratorOptions, SynthesisOptions
-from ltaug.runs import open_run
-from ltaug.runtime import Runtime
 from ltaug.synthesis import stores
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
-from ltaug.synthesis.stage import run_synthesis
 from ltaug.synthesis.tally import Tally
-
-CPU = Runtime(torch.device("cpu"), None)
-NAMES = ("cat", "sea/lion", "..")
-
-
-@pytest.fixture(scope="module")
-def generator():
-    torch.manual_seed(0)
-    options = GeneratorOptions(channels=8, channel_mults=(1,), blocks=1, attention=(), dropout=0.0)
-    denoiser = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
-    for p in denoiser.parameters():
-        p.add_(0.05 * torch.randn_like(p))
-    return Generator(denoiser, NAMES, (1, 8, 8), "d" * 64, Path("generator"), 1)
-
-
-@pytest.fixture(scope="module")
-def real():
-    images = np.random.RandomState(0).randint(0, 256, (12, 1, 8, 8)).astype(np.uint8)
-    return ImageSet(images, np.repeat([0, 1, 2], [8, 3, 1]).astype(np.int64), NAMES, "real")
-
-
-class HalfJudge:
-    """Agrees with whoever asks for an image whose first pixel is even."""
-
-    class_names = NAMES
-    digest = "0" * 64
-
-    def features(self, images):
-        return images.reshape(len(images), -1).astype(np.float32)
-
-    def probabilities(self, images):
-        even = images.reshape(len(images), -1)[:, 0] % 2 == 0
-        return np.stack([even, np.zeros(len(images)), ~even], 1).astype(np.float32)
-
-
-def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, **options):
-    options = SynthesisOptions(**{"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40, **options})
-    spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": {"budget": budget}, "inputs": {}}
-    with open_run(path, **spec, versions={}, device={}, listener=listener) as run:
-        run_synthesis(generator, real, list(judges), options, budget=budget, run=run, runtime=CPU, seed=0)
-        return run.record
-
-
-def files(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*.*") if p.suffix in (".png", ".csv")}
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
