@@ -13,7 +13,7 @@ from ltaug.generator.stage import Generator, run_generator
 from ltaug.meeting import wait_for_run
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.place import ALONE, Place
-from ltaug.runs import RUN_FILE, Event, Listener, ignore_events
+from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import for_fit, make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
@@ -108,7 +108,7 @@ def synthesize(
     band_of(chosen.band)
     check_store(chosen.images_to)
     if place.leads:
-        check_url(chosen.images_to, fresh=not (out / RUN_FILE).exists())
+        check_url(chosen.images_to, out)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     if judges is None:
         asked = chosen.judges if chosen.select_agreement or chosen.select_distance else 0

@@ -15,7 +15,7 @@ from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
-from ltaug.runs import Run, atomic_write
+from ltaug.runs import RUN_FILE, Run, atomic_write, read_run
 from ltaug.synthesis.manifest import Row, image_file, image_key, png_of, write_image
 from ltaug.synthesis.rounds import Part
 
@@ -125,17 +125,21 @@ def check_store(images_to: str) -> None:
         raise OptionError(f"--images-to {images_to!r} is not folders, shards or a URL such as s3://bucket/set; try shards")
 
 
-def check_url(images_to: str, *, fresh: bool) -> None:
-    """Make sure that a URL, if it is one, can be written, and that a fresh run finds no other set there.
+def check_url(images_to: str, run: Path) -> None:
+    """Make sure that a URL, if it is one, can be written, and that a run to be begun finds no other set there.
+
+    Args:
+        run: its directory, which may not exist yet.
 
     Raises:
         DataError: it cannot be written, or has shards already.
     """
-    if not is_url(images_to):
+    begun = (run / RUN_FILE).exists()
+    if not is_url(images_to) or (begun and read_run(run)["status"] == "finished"):
         return
     url = images_to.rstrip("/")
     found = [name for name in names_at(url) if name.endswith(".tar")]
-    if fresh and found:
+    if found and not begun:
         raise DataError(f"{url} holds {len(found)} shards of another set ({min(found)}, ...); empty it, or name another URL")
     make_folder(url)
     write_url(f"{url}/{PROBE}", b"")
