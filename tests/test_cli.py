@@ -11,7 +11,7 @@ import pytest
 
 from ltaug.cli import main
 from ltaug.cli.commands import group
-from ltaug.options import SMALL_SIDE, STAGES, DatasetOptions, Machine
+from ltaug.options import COMPUTING, FITTING, NETWORKS, READING, SMALL_SIDE, STAGES, DatasetOptions, Machine
 from ltaug.runs import Event
 
 RECIPE = """
@@ -72,15 +72,22 @@ def test_every_option_of_a_stage_is_a_flag_with_its_defaults(stage):
         assert options[f.name].help.startswith(f.metadata["help"])
         assert ("small" in f.metadata) == (f"for images up to {SMALL_SIDE} px" in options[f.name].help)
     for f in dataclasses.fields(Machine):
-        assert (f.name in options) == (stage == "fit-generator" or not f.metadata["fit"])
+        assert (f.name in options) == (stage == "fit-generator" or f.metadata["part"] != FITTING)
     if stage not in ("evaluate-generator", "synthesize"):
         assert {f.name for f in dataclasses.fields(DatasetOptions)} <= set(options)
 
 
-def test_how_a_fit_is_computed_is_asked_of_the_commands_that_fit_a_generator_and_of_no_other(capsys, fitted, tmp_path):
-    named = {f.name for f in dataclasses.fields(Machine) if f.metadata["fit"]}
-    offering = {name for name, command in group.commands.items() if named & {o.name for o in command.params}}
-    assert offering == {"fit-generator", "run"}
+def test_how_something_is_computed_is_asked_of_the_commands_that_compute_it_and_of_no_other(capsys, fitted, tmp_path):
+    offering = {}
+    for part in (READING, COMPUTING, NETWORKS, FITTING):
+        named = {f.name for f in dataclasses.fields(Machine) if f.metadata["part"] == part}
+        taken = {name: named & {o.name for o in command.params} for name, command in group.commands.items()}
+        assert all(found in (set(), named) for found in taken.values())
+        offering[part] = {name for name, found in taken.items() if found}
+    assert offering[FITTING] == {"fit-generator", "run"}
+    assert offering[NETWORKS] == offering[FITTING] | {"evaluate-generator", "synthesize", "train-classifier"}
+    assert offering[COMPUTING] == offering[NETWORKS]
+    assert offering[READING] == offering[COMPUTING] | {"report", "inspect"}
     flags = ["--plain", "--checkpoint-activations", "--micro-batch", "8", "--compile", "no", "--precision", "fp32"]
     assert call(capsys, "fit-generator", *flags, "--out", str(tmp_path / "gen"), "--quiet")[0] == 0
     (made,) = fitted

@@ -23,7 +23,16 @@ from ltaug.cli.options import (
     require_source,
 )
 from ltaug.cli.progress import progress
-from ltaug.options import ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
+from ltaug.options import (
+    COMPUTING,
+    FITTING,
+    NETWORKS,
+    READING,
+    ClassifierOptions,
+    DatasetOptions,
+    GeneratorOptions,
+    SynthesisOptions,
+)
 from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
 from ltaug.place import place_of
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
@@ -76,7 +85,7 @@ def group() -> None:
 @out_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption,
               help="varies the draw and the training [default: that of --from, or 0]")  # fmt: skip
-@common_options(fits=True)
+@common_options(READING, COMPUTING, NETWORKS, FITTING)
 def fit_generator(
     out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
 ) -> None:
@@ -117,7 +126,7 @@ def fit_generator(
     "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
 )  # fmt: skip
-@common_options()
+@common_options(READING, COMPUTING, NETWORKS)
 def synthesize(
     generator: Path, out: Path, seed: int | None, judge_runs: tuple[Path, ...], as_json: bool, quiet: bool, **values: Any
 ) -> None:
@@ -164,7 +173,7 @@ def synthesize(
 )
 @recipe_options
 @out_option
-@common_options()
+@common_options(READING, COMPUTING, NETWORKS)
 def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Train classifiers with and without synthetic images, over several seeds.
 
@@ -201,7 +210,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 @click.option("--published", metavar="NAME", cls=SectionOption,
               help="published results to set beside: cifar100-lt, cifar10-lt [default: the dataset's own]")  # fmt: skip
 @out_option
-@common_options(dry_run=False)
+@common_options(READING, dry_run=False)
 def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **values: Any) -> None:
     """Compare classifier runs, arm by arm over seeds, in report.html, .md and .json.
 
@@ -238,7 +247,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
 )
-@common_options(fits=True)
+@common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
 
@@ -271,7 +280,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
 @click.argument("name", metavar="DATASET")
 @options_of(DatasetOptions, "Dataset", leave_out="dataset")
 @seed_option
-@common_options(dry_run=False, writes=False)
+@common_options(READING, dry_run=False, writes=False)
 def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     """Look at a dataset: counts, many/medium/few, imbalance, duplicates, bad files.
 

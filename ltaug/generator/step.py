@@ -16,11 +16,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ltaug.errors import OptionError
 from ltaug.generator.checkpoints import Trainee
-from ltaug.generator.cpu_forms import use_cpu_forms
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Batch, Objective, in_one_pass, one_by_one
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, keep_freed_memory
+from ltaug.runtime import Runtime
 
 
 def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime) -> Trainee:
@@ -37,14 +37,9 @@ def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime) -> Tr
                     f"--micro-batch {runtime.micro_batch} does not go with --objective {options.objective}: {name} compares the "
                     f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {name}"
                 )
-    if runtime.device.type == "cpu" and not runtime.plain:
-        keep_freed_memory()
-        if runtime.amp_dtype is not None and not runtime.compiled:
-            use_cpu_forms(denoiser.backbone)
     if runtime.checkpoint_activations:
         _recompute_blocks(denoiser.backbone)
-    if runtime.compiled:
-        denoiser.backbone.compile()
+    suit(denoiser.backbone, runtime)
     return _plain(trainee, options) if runtime.plain else trainee
 
 

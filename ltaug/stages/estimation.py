@@ -21,10 +21,12 @@ from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.stage import per_class
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.guidance import guides, interval_of
+from ltaug.generator.sampling import passes_of
 from ltaug.generator.stage import seconds_per_step
 from ltaug.options import (
     ClassifierOptions,
@@ -36,7 +38,7 @@ from ltaug.options import (
     resolve,
 )
 from ltaug.runs import ignore_events, read_run
-from ltaug.runtime import Runtime, for_fit, make_runtime
+from ltaug.runtime import Runtime, for_fit, for_sampling, make_runtime
 from ltaug.stages.opening import Given, continued, load_data, side_of
 
 MEASURED_STEPS = 10
@@ -75,8 +77,8 @@ def estimate(
         match_classes(facts["class_names"], train.class_names, name=name)
     measures: dict[str, Callable[..., dict[str, Any]]] = {
         "fit-generator": partial(_generator, machine=machine),
-        "evaluate-generator": _evaluation,
-        "synthesize": _synthesis,
+        "evaluate-generator": partial(_evaluation, machine=machine),
+        "synthesize": partial(_synthesis, machine=machine),
         "train-classifier": _classifier,
     }
     found = measures[stage](train, given, generator or {}, runtime)
@@ -100,35 +102,40 @@ def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime
     }
 
 
-def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
     options = resolve(SynthesisOptions, given, image_side=side_of(train), where="synthesize")
     budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
     wanted = sum(budget.values())
     return {
-        **_sampling(train, options, wanted, generator, runtime),
+        **_sampling(train, options, wanted, generator, runtime, machine),
         "disk_bytes": wanted * train.images[0].nbytes,
         "uncounted": "Selection generates more than it keeps, which is not counted.",
     }
 
 
-def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
     options = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
     wanted = train.num_classes * per_class(options.samples, train.num_classes)
     return {
-        **_sampling(train, options, wanted, generator, runtime),
+        **_sampling(train, options, wanted, generator, runtime, machine),
         "disk_bytes": (options.pairs * 2 + 1000) * train.images[0].nbytes,
         "uncounted": "Looking at the images, and training a classifier to do so, come on top.",
     }
 
 
-def _sampling(train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _sampling(
+    train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime, machine: Machine
+) -> dict[str, Any]:
     """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
-    network = resolve(GeneratorOptions, generator, image_side=side_of(train), where="fit-generator")
+    side = side_of(train)
+    network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
+    runtime = for_sampling(runtime, machine, image_side=side, passes=passes_of(options, wanted))
     denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
     shape = train.image_shape
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
     ).size
+    suit(denoiser.backbone, runtime)
     keys = [(0, i) for i in range(batch)]
 
     def sample(sample_steps: int, guidance: float) -> float:

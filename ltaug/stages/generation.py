@@ -8,13 +8,13 @@ from typing import Any
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
-from ltaug.generator.sampling import check_sampling
+from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.meeting import wait_for_run
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, ignore_events
-from ltaug.runtime import for_fit, make_runtime
+from ltaug.runtime import for_fit, for_sampling, make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
 from ltaug.stages.origin import load_origin
@@ -103,13 +103,15 @@ def synthesize(
     made, options, data = load_origin(generator, machine, label, listener)
     draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
-    chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
+    chosen = resolve(SynthesisOptions, given, image_side=side_of(real), where="synthesize")
     check_sampling(chosen.sampler, chosen.guidance_interval)  # what is wrong with these is said before judges are trained
     band_of(chosen.band)
     check_store(chosen.images_to)
     if place.leads:
         check_url(chosen.images_to, out)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
+    passes = passes_of(chosen, sum(budget.values()))
+    sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
     if judges is None:
         asked = chosen.judges if chosen.select_agreement or chosen.select_distance else 0
         shared = {"seed": draw_seed, "machine": machine, "listener": listener, "wait": wait}
@@ -123,17 +125,17 @@ def synthesize(
         seed=seed,
         options={"dataset": options, "synthesize": plain(chosen), "budget": budget},
         inputs={
-            "train": source_of(data.train),
+            "train": source_of(real),
             "generator": {"digest": source.digest, "path": relative_to(generator, out)},
             "judges": [{"digest": j.digest, "path": relative_to(p, out)} for p, j in zip(judges, seen, strict=True)],
         },
-        runtime=runtime,
+        runtime=sampling,
         listener=listener,
         wait=wait,
         place=place,
     ) as run:
         if not already_done(run):
-            run_synthesis(source, data.train, seen, chosen, budget=budget, run=run, runtime=runtime, seed=seed)
+            run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
     return out
 
 

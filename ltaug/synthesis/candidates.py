@@ -40,8 +40,8 @@ class Workshop:
         for row, image in zip(self.rounds.rows(part), images, strict=True):
             if row.verdict == KEPT and row.sha256 != pixel_digest(image):
                 raise MismatchError(
-                    f"image {row.index} of class {row.class_} is no longer the one that {part} made before: this machine or its "
-                    "libraries round differently; go on where it was begun, or name another --out"
+                    f"image {row.index} of class {row.class_} is no longer the one that {part} made before: this machine, its "
+                    "libraries or --precision round differently; go on as it was begun, or name another --out"
                 )
         return images
 

@@ -23,7 +23,7 @@ from ltaug.generator.resampling import _permutation
 from ltaug.generator.step import accumulate, prepare, train_step
 from ltaug.options import GeneratorOptions, Machine, resolve
 from ltaug.runs import read_run
-from ltaug.runtime import Runtime, for_fit
+from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]
 FORMS = [
@@ -364,6 +364,7 @@ def test_precision_is_float32_for_small_images_and_bf16_for_larger_ones_where_th
         monkeypatch.setattr(runtimes, "_multiplies_bf16", lambda able=able: able)
         for side in (8, 16, 17, 32):
             precisions[able, side] = for_fit(FP32, Machine(), image_side=side, steps=10_000).amp_dtype
+            assert for_sampling(FP32, Machine(), image_side=side, passes=10_000).amp_dtype == precisions[able, side]
     assert {key for key, dtype in precisions.items() if dtype is torch.bfloat16} == {(True, 17), (True, 32)}
 
 
@@ -397,6 +398,16 @@ def test_compiling_is_for_long_fits_on_a_gpu(monkeypatch):
     assert not for_fit(gpu, Machine(plain=True), image_side=32, steps=10_000).compiled
 
 
+def test_compiling_is_for_much_sampling_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    gpu = Runtime(torch.device("cuda"), torch.bfloat16)
+    counts = (LONG_SAMPLING - 1, LONG_SAMPLING)
+    compiled = [for_sampling(r, Machine(), image_side=32, passes=n).compiled for r in (FP32, gpu) for n in counts]
+    assert compiled == [False, False, False, True]
+    assert for_sampling(FP32, Machine(compile="yes"), image_side=8, passes=1).compiled
+    assert not for_sampling(gpu, Machine(compile="no"), image_side=32, passes=LONG_SAMPLING).compiled
+
+
 def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("CC", "CXX"):
@@ -412,3 +423,35 @@ def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_
 def test_plain_with_what_it_does_without_is_refused(given):
     with pytest.raises(OptionError, match=r"--plain computes in float32 and does not compile; leave out --(precision|compile)"):
         for_fit(FP32, Machine(plain=True, **given), image_side=8, steps=10)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm"}, {"objective": "coral"}, {"preconditioning": "edm"}], ids=str)
+def test_on_a_gpu_the_fast_step_has_the_losses_of_the_plain_one(given, compiled):
+    options = options_for(**given)
+    plain, _ = losses(options, dataclasses.replace(CUDA, plain=True))
+    fast, _ = losses(options, dataclasses.replace(CUDA, compiled=compiled))
+    half, _ = losses(options, dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, compiled=compiled))
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(half, plain)
+    torch.testing.assert_close(half[:, 0], plain[:, 0], rtol=0.01, atol=0)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm+coral"}, {"augment": "ada"}], ids=str)
+def test_on_a_gpu_a_step_does_not_wait(given):
+    options, runtime = options_for(**given), dataclasses.replace(CUDA, amp_dtype=torch.bfloat16)
+    trainee, data = trainee_for(options, runtime), TrainingData.on(CUDA.device, long_tailed())
+    for step in range(4):
+        if step == 2:  # tables are moved and kernels chosen before
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            train_step(trainee, draw_batch(data, options, trainee.denoiser, step=step, seed=0), options, runtime, step=step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
