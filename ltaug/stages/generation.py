@@ -103,12 +103,7 @@ def synthesize(
     made, options, data = load_origin(generator, machine, label, listener)
     draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
-    chosen = resolve(SynthesisOptions, given, image_side=side_of(real), where="synthesize")
-    check_sampling(chosen.sampler, chosen.guidance_interval)  # what is wrong with these is said before judges are trained
-    band_of(chosen.band)
-    check_store(chosen.images_to)
-    if place.leads:
-        check_url(chosen.images_to, out)
+    chosen = _chosen(given, side_of(real), out, place)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     passes = passes_of(chosen, sum(budget.values()))
     sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
@@ -137,6 +132,17 @@ def synthesize(
         if not already_done(run):
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
     return out
+
+
+def _chosen(given: Given, image_side: int, out: Path, place: Place) -> SynthesisOptions:
+    """The options; what is wrong with them is said here, before judges are trained."""
+    chosen = resolve(SynthesisOptions, given, image_side=image_side, where="synthesize")
+    check_sampling(chosen.sampler, chosen.guidance_interval)
+    band_of(chosen.band)
+    check_store(chosen.images_to)
+    if place.leads:
+        check_url(chosen.images_to, out)
+    return chosen
 
 
 def _judge(out: Path, index: int, dataset: Given, place: Place, *, listener: Listener, **training: Any) -> Path:
