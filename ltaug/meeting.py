@@ -50,8 +50,8 @@ def wait_until(missing: Callable[[], str | None], tell: Callable[[str], None]) -
 def names_in(folder: Path) -> set[str]:
     """What lies in a folder now; nothing where there is none.
 
-    Processes on other machines put files there. An NFS client may answer for minutes from its cache that a name does not
-    exist, but asks the server when a directory is opened, so waiting is done by listing and never by Path.exists.
+    Processes on other machines put files there. An NFS client may answer for a minute from its cache that a name does not
+    exist, but asks the server when a directory is opened; so waiting is done by listing, never by Path.exists.
     """
     try:
         return {path.name for path in folder.iterdir()}

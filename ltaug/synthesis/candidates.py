@@ -79,9 +79,8 @@ def gathered(parts: Sequence[Part], rounds: Rounds, keys: Sequence[Key], class_n
     Raises:
         CorruptError: the parts' rows are not of these keys.
     """
-    shares = [rounds.rows(part) for part in parts]
-    world = len(shares)
-    if sum(map(len, shares)) == len(keys) and len(shares[0]) - len(shares[-1]) in (0, 1):
+    shares, world = [rounds.rows(part) for part in parts], len(parts)
+    if [len(share) for share in shares] == [len(keys[rank::world]) for rank in range(world)]:
         rows = [shares[i % world][i // world] for i in range(len(keys))]
         if all((class_names[c], index) == (row.class_, row.index) for (c, index), row in zip(keys, rows, strict=True)):
             return rows

@@ -109,9 +109,9 @@ class Rounds:
 
     def clear(self, first: int) -> None:
         """Remove all rounds from this one on."""
-        for name in names_in(self._path):
-            if int(name) >= first:
-                shutil.rmtree(self._path / name)
+        for number in self.numbers():
+            if number >= first:
+                shutil.rmtree(self._of(number))
 
     def remove(self) -> None:
         """Remove all of it, once the manifest says the same."""
@@ -119,7 +119,7 @@ class Rounds:
 
     def numbers(self) -> list[int]:
         """The rounds that were begun."""
-        return sorted(int(name) for name in names_in(self._path))
+        return sorted(int(name) for name in names_in(self._path) if name.isdecimal())
 
     def _of(self, number: int) -> Path:
         return self._path / f"{number:06d}"

@@ -38,6 +38,8 @@ def test_any_number_of_processes_makes_the_same_images_and_manifest(world, whole
     assert record["facts"]["rounds"] == [{"first": 0, "world": world, "size": 4 * world}]
     assert all(texts.count("synthesizing") > 1 for texts in said), "with one round nothing is agreed on"
     assert len({texts.count("synthesizing") for texts in said}) == 1
+    lines = (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()
+    assert sum('"synthesizing"' in line for line in lines) == said[-1].count("synthesizing"), "rank 0 alone writes them"
     assert not (tmp_path / "s" / FOLDER).exists()
     assert len(read_synthetic(tmp_path / "s")) == 31
 
