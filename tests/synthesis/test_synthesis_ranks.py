@@ -111,6 +111,24 @@ def test_another_number_of_processes_goes_on_after_the_complete_rounds(images_to
         assert len(read_synthetic(path)) == 31
 
 
+def unmark(path, *numbers):
+    """As though these rounds' images had not been written yet."""
+    for number in numbers:
+        for marker in (path / FOLDER / f"{number:06d}").glob("*.done"):
+            marker.unlink()
+
+
+def test_rows_of_rounds_that_do_not_count_are_not_taken_for_later_ones(whole, generator, real, tmp_path):
+    path = tmp_path / "s"
+    Halting(path, generator, real, [0, 1], 2, at=4, **WANTED).kill()
+    unmark(path, 1, 2)
+    Halting(path, generator, real, [0], 1, at=3, **WANTED).kill()
+    unmark(path, 2)
+    together(path, generator, real, 2, **WANTED)
+    assert [(s["first"], s["world"]) for s in read_run(path)["facts"]["rounds"]] == [(0, 2), (1, 1), (2, 2)]
+    assert files(path) == whole
+
+
 def test_a_process_of_the_old_number_that_is_still_at_work_is_named(generator, real, tmp_path):
     path = tmp_path / "s"
     Halting(path, generator, real, [0, 1], 2, at=3, **WANTED).kill()
@@ -154,8 +172,7 @@ def test_a_process_that_comes_when_the_others_finish_ends_and_leaves_nothing(gen
 def test_rows_that_are_published_are_not_judged_again_but_must_be_of_the_same_images(generator, real, tmp_path, monkeypatch):
     path = tmp_path / "s"
     Halting(path, generator, real, [0, 1], 2, at=3, **WANTED).kill()
-    for marker in path.rglob("*.done"):
-        marker.unlink()
+    unmark(path, 0, 1)
     generate = sampling.generate
     monkeypatch.setattr(sampling, "generate", lambda *args, **kwargs: generate(*args, **kwargs) ^ 1)
     with pytest.raises(MismatchError, match=r"image \d+ of class cat is no longer the one that rank 0 of 2 made before"):
