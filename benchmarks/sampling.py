@@ -162,6 +162,7 @@ def against_full_grid(loaded: Generator, runtime: Runtime, a: argparse.Namespace
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--image-size", type=int, default=32, help="of the untrained network, where no RUN is given")
     parser.add_argument("--images", type=int, default=256, help="of the table by sampler and steps")
     parser.add_argument("--batch", type=int, help="[default: 16; with RUN 256]")
@@ -177,7 +178,7 @@ def main() -> None:
     a = parser.parse_args()
     a.limit, a.interval = a.interval is not None, a.interval or (0.2, 0.7)
     a.batch = a.batch or (16 if a.run is None else 256)
-    runtime = make_runtime(threads=a.threads)
+    runtime = make_runtime(a.device, threads=a.threads)
     if a.run is not None:
         loaded = Generator.load(a.run, runtime=runtime)
         against_published(loaded.denoiser, loaded.image_shape, runtime, a)

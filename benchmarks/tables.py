@@ -39,19 +39,26 @@ def _processor() -> str:
 
 
 def show(title: str, rows: Sequence[Row], *, device: str, json_file: Path | None = None) -> None:
-    """Print a table whose columns are the keys of its rows, in order of appearance; None is left blank."""
-    taken = machine(device)
-    print(f"{title}\n({', '.join(f'{k} {v}' if k in ('torch', 'python', 'threads') else v for k, v in taken.items())})")
+    """Print a table, and add it to a file of JSON lines."""
+    table = {"title": title, "machine": machine(device), "rows": [dict(row) for row in rows]}
+    print(as_text(table), flush=True)
+    if json_file is not None:
+        with json_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(table) + "\n")
+
+
+def as_text(table: Mapping[str, Any]) -> str:
+    """A table as people read it; its columns are the keys of its rows, in order of appearance, and None is left blank."""
+    rows, taken = table["rows"], table["machine"]
+    said = [f"{name} {value}" if name in ("torch", "python", "threads") else value for name, value in taken.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(names, *cells, strict=True)]
+    lines = [table["title"], f"({', '.join(said)})"]
     for line in [names, *cells]:
-        first, *rest = (text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
-        print(f"  {first}  {'  '.join(rest)}".rstrip())
-    print(flush=True)
-    if json_file is not None:
-        with json_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"title": title, "machine": taken, "rows": [dict(row) for row in rows]}) + "\n")
+        first, *rest = (text.rjust(w) if i else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
+        lines.append(f"  {first}  {'  '.join(rest)}".rstrip())
+    return "\n".join([*lines, ""])
 
 
 def _cell(value: Any) -> str:
