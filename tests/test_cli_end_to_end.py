@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import ltaug
+from ltaug.options import Machine
+
 pytestmark = pytest.mark.slow
 
 RECIPE = """
@@ -172,8 +175,9 @@ def test_the_commands_by_hand(experiment):
 
 def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back_alone(experiment):
     where, _, _ = experiment
-    arguments = ["synthesize", "runs/mini/seed-0/cbdm/generator", "--per-class-budget", "30", "--max-candidates", "2"]
-    arguments += ["--select-agreement", "--judges", "1", "--sample-steps", "3", "--sample-batch", "8", "--threads", "1"]
+    generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
+    flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
+    arguments = ["synthesize", generator, *flags, "--select-agreement", "--judges", "1", "--threads", "1", "--device", "cpu"]
     first, second = (start(where, *arguments, "--out", "two", RANK=str(rank), WORLD_SIZE="2") for rank in range(2))
     wait_for((where / "two/rounds/000003").exists, second)
     second.kill()
@@ -183,8 +187,9 @@ def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back
     assert [process.returncode for process in (first, again)] == [0, 0], said
     assert "two is done" in said[0][0]
     assert said[1] == ("", ""), "only the process that leads speaks"
-    judge = str(where / "two.judges" / "judge-0")
-    call(where, *arguments, "--out", "one", "--judge", judge)
+    judges, machine = [where / "two.judges" / "judge-0"], Machine(device="cpu", threads=1)
+    given |= {"select_agreement": True, "judges": 1}
+    ltaug.synthesize(where / generator, given, out=where / "one", judges=judges, machine=machine)
     assert artefacts(where / "two") == artefacts(where / "one")
     assert len(artefacts(where / "one")) > 30
 

@@ -85,6 +85,7 @@ def run_synthesis(
     started, course = time.monotonic(), settle(run, rounds, store, batch=source.batch.size)
     rows = _make(workshop, course, tally, run=run)
     shards = _written(course, rounds, run=run)
+    store.tidy()
     run.timing("synthesize", time.monotonic() - started)
     run.note(sample_batch=source.batch.size)
     _finish(rows, shards, tally, selection, train, run=run)

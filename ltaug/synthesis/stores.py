@@ -16,7 +16,7 @@ from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_ur
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
 from ltaug.runs import RUN_FILE, Run, atomic_write, read_run
-from ltaug.synthesis.manifest import Row, image_file, image_key, png_of, write_image
+from ltaug.synthesis.manifest import IMAGES, Row, image_file, image_key, png_of, write_image
 from ltaug.synthesis.rounds import Part
 
 FOLDERS, SHARDS = "folders", "shards"
@@ -44,6 +44,10 @@ class Store(Protocol):
         """Remove what was perhaps written of a part that will not count."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what killed processes left half written, when nobody writes any more."""
+        ...
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -59,6 +63,9 @@ class Folders:
 
     def drop(self, part: Part) -> None:
         """Nothing: whatever part an image is made in, it is kept, and is the same."""
+
+    def tidy(self) -> None:
+        _remove_halves(self.run / IMAGES, "png")
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,10 @@ class Shards:
         else:
             (self.run / tar).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        if not is_url(self.folder):
+            _remove_halves(self.run / self.folder, "tar")
+
     def _tar(self, part: Part) -> str:
         return f"{self.folder}/{part.name}.tar"
 
@@ -103,6 +114,12 @@ class Shards:
         label = self.class_names.index(row.class_)
         about = {"class": row.class_, "label": label, "index": row.index, "sha256": row.sha256}
         return Sample(image_key(row.class_, row.index), png, label, about)
+
+
+def _remove_halves(folder: Path, suffix: str) -> None:
+    """Remove the temporary files of runs.atomic_write below a folder."""
+    for path in folder.rglob(f".*.{suffix}.*"):
+        path.unlink()
 
 
 def open_store(images_to: str, run: Path, class_names: tuple[str, ...]) -> Store:

@@ -98,10 +98,13 @@ def test_another_number_of_processes_goes_on_after_the_complete_rounds(images_to
     path, wanted = tmp_path / "s", WANTED | {"images_to": images_to}
     for world in (2, 3, 1):
         Halting(path, generator, real, range(world), world, at=3, **wanted).kill()
+    half = path / ("shards/.000000-0-of-2.tar.half" if images_to == "shards" else "images/cat/.000000.png.half")
+    half.write_bytes(b"half a li")  # what a kill may leave
     together(path, generator, real, 2, **wanted)
     stretches = read_run(path)["facts"]["rounds"]
     assert [s["world"] for s in stretches] == [2, 3, 1, 2]
     assert stretches[1]["first"] > 0
+    assert not half.exists()
     rows = read_manifest(path)
     if images_to == "folders":
         assert files(path) == whole
