@@ -17,6 +17,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import SHARDS_FILE, Shard, shards_to_csv
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
+from ltaug.generator.generate import Key
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
@@ -25,7 +26,7 @@ from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
 from ltaug.synthesis.manifest import MANIFEST_FILE, Row, read_kept, write_manifest
-from ltaug.synthesis.rounds import Rounds
+from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
 from ltaug.synthesis.stores import claim_url, open_store
 from ltaug.synthesis.tally import Tally
@@ -114,10 +115,9 @@ def _make(workshop: Workshop, course: Course, tally: Tally, *, run: Run) -> list
                 break
             mine = parts[place.rank] if course.under_way(number) else None
             made = None if mine is None or rounds.marked(mine) else workshop.make(mine, place.share(keys))
-            if not rounds.wait_for_rows(parts, run.event, lambda: _over(run)):
-                rounds.remove()  # rank 0 had finished when this process came
+            found = _found(workshop, parts, keys, run=run)
+            if found is None:
                 break
-            found = gathered(parts, rounds, keys, workshop.class_names)
             counts = tally.count(keys, [row.verdict for row in found])
             if mine is not None and made is not None:
                 own = zip(place.share(found), place.share(counts), made, strict=True)
@@ -127,6 +127,19 @@ def _make(workshop: Workshop, course: Course, tally: Tally, *, run: Run) -> list
                 rows += itertools.compress(found, counts)
             run.event("synthesizing", sum(tally.kept), sum(tally.wanted), candidates=sum(tally.candidates))
     return rows
+
+
+def _found(workshop: Workshop, parts: Sequence[Part], keys: Sequence[Key], *, run: Run) -> list[Row] | None:
+    """The rows of a round, as soon as all are published; None where rank 0 has finished while this process caught up."""
+    rounds = workshop.rounds
+    try:
+        if rounds.wait_for_rows(parts, run.event, lambda: _over(run)):
+            return gathered(parts, rounds, keys, workshop.class_names)
+    except FileNotFoundError:
+        if not _over(run):
+            raise
+    rounds.remove()  # what this process has added since
+    return None
 
 
 def _over(run: Run) -> bool:

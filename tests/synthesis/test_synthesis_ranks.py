@@ -16,7 +16,7 @@ from ltaug.runs import Run, read_run
 from ltaug.synthesis import stage
 from ltaug.synthesis.course import Course, Stretch
 from ltaug.synthesis.manifest import read_manifest, read_synthetic
-from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis.rounds import FOLDER, Rounds
 from ltaug.synthesis.stage import run_synthesis
 
 WANTED = {"budget": {"cat": 17, "..": 14}, "judges": [HalfJudge()], "select_agreement": True, "sample_batch": 4}
@@ -159,12 +159,15 @@ def test_a_rank_is_one_process_with_the_same_options_and_finds_what_is_done_done
         Rank(path, generator, real, 1, 2, **WANTED | {"budget": {"cat": 5}}).end()
 
 
-def test_a_process_that_comes_when_the_others_finish_ends_and_leaves_nothing(generator, real, tmp_path, monkeypatch):
+@pytest.mark.parametrize("removed", ["before it looks", "while it reads"])
+def test_a_process_that_comes_when_the_others_finish_ends_and_leaves_nothing(removed, generator, real, tmp_path, monkeypatch):
     path = tmp_path / "s"
     together(path, generator, real, 2, **WANTED)
     before = files(path)
     record = read_run(path)
     monkeypatch.setattr(stage, "join", lambda run: Course((Stretch(0, 2, 8),)))  # it had looked a moment before
+    if removed == "while it reads":
+        monkeypatch.setattr(Rounds, "wait_for_rows", lambda *args: True)
     run = Run(path, record | {"status": "running"}, lambda event: None, Place(1, 2))
     options = SynthesisOptions(sample_steps=2, guidance=0.0, sample_batch=4, max_candidates=40, select_agreement=True)
     run_synthesis(generator, real, [HalfJudge()], options, budget=WANTED["budget"], run=run, runtime=CPU, seed=0)
