@@ -55,8 +55,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _failed(message: str, code: int, arguments: list[str]) -> int:
-    """Say what went wrong on stderr and, with --json, on stdout too."""
-    click.echo(f"Error: {message}", err=True)
+    """Say what went wrong on stderr, where several processes share a command by whom, and, with --json, on stdout too."""
+    rank = os.environ.get("RANK") if os.environ.get("WORLD_SIZE", "1") != "1" else None
+    click.echo(f"Error: {message}" if rank is None else f"Error: rank {rank}: {message}", err=True)
     if "--json" in arguments:
         click.echo(json.dumps({"error": message, "exit_code": code}))
     return code

@@ -34,6 +34,7 @@ from ltaug.options import (
     SynthesisOptions,
 )
 from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
+from ltaug.place import place_of
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.runs import RUN_FILE, read_run
 
@@ -135,9 +136,10 @@ def synthesize(
     ltaug synthesize runs/gen --per-class-budget fill:max --out runs/syn
     ltaug synthesize runs/gen --per-class-budget 500 --select-agreement --select-distance --out runs/syn
 
-    Image 17 of a class is the same whatever the budget, the batch size or the number of interruptions.
+    Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
+    torchrun, or with RANK and WORLD_SIZE set, several make the set together.
     """
-    options = given(SynthesisOptions, values)
+    options, place = given(SynthesisOptions, values), place_of()
     if values["dry_run"]:
         kwargs = {"generator": generator, "given": options, "seed": seed, "judges": list(judge_runs) or None}
         dryrun.stage("synthesize", out, kwargs, machine(values), as_json=as_json)
@@ -145,10 +147,12 @@ def synthesize(
     from ltaug import stages
 
     before = finished(out)
-    with progress(quiet=quiet) as listener:
-        judges = list(judge_runs) or None
-        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=machine(values), listener=listener)
-    show.stage(out, already_done=before, as_json=as_json, then=f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR")
+    with progress(quiet=quiet or not place.leads) as listener:
+        judges, where = list(judge_runs) or None, machine(values)
+        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=where, listener=listener, place=place)
+    if place.leads:
+        next_command = f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR"
+        show.stage(out, already_done=before, as_json=as_json, then=next_command)
 
 
 @group.command("train-classifier", cls=SectionCommand)

@@ -12,7 +12,9 @@ from typing import Any
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.generator.finetune import with_network_of
+from ltaug.meeting import join_run
 from ltaug.options import DatasetOptions, Machine, resolve
+from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, Run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
@@ -58,19 +60,14 @@ def open_stage(
     runtime: Runtime,
     listener: Listener,
     wait: float,
+    place: Place = ALONE,
 ) -> AbstractContextManager[Run]:
-    return open_run(
-        out,
-        stage=stage,
-        label=label or out.name,
-        seed=seed,
-        options=options,
-        inputs=inputs,
-        versions=versions(),
-        device=runtime.describe(),
-        listener=listener,
-        wait=wait,
-    )
+    """The run directory, opened by the process that leads and joined by the others."""
+    spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
+    shared: dict[str, Any] = {**spec, "listener": listener, "wait": wait, "place": place}
+    if not place.leads:
+        return join_run(out, **shared)
+    return open_run(out, **shared, versions=versions(), device=runtime.describe())
 
 
 def already_done(run: Run) -> bool:
