@@ -112,7 +112,11 @@ STEPS: dict[str, Step] = {
     "sampling-published": Step(
         script("sampling", "--image-size", "32", "--batch", "256"), script("sampling", "--image-size", "8", "--rounds", "1"), 3
     ),
-    "classifier": Step(script("classifier"), script("classifier", "--tiny"), 8),
+    "classifier": Step(
+        script("classifier", "--steps", "100", "--rounds", "7", "--seeds", "3", "--compile"),
+        script("classifier", "--image-size", "8", "--steps", "2", "--rounds", "1"),
+        8,
+    ),
     "scaling": Step(
         script("scaling", "--channels", "128", "--blocks", "2", "--batch-size", "64", "--sides", "32,64,128"),
         script("scaling", "--channels", "8", "--rounds", "1", "--sides", "8,16", "--classes", "10,100", "--counts", "100,1000"),

@@ -213,12 +213,15 @@ class Machine:
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
     precision: str = option(
         "auto",
-        "of networks; auto is bf16 on CUDA and, for generators of images above 16 px, on CPUs that multiply in it",
+        "of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs that multiply in it",
         choices=("auto", "fp32", "bf16"),
         part=NETWORKS,
     )
     compile: str = option(
-        "auto", "torch.compile; auto is on CUDA, where the work is long enough", choices=("auto", "yes", "no"), part=NETWORKS
+        "auto",
+        "torch.compile, and on CUDA a graph of a classifier's step; auto is on CUDA, where the work is long enough",
+        choices=("auto", "yes", "no"),
+        part=NETWORKS,
     )
     micro_batch: int | None = option(
         None, "images through the generator at a time: less memory, the same step [default: the whole batch]", low=1, part=FITTING

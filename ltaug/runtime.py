@@ -24,10 +24,11 @@ from ltaug.options import SMALL_SIDE, Machine
 from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")
-WAYS = ("plain", "compiled", "micro_batch", "checkpoint_activations")
+WAYS = ("plain", "compiled", "micro_batch", "checkpoint_activations", "captured")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 # From these on compiling, a minute or two, is a small part of the work on a GPU: steps of a fit, images through a network.
 LONG_FIT = 2000
+LONG_CLASSIFIER_FIT = 20_000
 LONG_SAMPLING = 10_000_000
 
 
@@ -44,6 +45,7 @@ class Runtime:
     compiled: bool = False
     micro_batch: int | None = None
     checkpoint_activations: bool = False
+    captured: bool = False
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -144,6 +146,22 @@ def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes:
     return _decided(runtime, machine, half=_half_pays(image_side), long=passes >= LONG_SAMPLING)
 
 
+def for_classifier(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
+    """The runtime with what `machine` says of a classifier's fit decided.
+
+    On a GPU its steps are captured as a CUDA graph, which takes no compiler and a second, unless nothing is to be compiled.
+
+    Args:
+        image_side: the larger of height and width in pixels.
+        steps: of the whole fit.
+
+    Raises:
+        OptionError: --compile yes where nothing compiles.
+    """
+    decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_CLASSIFIER_FIT)
+    return dataclasses.replace(decided, captured=runtime.device.type == "cuda" and machine.compile != "no")
+
+
 def _decided(runtime: Runtime, machine: Machine, *, half: bool, long: bool) -> Runtime:
     """Precision and compilation of a network.
 
@@ -162,7 +180,7 @@ def _decided(runtime: Runtime, machine: Machine, *, half: bool, long: bool) -> R
 
 
 def _half_pays(image_side: int) -> bool:
-    """Whether a generator's U-Net for such images is faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
+    """Whether the networks for such images are trained faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
     return image_side > SMALL_SIDE
 
 
@@ -187,6 +205,14 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What a fit took: until its first steps were done, which compile and tune, and for the others."""
+
+    warm_up: float
+    steps: float
 
 
 def derive_seed(*parts: int | str) -> int:

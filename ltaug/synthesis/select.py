@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.imageset import AnyImages, Images, ImageSet
 from ltaug.errors import OptionError
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 
@@ -32,11 +32,11 @@ class Judge(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def features(self, images: Images) -> Floats:
+    def features(self, images: AnyImages) -> Floats:
         """(N, D)."""
         ...
 
-    def probabilities(self, images: Images) -> Floats:
+    def probabilities(self, images: AnyImages) -> Floats:
         """(N, K)."""
         ...
 
@@ -149,7 +149,7 @@ def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
     return np.concatenate(found)
 
 
-def judge_features(judges: Sequence[Judge], images: Images) -> Floats:
+def judge_features(judges: Sequence[Judge], images: AnyImages) -> Floats:
     """All judges' features side by side, (N, sum of D)."""
     return np.concatenate([j.features(images) for j in judges], axis=1)
 

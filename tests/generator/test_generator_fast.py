@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fake_device import Waits, made_up_gradients, moved, no_cuda
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltaug import fit_generator
 from ltaug import runtime as runtimes
@@ -267,33 +267,6 @@ def test_a_fit_may_be_continued_in_another_way(tmp_path):
     assert all(p.isfinite().all() for p in second.denoiser.parameters())
 
 
-class Waits(TorchDispatchMode):
-    """Fails on operations that make the host wait for a CUDA device and that fake tensors do not refuse by themselves."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        name, here = func.name(), [a for a in args if isinstance(a, torch.Tensor)]
-        crossing = isinstance(out, torch.Tensor) and any(a.device != out.device for a in here if a.ndim)
-        if name in ("aten::_to_copy", "aten::copy_") and crossing and not kwargs.get("non_blocking"):
-            raise AssertionError(f"{name} from {here[0].device} to {out.device}")
-        if name == "aten::multinomial" and here[0].is_cuda:  # looks at its input to check it
-            drawn = args[1]
-            replacement = args[2] if len(args) > 2 else kwargs.get("replacement", False)
-            assert replacement, "multinomial without replacement"
-            assert drawn != 1, "multinomial of one"
-        return out
-
-
-def moved(module, device=None, *, memory_format=None):
-    for part in module.modules():
-        for kind in (part._parameters, part._buffers):
-            for name, value in kind.items():
-                if value is not None and device is not None:
-                    kind[name] = torch.nn.Parameter(value.data.to(device)) if kind is part._parameters else value.to(device)
-    return module
-
-
 def step_without_values(options, runtime, monkeypatch):
     """A step on fake tensors: shapes without values, so that whatever asks for a value fails.
 
@@ -309,7 +282,7 @@ def step_without_values(options, runtime, monkeypatch):
             parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
             if runtime.device.type == "cuda":
                 monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
-            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling)
+            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling, limit=2**30)
             draw_batch(data, options, trainee.denoiser, step=0, seed=0)  # tables are moved once
             with Waits():
                 batch = draw_batch(data, options, trainee.denoiser, step=1, seed=0)
@@ -319,13 +292,7 @@ def step_without_values(options, runtime, monkeypatch):
         _permutation.cache_clear()
 
 
-def made_up_gradients(parameters):
-    for p in parameters:
-        p.grad = torch.empty_like(p)
-
-
 CUDA = Runtime(torch.device("cuda"), None)
-no_cuda = pytest.mark.filterwarnings("ignore:.*CUDA is not available", "ignore:Accessing the data pointer of FakeTensor")
 
 
 @no_cuda
