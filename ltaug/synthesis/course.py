@@ -7,7 +7,6 @@ of one mind whatever files lie about.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +98,9 @@ def _first_incomplete(course: Course, rounds: Rounds) -> int:
 
 
 def _drop(course: Course, first: int, rounds: Rounds, store: Store) -> None:
-    """Remove what was begun from this round on, shards before the rows that tell of them."""
-    for number in rounds.numbers():
-        parts: Sequence[Part] = course.parts(number) if number >= first else ()
-        for part in parts:
+    """Remove what was begun from this round on: marks before the shards that they speak of, rows last of all."""
+    for number in filter(first.__le__, rounds.numbers()):
+        for part in course.parts(number):
+            rounds.unmark(part)
             store.drop(part)
     rounds.clear(first)

@@ -3,7 +3,8 @@
     rounds/000012/1-of-4x256.csv    rank 1 of 4 has judged its share of round 12, a round of 256 candidates
     rounds/000012/1-of-4x256.done   and all it was to keep of them is in place
 
-Both appear complete or not at all, and are never changed.
+Both appear complete or not at all, and are never changed; they are removed where a round is to be made anew by another number
+of processes.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Rounds:
     def mark(self, part: Part, shard: Shard | None) -> None:
         """Say that the images of a part are written, and in which shard, if in one."""
         write_json(self._of(part.number) / part.marker, None if shard is None else dataclasses.asdict(shard))
+
+    def unmark(self, part: Part) -> None:
+        """Take back that the images of a part are written."""
+        (self._of(part.number) / part.marker).unlink(missing_ok=True)
 
     def published(self, part: Part) -> bool:
         return part.rows_file in names_in(self._of(part.number))

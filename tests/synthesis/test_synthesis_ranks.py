@@ -13,7 +13,7 @@ from ltaug.generator import sampling
 from ltaug.options import SynthesisOptions
 from ltaug.place import Place
 from ltaug.runs import Run, read_run
-from ltaug.synthesis import stage
+from ltaug.synthesis import stage, stores
 from ltaug.synthesis.course import Course, Stretch
 from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER, Rounds
@@ -130,6 +130,25 @@ def test_rows_of_rounds_that_do_not_count_are_not_taken_for_later_ones(whole, ge
     together(path, generator, real, 2, **WANTED)
     assert [(s["first"], s["world"]) for s in read_run(path)["facts"]["rounds"]] == [(0, 2), (1, 1), (2, 2)]
     assert files(path) == whole
+
+
+def test_a_kill_while_another_number_takes_over_leaves_no_mark_without_its_shard(generator, real, tmp_path, monkeypatch):
+    path, wanted = tmp_path / "s", WANTED | {"images_to": "shards"}
+    Halting(path, generator, real, [0, 1], 2, at=4, **wanted).kill()
+    (path / FOLDER / "000001" / "1-of-2x8.done").unlink()
+    drop = stores.Shards.drop
+
+    def killed(self, part):
+        drop(self, part)
+        if part.number == 1 and part.rank == 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.Shards, "drop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            synthesize(path, generator, real, **wanted)
+    together(path, generator, real, 2, **wanted)
+    assert len(read_synthetic(path)) == 31
 
 
 def test_a_process_of_the_old_number_that_is_still_at_work_is_named(generator, real, tmp_path):
