@@ -188,6 +188,49 @@ class Run:
         self.save()
 
 
+@dataclass(frozen=True)
+class FollowedRun:
+    """A run that another process has open, with its record as it was then; nothing is written or told from here."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.record["status"] == "finished")
+
+    def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
+        pass
+
+    def timing(self, name: str, seconds: float) -> None:
+        pass
+
+    def note(self, **facts: Any) -> None:
+        pass
+
+    def save(self) -> None:
+        pass
+
+    def finish(self, outputs: list[str]) -> None:
+        pass
+
+
+AnyRun = Run | FollowedRun
+
+
+def follow_run(path: Path, record: dict[str, Any], *, stage: str, seed: int, options: Any, inputs: Any) -> FollowedRun:
+    """The view of a process that shares the work of the one which has the run open.
+
+    Raises:
+        MismatchError: this process was given other options or found other inputs.
+    """
+    own = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
+    if changed := differences(_comparable(record), _comparable(own)):
+        found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
+        raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
+    return FollowedRun(path, record)
+
+
 @contextmanager
 def open_run(
     path: Path,

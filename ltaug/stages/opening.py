@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
+from ltaug.distributed.group import Group
 from ltaug.generator.finetune import with_network_of
 from ltaug.options import DatasetOptions, Machine, resolve
-from ltaug.runs import Event, Listener, Run, open_run, read_run, verify_outputs
+from ltaug.runs import AnyRun, Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
 Given = Mapping[str, Any]
@@ -58,6 +59,7 @@ def open_stage(
     runtime: Runtime,
     listener: Listener,
     wait: float,
+    processes: int = 1,
 ) -> AbstractContextManager[Run]:
     return open_run(
         out,
@@ -67,10 +69,30 @@ def open_stage(
         options=options,
         inputs=inputs,
         versions=versions(),
-        device=runtime.describe(),
+        device=runtime.describe() | ({"processes": processes} if processes > 1 else {}),
         listener=listener,
         wait=wait,
     )
+
+
+@contextmanager
+def open_together(
+    group: Group, out: Path, stage: str, *, seed: int, options: Given, inputs: Given, **others: Any
+) -> Iterator[AnyRun]:
+    """Rank 0 opens the run directory as `open_stage` does, and checks it if it is finished; the others get a view of it.
+
+    Raises:
+        MismatchError: this process has other options or data than rank 0.
+        CorruptError: see `already_done`.
+    """
+    spec: dict[str, Any] = {"seed": seed, "options": options, "inputs": inputs}
+    if group.place.leads:
+        with open_stage(out, stage, **spec, **others, processes=group.place.world) as run:
+            already_done(run)
+            group.broadcast(run.record)
+            yield run
+    else:
+        yield follow_run(out, group.broadcast({}), stage=stage, **spec)
 
 
 def already_done(run: Run) -> bool:

@@ -1,0 +1,51 @@
+"""A signal that is heard even where the main thread waits in a collective that nobody else will join."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ltaug.distributed.group import Group
+from ltaug.errors import INTERRUPTED
+from ltaug.runtime import StopFlag, stop_on_signal
+
+PATIENCE = 20.0  # seconds for the main thread to come back to Python; torchrun kills 10 seconds later
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopFlag]:
+    """runtime.stop_on_signal for the processes of a group, of which each asks `group.any(stop.requested)` after every step.
+
+    Python handles signals only when the main thread comes back from what it calls. Where it does not within `patience` seconds
+    of a signal, the process ends with exit code 130.
+    """
+    with stop_on_signal() as stop:
+        if group.alone or threading.current_thread() is not threading.main_thread():
+            yield stop
+            return
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # written to by the system's handler itself
+        over = threading.Event()
+        threading.Thread(target=_listen, args=(here, stop, over, patience), daemon=True).start()
+        try:
+            yield stop
+        finally:
+            signal.set_wakeup_fd(before)
+            over.set()
+            there.close()
+
+
+def _listen(signals: socket.socket, stop: StopFlag, over: threading.Event, patience: float) -> None:
+    with signals:
+        came = signals.recv(1)
+    if came and not over.wait(patience) and not stop.requested:
+        log.critical("Error: stuck after a signal, and ended; the same command continues from the last checkpoint")
+        os._exit(INTERRUPTED)
