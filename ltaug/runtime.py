@@ -94,13 +94,7 @@ def make_runtime(device: str = "auto", *, threads: int | None = None, place: Pla
 def _cuda(place: Place) -> torch.device:
     if place.world == 1:
         return torch.device("cuda")
-    devices = torch.cuda.device_count()
-    if place.local_rank >= devices:
-        raise OptionError(
-            f"process {place.local_rank + 1} of this machine has no CUDA device, as there are {devices}; "
-            f"use torchrun --nproc-per-node {devices}, or --device cpu"
-        )
-    device = torch.device("cuda", place.local_rank)
+    device = torch.device("cuda", place.device_of(torch.cuda.device_count()))
     torch.cuda.set_device(device)
     return device
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, WorkerError
 from ltaug.options import Machine
 from ltaug.pipeline.plan import origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import run_tasks, settled
 from ltaug.pipeline.task import Task
+from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
-from ltaug.runs import Listener, hold, ignore_events, write_json
+from ltaug.runs import Event, Listener, hold, ignore_events, write_json
 
 if TYPE_CHECKING:
     from ltaug.report import Report
 
-__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_tasks", "settled"]
+__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_shared", "run_tasks", "settled"]
 
 MARKER = "experiment.json"
+CLAIM_PATIENCE = 120.0  # seconds for rank 0 to claim a directory; its machine may be slower to start
+POLL = 0.5  # seconds between two looks at a shared directory
 
 
 def run_recipe(
@@ -42,7 +46,7 @@ def run_recipe(
 
     Args:
         seeds: how many; None takes the recipe's number.
-        workers: processes at a time; None: one per core on the CPU, one on CUDA.
+        workers: processes at a time; None: one per core on the CPU, or per CUDA device.
 
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
@@ -55,6 +59,61 @@ def run_recipe(
     with claim(out, recipe.name):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
+
+
+def run_shared(
+    tasks: Sequence[Task],
+    *,
+    out: Path,
+    what: str,
+    workers: int | None = None,
+    machine: Machine | None = None,
+    listener: Listener = ignore_events,
+    place: Place = ALONE,
+) -> None:
+    """Run tasks that need nothing of each other, each wholly by one of the processes that share them, below `out`.
+
+    Every process calls this with the same tasks, and may be started again by itself. The one that leads claims `out` and
+    returns when the runs of all are finished; the others return after their own.
+
+    Args:
+        what: the command, for the claim.
+        workers: processes below each of these; None: as in `run_tasks`, or one where several share the tasks.
+
+    Raises:
+        LtaugError: see `claim` and `run_tasks`.
+    """
+    with claim(out, what) if place.leads else joined(out):
+        run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, place=place)
+        if place.world > 1 and place.leads:
+            _await(tasks, listener)
+
+
+def _await(tasks: Sequence[Task], listener: Listener) -> None:
+    """Wait until every task is finished, whoever runs it."""
+    told = -1
+    while (done := sum(task.finished for task in tasks)) < len(tasks):
+        if done > told:
+            listener(Event("", "stages, some of them by other processes", done, len(tasks)))
+            told = done
+        time.sleep(POLL)
+
+
+@contextmanager
+def joined(out: Path) -> Iterator[None]:
+    """Work below a directory that another process has claimed, or will have in a moment.
+
+    Raises:
+        WorkerError: nobody has.
+    """
+    deadline = time.monotonic() + CLAIM_PATIENCE
+    while not (out / MARKER).exists():
+        if time.monotonic() > deadline:
+            raise WorkerError(
+                f"{out} was not claimed by rank 0 within {CLAIM_PATIENCE:.0f} s; start all processes, which share it"
+            )
+        time.sleep(POLL)
+    yield
 
 
 @contextmanager
