@@ -118,9 +118,7 @@ class _Pool:
 
     def _surroundings(self) -> dict[str, str | None]:
         """Environment variables of the next worker: its threads, its CUDA device, and no place among processes."""
-        found: dict[str, str | None] = {
-            name: None for name in os.environ if name in LAUNCHERS or name.startswith("TORCHELASTIC_")
-        }
+        found: dict[str, str | None] = dict.fromkeys(name for name in os.environ if says_a_place(name))
         if self._machine.threads:
             found |= {name: str(self._machine.threads) for name in THREAD_VARIABLES}
         if self._devices:
