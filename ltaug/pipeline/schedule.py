@@ -22,7 +22,7 @@ from ltaug.errors import WorkerError
 from ltaug.options import Machine
 from ltaug.pipeline.task import Task, urgency
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
-from ltaug.place import ALONE, Place
+from ltaug.place import ALONE, Place, says_a_place
 from ltaug.runs import Event, Listener, ignore_events
 
 STAGES_MODULE = "ltaug.stages"
