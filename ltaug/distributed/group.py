@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from ltaug.distributed.connections import Meeting, connect
+from ltaug.distributed.start import store_of_start
 from ltaug.distributed.watch import Watch, watched
 from ltaug.errors import OptionError, WorkerError
 from ltaug.place import ALONE, Place
@@ -147,7 +149,9 @@ def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
     nccl = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     try:
-        dist.init_process_group(backend, rank=place.rank, world_size=place.world, timeout=PATIENCE)
+        launcher, *_ = next(iter(rendezvous("env://", place.rank, place.world, timeout=PATIENCE)))
+        store = store_of_start(launcher, place, patience=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
         control: Any = dist.new_group(backend="gloo", timeout=CONTROL_PATIENCE)
 
         def share(meeting: Meeting | None) -> Meeting | None:

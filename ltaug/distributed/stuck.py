@@ -24,7 +24,7 @@ def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopF
     """runtime.stop_on_signal for the processes of a group, of which each asks `group.any(stop.requested)` after every step.
 
     Python handles signals only when the main thread comes back from what it calls. Where it does not within `patience` seconds
-    of a signal, the process ends with exit code 130.
+    of a signal, or is not out of here as long after a second one, the process ends with exit code 130.
     """
     with stop_on_signal() as stop:
         if group.alone or threading.current_thread() is not threading.main_thread():
@@ -44,8 +44,11 @@ def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopF
 
 
 def _listen(signals: socket.socket, stop: StopFlag, over: threading.Event, patience: float) -> None:
+    """A first signal asks for a checkpoint, which takes its time; after a second one the main thread leaves at once."""
+    first = True
     with signals:
-        came = signals.recv(1)
-    if came and not over.wait(patience) and not stop.requested:
-        log.critical("Error: stuck after a signal, and ended; the same command continues from the last checkpoint")
-        os._exit(INTERRUPTED)
+        while signals.recv(1) and not over.wait(patience):
+            if not (first and stop.requested):
+                log.critical("Error: stuck after a signal, and ended; the same command continues from the last checkpoint")
+                os._exit(INTERRUPTED)
+            first = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from ltaug.errors import OptionError, WorkerError
 from ltaug.options import Machine
 from ltaug.pipeline.plan import origin, plan, plan_classifiers
-from ltaug.pipeline.schedule import run_tasks, settled
+from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
@@ -69,6 +69,7 @@ def run_shared(
     workers: int | None = None,
     machine: Machine | None = None,
     listener: Listener = ignore_events,
+    module: str = STAGES_MODULE,
     place: Place = ALONE,
 ) -> None:
     """Run tasks that need nothing of each other, each wholly by one of the processes that share them, below `out`.
@@ -78,13 +79,13 @@ def run_shared(
 
     Args:
         what: the command, for the claim.
-        workers: processes below each of these; None: as in `run_tasks`, or one where several share the tasks.
+        workers, module: see `run_tasks`.
 
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
     with claim(out, what) if place.leads else joined(out):
-        run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, place=place)
+        run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
         if place.world > 1 and place.leads:
             _await(tasks, listener)
 

@@ -18,7 +18,7 @@ from ltaug.pipeline import plan_classifiers, run_shared
 
 pytestmark = pytest.mark.slow
 
-STEPS, EVERY = 300, 20
+STEPS, EVERY = 160, 20
 DATASET = {"dataset": "digits", "imbalance": 20, "head": 30}
 SMALL = ("--dataset", "digits", "--imbalance", "20", "--head", "30", "--device", "cpu")
 GENERATOR = {"channels": 8, "batch_size": 9, "steps": STEPS, "checkpoint_every": EVERY}
@@ -76,7 +76,8 @@ def test_one_process_told_to_stop_stops_both_after_a_checkpoint_and_one_says_so(
 
 def test_torchrun_starts_a_killed_process_again_and_the_fit_goes_on_from_its_last_checkpoint(continued):
     run, told = continued
-    assert json.loads(told["out"])["status"] == "finished"
+    first, last = map(json.loads, told["out"].splitlines())
+    assert (first["exit_code"], last["status"]) == (8, "finished")
     begun = [line for line in told["err"].splitlines() if line.startswith("shared: Continuing from step ")]
     assert len(set(begun)) == 2
     assert (run / "samples.png").exists()
@@ -114,22 +115,19 @@ def test_a_mistake_of_another_process_is_said_with_its_rank_and_ends_all(tmp_pat
 
 
 STUCK = """
-import ctypes, os, signal, sys
+import ctypes, os, signal, threading
 from ltaug.distributed.group import Group
 from ltaug.distributed.stuck import stop_together
 from ltaug.place import Place
 with stop_together(Group(Place(0, 2)), patience=0.5):
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # so that it does not come back, as in a collective
-    print("waiting", flush=True)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a thread hears it; this one is not woken up, as in a collective
     ctypes.CDLL(None).sleep(60)
 """
 
 
 def test_a_process_stuck_outside_python_ends_some_time_after_a_signal(tmp_path):
-    process = start(tmp_path, "-c", STUCK)
-    assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGTERM)
-    _, err = ended(process, code=130, seconds=20)
+    _, err = ended(start(tmp_path, "-c", STUCK), code=130, seconds=50)
     assert errors(err) == ["Error: stuck after a signal, and ended; the same command continues from the last checkpoint"]
 
 
