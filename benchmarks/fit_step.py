@@ -1,13 +1,17 @@
-"""A generator's training step, computed in every way there is: time in turns, as ratios to `--plain`, and peak memory.
+"""A generator's training step, computed in every way there is: time in turns, as ratios to `--plain`, peak memory, MFU.
 
     python benchmarks/fit_step.py                                                 # digits (8x8), CBDM
     python benchmarks/fit_step.py --image-size 32 --batch-size 16 --rounds 5      # the papers' U-Net
     python benchmarks/fit_step.py --compile           # with torch.compile too (needs a C++ compiler, and minutes)
     python benchmarks/fit_step.py --threads 1 --clock cpu                         # on a machine that others use as well
+    python benchmarks/fit_step.py --device cuda --image-size 32 --batch-size 128 --compile
 
 Every way has a process of its own, as it would have in a fit; all take one step each in turns, round after round, so that a
 machine that drifts drifts for all. Memory is the most that the process held (on CUDA: that torch allocated) less what it
 held before its first step: Adam's moments, gradients and what is kept for the way back.
+
+MFU is the operations of the step's matrix products and convolutions, forward and backward, over its time and over the rate of
+a large matrix product of the same precision, measured on the idle device before the first step.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tables import add_json, show
+from torch.utils.flop_counter import FlopCounterMode
 
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
-from ltaug.generator.step import prepare, train_step
+from ltaug.generator.step import Gradients, prepare, train_step
 from ltaug.options import GeneratorOptions, resolve
 from ltaug.runtime import Runtime
 
@@ -48,12 +54,17 @@ def ways(device: str, batch_size: int, *, compiled: bool) -> dict[str, Runtime]:
     return found
 
 
-def take_steps(connection, options: GeneratorOptions, runtime: Runtime, side: int, threads: int, clock: str) -> None:
+def noise_images(side: int, *, count: int = 256, classes: int = 10) -> ImageSet:
+    """Random pixels; grey up to 16 pixels a side."""
+    images = np.random.RandomState(0).randint(0, 256, (count, 1 if side <= 16 else 3, side, side)).astype(np.uint8)
+    return ImageSet(images, np.arange(count) % classes, tuple(f"{c:04d}" for c in range(classes)), "noise")
+
+
+def take_steps(connection, options: GeneratorOptions, runtime: Runtime, train: ImageSet, threads: int, clock: str) -> None:
     """Take a step whenever a number comes, and answer with (seconds, MB at most since the first)."""
     torch.set_num_threads(threads)
-    colours = 1 if side <= 16 else 3
-    images = np.random.RandomState(0).randint(0, 256, (256, colours, side, side)).astype(np.uint8)
-    train = ImageSet(images, np.arange(256) % 10, tuple("0123456789"), "noise")
+    if runtime.device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     trainee = prepare(build_trainee(options, train, seed=0, device=runtime.device), options, runtime)
     data = TrainingData.on(runtime.device, train)
     trainee.denoiser.train()
@@ -75,6 +86,31 @@ def memory(runtime: Runtime, *, peak: bool) -> float:
     return int(lines["VmHWM" if peak else "VmRSS"].split()[0]) / 1e3
 
 
+def operations(options: GeneratorOptions, train: ImageSet) -> float:
+    """Of a step's matrix products and convolutions, both ways; counted on the CPU for two images and scaled up."""
+    runtime = Runtime(torch.device("cpu"), None)
+    two = dataclasses.replace(options, batch_size=2)
+    trainee = build_trainee(two, train, seed=0, device=runtime.device)
+    batch = draw_batch(TrainingData.on(runtime.device, train), two, trainee.denoiser, step=0, seed=0)
+    with FlopCounterMode(display=False) as counter:
+        Gradients(trainee, runtime).add(batch)
+    return counter.get_total_flops() * options.batch_size / 2
+
+
+def matrix_rate(device: str, dtype: torch.dtype, *, rounds: int = 10) -> float:
+    """Operations a second of a large matrix product; the median of several."""
+    n = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    runtime, seconds = Runtime(torch.device(device), None), []
+    for _ in range(rounds + 3):
+        runtime.synchronize()
+        began = time.perf_counter()
+        a @ b
+        runtime.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return 2 * n**3 / float(np.median(seconds[3:]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -87,17 +123,21 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS)
     for name in ("batch-size", "channels", "width"):
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+    add_json(parser)
     a = parser.parse_args()
+    torch.set_num_threads(a.threads)
     names = [f.name for f in dataclasses.fields(GeneratorOptions)]
     options = resolve(GeneratorOptions, {k: v for k, v in vars(a).items() if k in names}, image_side=a.image_size)
+    train = noise_images(a.image_size)
+    counted = operations(options, train)
+    rates = {dtype: matrix_rate(a.device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     context, workers = multiprocessing.get_context("spawn"), {}
-    for way, runtime in ways(a.device, options.batch_size, compiled=a.compile).items():
+    compared = ways(a.device, options.batch_size, compiled=a.compile)
+    for way, runtime in compared.items():
         workers[way], there = context.Pipe()
-        arguments = (there, options, runtime, a.image_size, a.threads, a.clock)
+        arguments = (there, options, runtime, train, a.threads, a.clock)
         context.Process(target=take_steps, args=arguments, daemon=True).start()
 
-    size = f"{a.image_size}x{a.image_size}, batch {options.batch_size}, {options.backbone}, {a.threads} threads"
-    print(f"{options.objective}, {size}; torch {torch.__version__}")
     answers = {way: [] for way in workers}
     for n in range(a.rounds + 1):
         for way, worker in workers.items():
@@ -105,12 +145,28 @@ def main() -> None:
             answers[way].append(worker.recv())
     for worker in workers.values():
         worker.send(None)
-    print(f"medians of {a.rounds} rounds ({a.clock} time) after a first step")
     plain = np.array([seconds for seconds, _ in answers[PLAIN][1:]])
+    rows = []
     for way, found in answers.items():
         kept = np.array([seconds for seconds, _ in found[1:]])
-        ratio = f"{np.median(plain / kept):5.2f} x plain"
-        print(f"  {way:32s} {np.median(kept) * 1e3:9.1f} ms   {ratio}   {found[-1][1]:6.0f} MB   first step {found[0][0]:6.1f} s")
+        rate = rates[compared[way].amp_dtype or torch.float32]
+        rows.append(
+            {
+                "way": way,
+                "ms a step": float(np.median(kept) * 1e3),
+                "x plain": float(np.median(plain / kept)),
+                "MFU %": float(100 * counted / np.median(kept) / rate),
+                "MB": round(found[-1][1]),
+                "first step, s": found[0][0],
+            }
+        )
+    print(
+        f"{counted / 1e9:.1f} GFLOP a step; matrix products: "
+        + ", ".join(f"{k} {v / 1e12:.3g} TFLOP/s" for k, v in rates.items())
+    )
+    size = f"{a.image_size}x{a.image_size}, batch {options.batch_size}, {options.backbone}"
+    title = f"A step of {options.objective}, {size}: medians of {a.rounds} rounds ({a.clock} time) after a first step"
+    show(title, rows, device=a.device, json_file=a.json)
 
 
 if __name__ == "__main__":

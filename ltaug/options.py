@@ -36,15 +36,15 @@ def option(
     high: float | None = None,
     term: str | None = None,
     backbone: str | None = None,
-    fit: bool = False,
+    part: str = "",
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
     `term` names the part of the objective that alone reads the option, `backbone` the network that does; elsewhere it is
-    refused (objectives.settings_of, backbones.settings_of). `fit` marks what only the fit of a generator reads; other
-    commands do not offer it.
+    refused (objectives.settings_of, backbones.settings_of). `part` says which part of the work reads an option of Machine:
+    a command offers those of its own parts.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term, "backbone": backbone, "fit": fit}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "term": term, "backbone": backbone, "part": part}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -187,38 +187,46 @@ class ClassifierOptions:
     synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
 
 
+# The parts of the work that read options of Machine: which a command has says which of them it offers.
+READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fitting"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What is not part of the experiment: where it runs, where data lies, what to do about bad files.
+    """What is not part of the experiment: where it runs, how it is computed, where data lies, what to do about bad files.
 
     It stands here, not beside the stages, so that the command line can read it without loading torch.
     """
 
-    device: str = option("auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"))
-    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1)
-    data_dir: Path | None = option(None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]")  # noqa: RUF009
-    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded")
-    skip_bad: bool = option(False, "leave unreadable images out instead of stopping")
+    device: str = option(
+        "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
+    )
+    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
+    data_dir: Path | None = option(  # noqa: RUF009
+        None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
+    )
+    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
+    skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
     precision: str = option(
         "auto",
-        "of a generator's fit; auto is bf16 on CUDA, and above 16 px on CPUs that multiply in it",
+        "of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs that multiply in it",
         choices=("auto", "fp32", "bf16"),
-        fit=True,
+        part=NETWORKS,
     )
     compile: str = option(
         "auto",
-        "torch.compile for a generator's fit; auto is for CUDA and 2000 steps or more",
+        "torch.compile, and on CUDA a graph of a classifier's step; auto is on CUDA, where the work is long enough",
         choices=("auto", "yes", "no"),
-        fit=True,
+        part=NETWORKS,
     )
     micro_batch: int | None = option(
-        None, "images through the generator at a time: less memory, the same step [default: the whole batch]", low=1, fit=True
+        None, "images through the generator at a time: less memory, the same step [default: the whole batch]", low=1, part=FITTING
     )
     checkpoint_activations: bool = option(
-        False, "less memory for a third more time: compute the generator's blocks again backwards", fit=True
+        False, "less memory for a third more time: compute the generator's blocks again backwards", part=FITTING
     )
     plain: bool = option(
-        False, "fit the generator the slow, naive way, as a reference: float32, a pass per conditioning, loops", fit=True
+        False, "fit the generator the slow, naive way, as a reference: float32, a pass per conditioning, loops", part=FITTING
     )
 
 

@@ -128,13 +128,20 @@ def read_recipe(path: Path) -> Recipe:
     if baseline not in names:
         raise OptionError(f"{where}: baseline = {baseline!r} is not an arm; {nearest(str(baseline), names)}")
     _check_sources(arms, where)
+    shared = {s: check(STAGES[s], _table(t, where, s), where=f"{where}, [{s}]") for s, t in tables.items()}
+    described = [stage for stage in ("fit-generator", "synthesize") if shared[stage]]
+    if described and not any(arm.synthetic for arm in arms):
+        raise OptionError(
+            f"{where}: [{described[0]}] reaches no arm, as none has a generator; "
+            'give one that should have its own table, such as [arms.cbdm] fit-generator = { objective = "cbdm" }'
+        )
     return Recipe(
         name=path.stem,
         about=str(about),
         seeds=seeds,
         baseline=baseline,
         dataset=check(DatasetOptions, document, where=where),
-        tables={s: check(STAGES[s], _table(t, where, s), where=f"{where}, [{s}]") for s, t in tables.items()},
+        tables=shared,
         arms=arms,
         evaluated=evaluated,
     )

@@ -24,14 +24,17 @@ from ltaug.options import SMALL_SIDE, Machine
 from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")
-FITTING = ("plain", "compiled", "micro_batch", "checkpoint_activations")
+WAYS = ("plain", "compiled", "micro_batch", "checkpoint_activations", "captured")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-LONG_FIT = 2000  # steps from which on compiling, a minute or two, is a small part of a fit on a GPU
+# From these on compiling, a minute or two, is a small part of the work on a GPU: steps of a fit, images through a network.
+LONG_FIT = 2000
+LONG_CLASSIFIER_FIT = 20_000
+LONG_SAMPLING = 10_000_000
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where tensors live and how networks are computed; the last four are for the fit of a generator (see options.Machine).
+    """Where tensors live and how networks are computed (see options.Machine).
 
     Results agree up to rounding whatever stands here.
     """
@@ -42,6 +45,7 @@ class Runtime:
     compiled: bool = False
     micro_batch: int | None = None
     checkpoint_activations: bool = False
+    captured: bool = False
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -63,7 +67,7 @@ class Runtime:
             "name": name,
             "threads": torch.get_num_threads(),
             "precision": str(self.amp_dtype or torch.float32).removeprefix("torch."),
-            **{name: value for name in FITTING if (value := getattr(self, name))},
+            **{name: value for name in WAYS if (value := getattr(self, name))},
         }
 
 
@@ -102,9 +106,6 @@ def _cuda(place: Place) -> torch.device:
 def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
     """The runtime with what `machine` says of a generator's fit decided.
 
-    Automatic precision on the CPU is bfloat16 for images above SMALL_SIDE where the CPU multiplies in it, and float32 for
-    smaller ones, whose steps it makes slower (benchmarks/RESULTS.md).
-
     Args:
         image_side: the larger of height and width in pixels.
         steps: of the whole fit.
@@ -115,22 +116,66 @@ def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) 
     if machine.plain and (machine.precision == "bf16" or machine.compile == "yes"):
         what = "--precision bf16" if machine.precision == "bf16" else "--compile yes"
         raise OptionError(f"--plain computes in float32 and does not compile; leave out {what}, or --plain")
+    decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_FIT)
+    return dataclasses.replace(
+        decided,
+        amp_dtype=None if machine.plain else decided.amp_dtype,
+        plain=machine.plain,
+        compiled=decided.compiled and not machine.plain,
+        micro_batch=machine.micro_batch,
+        checkpoint_activations=machine.checkpoint_activations,
+    )
+
+
+def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes: int) -> Runtime:
+    """The runtime with what `machine` says of sampling a generator decided.
+
+    Args:
+        image_side: the larger of height and width in pixels.
+        passes: through the network, of all images, their steps and their branches of guidance.
+
+    Raises:
+        OptionError: --compile yes where nothing compiles.
+    """
+    return _decided(runtime, machine, half=_half_pays(image_side), long=passes >= LONG_SAMPLING)
+
+
+def for_classifier(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
+    """The runtime with what `machine` says of a classifier's fit decided.
+
+    On a GPU its steps are captured as a CUDA graph, which takes no compiler and a second, unless nothing is to be compiled.
+
+    Args:
+        image_side: the larger of height and width in pixels.
+        steps: of the whole fit.
+
+    Raises:
+        OptionError: --compile yes where nothing compiles.
+    """
+    decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_CLASSIFIER_FIT)
+    return dataclasses.replace(decided, captured=runtime.device.type == "cuda" and machine.compile != "no")
+
+
+def _decided(runtime: Runtime, machine: Machine, *, half: bool, long: bool) -> Runtime:
+    """Precision and compilation of a network.
+
+    Args:
+        half: whether a CPU that multiplies in bfloat16 is to do so by itself.
+        long: whether a GPU's work is long enough to compile by itself.
+    """
     on_gpu = runtime.device.type == "cuda"
-    half = on_gpu or (image_side > SMALL_SIDE and _multiplies_bf16())
-    wanted = {"auto": half, "bf16": True, "fp32": False}[machine.precision]
+    bf16 = {"auto": on_gpu or (half and _multiplies_bf16()), "bf16": True, "fp32": False}[machine.precision]
     can = _can_compile(on_gpu)
     if machine.compile == "yes" and not can:
         need = "Triton and a C compiler" if on_gpu else "a C++ compiler"
         raise OptionError(f"--compile yes needs {need}, which this machine has not; install it, or leave out --compile")
-    compiled = {"auto": on_gpu and steps >= LONG_FIT and can, "yes": True, "no": False}[machine.compile]
-    return dataclasses.replace(
-        runtime,
-        amp_dtype=torch.bfloat16 if wanted and not machine.plain else None,
-        plain=machine.plain,
-        compiled=compiled and not machine.plain,
-        micro_batch=machine.micro_batch,
-        checkpoint_activations=machine.checkpoint_activations,
-    )
+    compiled = {"auto": on_gpu and long and can, "yes": True, "no": False}[machine.compile]
+    return dataclasses.replace(runtime, amp_dtype=torch.bfloat16 if bf16 else None, compiled=compiled)
+
+
+def _half_pays(image_side: int) -> bool:
+    """Whether the networks for such images are trained faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
+    return image_side > SMALL_SIDE
 
 
 def _multiplies_bf16() -> bool:
@@ -154,6 +199,14 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What a fit took: until its first steps were done, which compile and tune, and for the others."""
+
+    warm_up: float
+    steps: float
 
 
 def derive_seed(*parts: int | str) -> int:

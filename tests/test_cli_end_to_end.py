@@ -151,6 +151,9 @@ def test_the_commands_by_hand(experiment):
     fit = ["fit-generator", *small, "--steps", "10", "--channels", "8", "--out", "gen"]
     call(where, *fit)
     assert "already done" in call(where, *fit)[0]
+    assert "would do nothing: gen is done" in call(where, *fit, "--dry-run")[0]
+    _, err = call(where, *fit, "--lr", "0.1", "--dry-run", code=5)
+    assert "gen was made with other options or inputs (options.fit-generator.lr: 0.002 before, 0.1 now)" in err
     tuned = ["fit-generator", "--from", "gen", "--objective", "ddpm", "--steps", "5", "--batch-size", "8", "--threads", "1"]
     would = json.loads(call(where, *tuned, "--out", "tuned", "--dry-run", "--json")[0])
     assert (would["options"]["channels"], would["options"]["from"], would["steps"]) == (8, "gen", 5)

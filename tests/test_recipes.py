@@ -92,6 +92,8 @@ def test_a_bad_key_or_value_is_named_with_what_to_do(tmp_path, line, said):
         ("[arms.real.synthesize]\nguidence = 1", "[arms.real].synthesize: unknown key 'guidence'; did you mean 'guidance'?"),
         ("[fit-generator]\nema = 1.5\n[arms.real]", "ema = 1.5 must be between 0 and 1"),
         ("[fit-generator]\nchannel-mults = 2\n[arms.real]", "channel-mults = 2 is not a list"),
+        ("[fit-generator]\nsteps = 5\n[arms.real]", "[fit-generator] reaches no arm, as none has a generator"),
+        ("[synthesize]\nguidance = 1\n[arms.real]", "[synthesize] reaches no arm, as none has a generator"),
         ('[arms."a/b"]', "'a/b' cannot be a directory"),
         ("[arms.judges]", "'judges' cannot be a directory"),
         ("[arms]\nreal = 3", "real = 3 must be a table"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import OptionError
+from ltaug.feed import Feed, feed
 from ltaug.options import nearest
 from ltaug.runtime import derive_seed
 
@@ -24,30 +25,27 @@ def to_input(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pool:
-    """The merged training set as tensors: the real images, then the synthetic ones.
+    """The merged training set for a device: the real images, then the synthetic ones.
 
     Attributes:
-        images: uint8 (N, C, H, W), on the device where they fit.
+        images: a feed of all N.
         labels, sources: int64 (N,) on the device; a source is REAL or SYNTHETIC.
         class_counts: int64 (2, K), images per source and class, on the CPU.
     """
 
-    images: Tensor
+    images: Feed
     labels: Tensor
     sources: Tensor
     class_counts: Tensor
 
 
-def make_pool(train: ImageSet, synthetic: ImageSet | None, *, device: torch.device) -> Pool:
-    """Merge the two sets and put them on the device, or leave the images on the host if they fill over half of it."""
+def make_pool(train: ImageSet, synthetic: ImageSet | None, *, device: torch.device, limit: int | None = None) -> Pool:
+    """Merge the two sets, their images resident on the device where they have fewer than `limit` bytes (see `feed`)."""
     sets = [train] if synthetic is None else [train, synthetic]
-    images = torch.from_numpy(np.concatenate([s.images for s in sets]))
-    if device.type != "cuda" or images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-        images = images.to(device)
     sources = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
     counts = np.stack([train.class_counts, np.zeros_like(train.class_counts) if synthetic is None else synthetic.class_counts])
     return Pool(
-        images=images,
+        images=feed(*(s.images for s in sets), device=device, limit=limit),
         labels=torch.from_numpy(np.concatenate([s.labels for s in sets])).to(device),
         sources=torch.from_numpy(sources).to(device),
         class_counts=torch.from_numpy(counts),

@@ -1,7 +1,12 @@
-"""Running a classifier over images: probabilities, and the features its last layer sees."""
+"""Running a classifier over images: probabilities, and the features its last layer sees.
+
+On the CPU in float32, even where networks are fitted or sampled in bfloat16: what is selected, measured and reported of
+given weights should not depend on the kind of CPU.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +16,7 @@ from torch import Tensor, nn
 
 from ltaug.classifier.batches import to_input
 from ltaug.classifier.models import penultimate
-from ltaug.data.imageset import Images
+from ltaug.data.imageset import AnyImages
 from ltaug.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
@@ -19,20 +24,21 @@ Floats = npt.NDArray[np.float32]
 BATCH = 512
 
 
-def probabilities(model: nn.Module, images: Images | Tensor, *, runtime: Runtime) -> Floats:
+def probabilities(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
     """Softmax of the classifier's logits for uint8 images (N, C, H, W): float32 (N, K)."""
     return _in_batches(lambda x: model(x).float().softmax(dim=1), images, runtime)
 
 
-def features(model: nn.Module, images: Images | Tensor, *, runtime: Runtime) -> Floats:
+def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
     """What the classifier's last layer sees for uint8 images (N, C, H, W): float32 (N, D)."""
     return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
 
 
-def _in_batches(compute: Callable[[Tensor], Tensor], images: Images | Tensor, runtime: Runtime) -> Floats:
+def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
     found = []
-    with torch.inference_mode(), runtime.autocast():
+    looking = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
+    with torch.inference_mode(), looking.autocast():
         for start in range(0, max(len(images), 1), BATCH):
             block = images[start : start + BATCH]
             tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))

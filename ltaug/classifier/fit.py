@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
-from ltaug.classifier.batches import BatchPlan, Pool, make_pool, plan_batches, to_input
+from ltaug.classifier.batches import BatchPlan, Pool, make_pool, plan_batches
 from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
 from ltaug.classifier.losses import Loss, build_loss
 from ltaug.classifier.models import build_model
+from ltaug.classifier.step import Batch, Learner, draw_batch, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.options import ClassifierOptions, nearest
-from ltaug.runtime import Runtime, derive_seed
+from ltaug.runtime import Runtime, Seconds, derive_seed
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
@@ -70,6 +74,14 @@ def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int)
     return steps if steps is not None else math.ceil(epochs * images / batch_size)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A classifier in evaluation mode, on the runtime's device, and what fitting it took."""
+
+    network: nn.Module
+    seconds: Seconds
+
+
 def fit_classifier(
     train: ImageSet,
     options: ClassifierOptions,
@@ -80,8 +92,8 @@ def fit_classifier(
     on_step: OnStep | None = None,
     checkpoints: Path | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
-) -> nn.Module:
-    """Train a classifier from scratch and return it in evaluation mode, on the runtime's device.
+) -> Fitted:
+    """Train a classifier from scratch.
 
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
@@ -99,10 +111,10 @@ def fit_classifier(
         OptionError: an unknown name, or options that leave nothing to learn from.
         CorruptError: the checkpoint to go on from is damaged.
     """
+    began = time.perf_counter()
     require_fit_together(train, synthetic)
     if synthetic is not None and len(synthetic) == 0:
         synthetic = None
-    device = runtime.device
     plan = plan_batches(
         train,
         synthetic,
@@ -111,27 +123,60 @@ def fit_classifier(
         synthetic_fraction=options.synthetic_fraction,
         seed=seed,
     )
-    pool = make_pool(train, synthetic, device=device)
-    source_weights = _source_weights(plan, pool, options.synthetic_weight).to(device)
-    loss_per_image = _loss(pool, options)
-    augmentation = build_augmentation(options.augment)
+    pool = make_pool(train, synthetic, device=runtime.device)
     total = total_steps(len(pool.labels), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
     rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(device)
-        optimizer = _optimizer(network, options)
-        start = 0 if checkpoints is None else load_checkpoint(checkpoints, network, optimizer, device=device)
-        for step, index in enumerate(_batches(plan, start, total, device), start):
-            torch.manual_seed(derive_seed(seed, "classifier", step))
-            optimizer.param_groups[0]["lr"] = rates[step]
-            value = _train_step(network, optimizer, pool, index, augmentation, loss_per_image, source_weights, runtime)
-            done = step + 1
+        learner = build_learner(train, plan, pool, options, runtime)
+        state = learner.network, learner.optimizer
+        start = 0 if checkpoints is None else load_checkpoint(checkpoints, *state, device=runtime.device)
+
+        def after_step(taken: int, loss: Tensor) -> None:
+            done = start + taken
             if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
-                on_step(done, total, {"loss": float(value), "lr": rates[step]})
+                on_step(done, total, {"loss": float(loss), "lr": rates[done - 1]})
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                save_checkpoint(checkpoints, network, optimizer, step=done)
-    return network.eval()
+                save_checkpoint(checkpoints, *state, step=done)
+
+        batches = batches_of(plan, pool, build_augmentation(options.augment), start, total)
+        warm = _take_steps(learner, batches, rates[start:], after_step=after_step)
+    return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
+
+
+def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
+    """Measured on this machine, after the steps that warm up."""
+    measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
+    return fit_classifier(train, measured, seed=0, runtime=runtime).seconds.steps / steps
+
+
+def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
+    """The untrained network, from torch's global generator, with all that it learns with."""
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
+    return Learner(
+        network=network,
+        forward=torch.compile(network) if runtime.compiled else network,
+        optimizer=_optimizer(network, options),
+        loss_per_image=_loss(pool, options),
+        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
+        runtime=runtime,
+    )
+
+
+def _take_steps(
+    learner: Learner, batches: Iterator[Batch], rates: Sequence[float], *, after_step: Callable[[int, Tensor], None]
+) -> float:
+    """Learn from each batch at its rate; what the clock said when the steps that warm up were done."""
+    take_step, warming = step_taker(learner), min(warming_steps(learner.runtime), len(rates))
+    warm = time.perf_counter()
+    for taken, (batch, rate) in enumerate(zip(batches, rates, strict=True), 1):
+        loss = take_step(batch, rate)
+        if taken == warming:
+            learner.runtime.synchronize()
+            warm = time.perf_counter()
+        after_step(taken, loss)
+    learner.runtime.synchronize()
+    return warm
 
 
 def _loss(pool: Pool, options: ClassifierOptions) -> Loss:
@@ -153,28 +198,6 @@ def _optimizer(network: nn.Module, options: ClassifierOptions) -> torch.optim.SG
     )
 
 
-def _train_step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pool: Pool,
-    index: Tensor,
-    augmentation: Augmentation,
-    loss_per_image: Loss,
-    source_weights: Tensor,
-    runtime: Runtime,
-) -> Tensor:
-    images = to_input(pool.images[index.to(pool.images.device)].to(index.device))
-    sources = pool.sources[index]
-    with runtime.autocast():
-        logits = network(augmentation(images).contiguous(memory_format=torch.channels_last))
-    losses = loss_per_image(logits.float(), pool.labels[index], sources)
-    value = (losses * source_weights[sources]).mean()
-    optimizer.zero_grad()
-    value.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return value.detach()
-
-
 def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Tensor:
     """(weight of a real image, of a synthetic one), scaled so that their mean over training is 1."""
     per_batch = plan.synthetic_per_batch
@@ -185,8 +208,17 @@ def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Ten
     return torch.tensor([1.0, synthetic_weight]) / mean
 
 
-def _batches(plan: BatchPlan, start: int, stop: int, device: torch.device) -> Iterator[Tensor]:
-    """Indices of each batch on the device, planned and copied for many steps at a time."""
+def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`, the same wherever a fit starts.
+
+    Torch's global generators are seeded before each, for its augmentation and for what its step draws.
+    """
+    for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
+        torch.manual_seed(derive_seed(plan.seed, "classifier", step))
+        yield draw_batch(pool, index, images, augmentation)
+
+
+def _indices(plan: BatchPlan, start: int, stop: int) -> Iterator[Tensor]:
+    """Indices of each batch, planned for many steps at a time."""
     for first in range(start, stop, PLAN_STEPS):
-        block = torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).to(device)
-        yield from block.unbind()
+        yield from torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).unbind()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ltaug.classifier.evaluate import Floats, features, probabilities
 from ltaug.classifier.weights import WEIGHTS_FILE, load_weights
-from ltaug.data.imageset import Images
+from ltaug.data.imageset import AnyImages
 from ltaug.errors import MismatchError
 from ltaug.runs import read_run, verify_outputs
 from ltaug.runtime import Runtime
@@ -45,7 +45,7 @@ class Judge:
         model, class_names, image_shape = load_weights(path / WEIGHTS_FILE)
         return cls(model.to(runtime.device), class_names, image_shape, record["outputs"][WEIGHTS_FILE], runtime)
 
-    def features(self, images: Images | Tensor) -> Floats:
+    def features(self, images: AnyImages | Tensor) -> Floats:
         """What the last layer sees for uint8 images (N, C, H, W): float32 (N, D), not normalised.
 
         Raises:
@@ -54,7 +54,7 @@ class Judge:
         self._require_shape(images)
         return features(self.model, images, runtime=self.runtime)
 
-    def probabilities(self, images: Images | Tensor) -> Floats:
+    def probabilities(self, images: AnyImages | Tensor) -> Floats:
         """Class probabilities of uint8 images (N, C, H, W): float32 (N, K).
 
         Raises:
@@ -63,7 +63,7 @@ class Judge:
         self._require_shape(images)
         return probabilities(self.model, images, runtime=self.runtime)
 
-    def _require_shape(self, images: Images | Tensor) -> None:
+    def _require_shape(self, images: AnyImages | Tensor) -> None:
         shape = tuple(images.shape[1:])
         if shape != self.image_shape:
             raise MismatchError(

@@ -57,8 +57,7 @@ def run_classifier(
     def on_step(step: int, total: int, values: Mapping[str, float]) -> None:
         run.event("training the classifier", step, total, **values)
 
-    started = time.monotonic()
-    model = fit_classifier(
+    fitted = fit_classifier(
         train,
         options,
         synthetic=synthetic,
@@ -67,12 +66,13 @@ def run_classifier(
         on_step=on_step,
         checkpoints=run.path / CHECKPOINTS,
     )
-    run.timing("fit", time.monotonic() - started)
+    run.timing("warm-up", fitted.seconds.warm_up)
+    run.timing("fit", fitted.seconds.steps)
     started = time.monotonic()
-    found = probabilities(model, test.images, runtime=runtime)
+    found = probabilities(fitted.network, test.images, runtime=runtime)
     run.timing("evaluate", time.monotonic() - started)
 
-    save_weights(run.path / WEIGHTS_FILE, model, name=options.model, train=train)
+    save_weights(run.path / WEIGHTS_FILE, fitted.network, name=options.model, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:
         np.savez(file, probabilities=found, labels=test.labels, class_names=np.array(train.class_names))
     write_json(run.path / METRICS_FILE, measure(test, found, groups))

@@ -24,7 +24,16 @@ from ltaug.cli.options import (
 )
 from ltaug.cli.progress import progress
 from ltaug.cli.together import require_sharing, working
-from ltaug.options import ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
+from ltaug.options import (
+    COMPUTING,
+    FITTING,
+    NETWORKS,
+    READING,
+    ClassifierOptions,
+    DatasetOptions,
+    GeneratorOptions,
+    SynthesisOptions,
+)
 from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.runs import RUN_FILE, read_run
@@ -77,7 +86,7 @@ def group() -> None:
 @out_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption,
               help="varies the draw and the training [default: that of --from, or 0]")  # fmt: skip
-@common_options(fits=True)
+@common_options(READING, COMPUTING, NETWORKS, FITTING)
 def fit_generator(
     out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
 ) -> None:
@@ -121,7 +130,7 @@ def fit_generator(
     "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
 )  # fmt: skip
-@common_options()
+@common_options(READING, COMPUTING, NETWORKS)
 def synthesize(
     generator: Path, out: Path, seed: int | None, judge_runs: tuple[Path, ...], as_json: bool, quiet: bool, **values: Any
 ) -> None:
@@ -169,7 +178,7 @@ def synthesize(
 )
 @recipe_options
 @out_option
-@common_options()
+@common_options(READING, COMPUTING, NETWORKS)
 def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Train classifiers with and without synthetic images, over several seeds.
 
@@ -215,7 +224,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 @click.option("--published", metavar="NAME", cls=SectionOption,
               help="published results to set beside: cifar100-lt, cifar10-lt [default: the dataset's own]")  # fmt: skip
 @out_option
-@common_options(dry_run=False)
+@common_options(READING, dry_run=False)
 def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **values: Any) -> None:
     """Compare classifier runs, arm by arm over seeds, in report.html, .md and .json.
 
@@ -256,7 +265,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
     cls=SectionOption,
     help="processes side by side [default: one a core or GPU]",
 )
-@common_options(fits=True)
+@common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
 
@@ -289,7 +298,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
 @click.argument("name", metavar="DATASET")
 @options_of(DatasetOptions, "Dataset", leave_out="dataset")
 @seed_option
-@common_options(dry_run=False, writes=False)
+@common_options(READING, dry_run=False, writes=False)
 def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     """Look at a dataset: counts, many/medium/few, imbalance, duplicates, bad files.
 

@@ -18,7 +18,7 @@ from ltaug.cli.progress import duration
 from ltaug.options import JUDGE, STAGES, Machine, resolve
 from ltaug.pipeline import Task, settled
 from ltaug.place import place_of
-from ltaug.runs import RUN_FILE, read_run
+from ltaug.runs import RUN_FILE, read_run, require_same_spec
 
 Estimate = dict[str, Any]
 STAGE_OF = {
@@ -32,7 +32,11 @@ STAGE_OF = {
 
 
 def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine, *, as_json: bool) -> None:
-    """What one stage would do, with every option as it would be; measured and said by the process that leads, as if alone."""
+    """What one stage would do, with every option as it would be; measured and said by the process that leads, as if alone.
+
+    Raises:
+        MismatchError: `out` was made with other options, which the stage would refuse too.
+    """
     if not place_of().leads:
         return
     task = Task(out.name, function, dict(kwargs), (), out)
@@ -41,6 +45,10 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
 
     side = max(stages.inspect(dataset, seed=kwargs["seed"] or 0, machine=machine)["image_shape"][1:])
     options = dataclasses.asdict(resolve(STAGES[name], given, image_side=side, where=name))
+    if name != "evaluate-generator" and _status(task) != "new":  # an evaluation records what it made of its options
+        record = read_run(out)
+        mine = {name: record.get("options", {}).get(name)}
+        require_same_spec(out, record | {"options": mine}, record | {"stage": name, "options": {name: options}})
     source, seed = kwargs.get("source"), kwargs["seed"]
     if source is not None:
         options = {"from": str(source), **options}
@@ -51,7 +59,7 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     click.echo(f"{name} would {'do nothing: ' + str(out) + ' is done' if task.finished else 'write ' + str(out)}.")
     for key, value in options.items():
         click.echo(f"  {key.replace('_', '-'):20} {shown(value)}")
-    click.echo(_sentence([estimate], estimate["seconds"], 1))
+    click.echo(f"{_rate(estimate)} steps/s. {_sentence([estimate], estimate['seconds'], 1)}")
 
 
 def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_json: bool) -> None:
@@ -63,7 +71,7 @@ def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_
     measured: dict[str, Estimate] = {}
     rows = [(task, _measure(task, planned, machine, measured)) for task in planned]
     left = [estimate["seconds"] for task, estimate in rows if estimate is not None and not task.finished]
-    seconds = max(sum(left) / workers, max(left, default=0.0))
+    seconds = max(sum(left) / workers, _longest_chain(rows))
     known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
     if as_json:
         listed = [{"name": t.name, "directory": str(t.directory), "status": _status(t), "estimate": e} for t, e in rows]
@@ -71,17 +79,32 @@ def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_
         totals = {"seconds": seconds, "memory_bytes": memory, "disk_bytes": sum(e["disk_bytes"] for e in known)}
         show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals})
         return
-    table = Table("stage", "state", "steps", "parameters", "images", "takes", "disk", box=box.SIMPLE_HEAD)
+    table = Table("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk", box=box.SIMPLE_HEAD)
     for task, e in rows:
         if e is None:
-            table.add_row(task.name, _status(task), "", "", "", "", "")
+            table.add_row(task.name, _status(task))
         else:
             images = str(e.get("images", ""))
             takes = "" if task.finished else duration(e["seconds"])
-            figures = (str(e["steps"]), f"{e['parameters']:,}", images, takes, _bytes(e["disk_bytes"]))
+            figures = (str(e["steps"]), _rate(e), f"{e['parameters']:,}", images, takes, _bytes(e["disk_bytes"]))
             table.add_row(task.name, _status(task), *figures)
     show.console().print(table)
     click.echo(_sentence(known, seconds, workers))
+
+
+def _longest_chain(rows: Sequence[tuple[Task, Estimate | None]]) -> float:
+    """Seconds of the stages that must wait for each other, which no number of workers makes shorter."""
+    until: dict[str, float] = {}
+    for task, estimate in rows:  # each after what it needs
+        own = 0.0 if estimate is None or task.finished else float(estimate["seconds"])
+        until[task.name] = own + max((until[name] for name in task.needs), default=0.0)
+    return max(until.values(), default=0.0)
+
+
+def _rate(estimate: Estimate) -> str:
+    """Steps a second."""
+    seconds = estimate["seconds_per_step"]
+    return f"{1 / seconds:.3g}" if seconds else ""
 
 
 def _measure(task: Task, planned: Sequence[Task], machine: Machine, measured: dict[str, Estimate]) -> Estimate | None:

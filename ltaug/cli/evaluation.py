@@ -14,7 +14,7 @@ from ltaug.cli import dryrun, show
 from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option
 from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
 from ltaug.cli.progress import duration, progress
-from ltaug.options import EvaluationOptions
+from ltaug.options import COMPUTING, NETWORKS, READING, EvaluationOptions
 from ltaug.runs import read_json, read_run
 
 # Key in metrics.json, what people call it, and which way is better.
@@ -46,7 +46,7 @@ SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="another set of images [default: the generator's]"
 )
-@common_options()
+@common_options(READING, COMPUTING, NETWORKS)
 def evaluate_generator(
     generator: Path, out: Path, seed: int | None, weights: Path | None, as_json: bool, quiet: bool, **values: Any
 ) -> None:

@@ -13,6 +13,7 @@ from ltaug.cli.commands import RUN, finished, out_option
 from ltaug.cli.options import Decorated, SectionCommand, SectionOption, common_options, given, machine, options_of
 from ltaug.cli.progress import progress
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
+from ltaug.options import COMPUTING, READING
 
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the noise [default: the first generator's]"
@@ -34,7 +35,7 @@ def _figure(name: str, options: type, *, seed: bool, leave_out: str = "") -> Cal
     """Make a command of a function that only explains the figure; its arguments are added below this decorator."""
 
     def decorate(function: Decorated) -> click.Command:
-        decorated = common_options(dry_run=False)(function)
+        decorated = common_options(READING, COMPUTING, dry_run=False)(function)
         decorated = seed_option(decorated) if seed else decorated
         decorated = options_of(options, "Figure", leave_out=leave_out)(out_option(decorated))
         return figure.command(name, cls=SectionCommand)(decorated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,15 +59,15 @@ class Commas(click.ParamType[tuple[Any, ...]]):
             self.fail(f"{value!r} is not {kind} with commas between them, such as 1,2,2", param, ctx)
 
 
-def options_of(cls: type, section: str, *, leave_out: str = "", fits: bool = False) -> Callable[[Decorated], Decorated]:
+def options_of(cls: type, section: str, *, leave_out: str = "", parts: Sequence[str] = ("",)) -> Callable[[Decorated], Decorated]:
     """Decorate a command with one option for every field of `cls` but one; what is not given arrives as None.
 
-    `fits` says that the command fits a generator; elsewhere what only a fit reads is left out.
+    `parts` are those of the work that the command does: of Machine it offers what they read.
     """
 
     def decorate(function: Decorated) -> Decorated:
         for f in reversed(dataclasses.fields(cls)):
-            if f.name != leave_out and (fits or not f.metadata["fit"]):
+            if f.name != leave_out and f.metadata["part"] in parts:
                 function = _option(cls, f, section)(function)
         return function
 
@@ -161,8 +161,8 @@ def require_source(source: Path | None) -> None:
         )
 
 
-def common_options(*, dry_run: bool = True, writes: bool = True, fits: bool = False) -> Callable[[Decorated], Decorated]:
-    """The flags that every command has, and with `fits` those of every command that fits a generator."""
+def common_options(*parts: str, dry_run: bool = True, writes: bool = True) -> Callable[[Decorated], Decorated]:
+    """The flags that every command has, and those of Machine that the given parts of its work read."""
 
     def decorate(function: Decorated) -> Decorated:
         section: dict[str, Any] = {"cls": SectionOption, "section": "Options"}
@@ -173,6 +173,6 @@ def common_options(*, dry_run: bool = True, writes: bool = True, fits: bool = Fa
         function = click.option("--json", "as_json", is_flag=True, help=text, **section)(function)
         if writes:
             function = click.option("--quiet", "-q", is_flag=True, help="no progress", **section)(function)
-        return options_of(Machine, "Machine", fits=fits)(function)
+        return options_of(Machine, "Machine", parts=parts)(function)
 
     return decorate

@@ -7,22 +7,28 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from ltaug.data.imageset import Images
-from ltaug.data.pixels import UNREADABLE, Decoded, decode
+from ltaug.data.decoding import decode_all
+from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import CorruptError, DataError
 
-FORMAT = 1
+FORMAT = 2
 Progress = Callable[[str, int, int], None]
-_BLOCK = 64  # files a task of the thread pool; one task a file would cost more memory than the images of a large set
+
+
+class File(NamedTuple):
+    """An image file: its path relative to the data's folder, and what changes with its content, its size and time."""
+
+    path: str
+    state: str
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,14 @@ class DecodedFiles:
     """What a list of files decoded to.
 
     Attributes:
-        images: uint8 (M, C, H, W), a read-only memory map; C is 1 if every image is grey, else 3.
-        paths: the M files that could be read, relative to the root, in the order given.
-        bad: the others, with what is wrong with each.
+        images: uint8 (M, C, H, W), a read-only memory map of the M files that could be read, in the order given; C is 1 if
+            every image is grey, else 3.
+        hashes: `hash_images` of them, (M, 32).
+        bad: the paths of the others, with what is wrong with each.
     """
 
     images: Images
-    paths: tuple[str, ...]
+    hashes: Images
     bad: dict[str, str]
 
 
@@ -49,21 +56,25 @@ def cache_directory() -> Path:
 
 
 def read_files(
-    root: Path, paths: Sequence[str], *, image_size: int | None, skip_bad: bool, progress: Progress | None
+    root: Path, files: Sequence[File], *, image_size: int | None, skip_bad: bool, progress: Progress | None
 ) -> DecodedFiles:
-    """Decode `paths` under `root`, or open what an earlier call left in the cache.
+    """Decode `files` under `root`, or open what an earlier call left in the cache.
 
-    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`.
+    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`. With the pixels it
+    keeps each image's hash, so that a set of them is told from another without reading the pixels again. Of several processes
+    that ask for the same files one decodes them and the others wait.
 
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
             size without `image_size`; a cache directory that cannot be written or is too full.
         CorruptError: the cache is damaged.
     """
-    target = cache_directory() / "images" / _key(root, paths, image_size)
+    target = cache_directory() / "images" / _key(root, files, image_size)
     if not target.is_dir():
         try:
-            _fill(target, root, paths, image_size, progress, skip_bad)
+            with _alone(target, len(files), progress):
+                if not target.is_dir():
+                    _fill(target, root, [file.path for file in files], image_size, progress, skip_bad)
         except OSError as error:
             raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
     return _open(target, skip_bad)
@@ -79,21 +90,38 @@ def require_readable(bad: dict[str, str]) -> None:
     raise DataError(f"{count} cannot be read: {named}{more}; repair or remove them, or pass --skip-bad to leave them out")
 
 
-def _key(root: Path, paths: Sequence[str], image_size: int | None) -> str:
+def _key(root: Path, files: Sequence[File], image_size: int | None) -> str:
     # The folder is part of the key: archives often unpack with one time for all files, and uncompressed images of
     # two data sets can share names and sizes as well.
     key = hashlib.sha256(repr((FORMAT, image_size, str(root.resolve()))).encode())
-    for path in paths:
-        key.update(f"{path}\0{_state(root / path)}\n".encode("utf-8", "surrogateescape"))
+    for file in files:
+        key.update(f"{file.path}\0{file.state}\n".encode("utf-8", "surrogateescape"))
     return key.hexdigest()
 
 
-def _state(path: Path) -> str:
+@contextmanager
+def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
+    """Be the only process that makes this entry; what killed ones left of it is removed."""
+    folder = target.parent.with_name("locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / target.name)
     try:
-        stat = path.stat()
-    except OSError as error:  # a link to nowhere: decoding will name it among the unreadable
-        return f"{error.strerror}"
-    return f"{stat.st_size}\0{stat.st_mtime_ns}"
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress is not None:
+            progress("waiting for a process that decodes these images", 0, count)
+        lock.acquire()
+    try:
+        for left in target.parent.glob(f"{_temporary(target)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _temporary(target: Path) -> str:
+    """How an entry's names begin while it is made."""
+    return f".{target.name[:12]}."
 
 
 def _fill(
@@ -101,16 +129,14 @@ def _fill(
 ) -> None:
     """Make the cache entry `target`: complete under a temporary name, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:12]}."))
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=_temporary(target)))
     try:
         bad = _build(temporary, root, paths, image_size, progress, skip_bad)
-        meta = {"format": FORMAT, "root": str(root), "paths": [p for p in paths if p not in bad], "bad": bad}
+        images = np.load(temporary / "images.npy", mmap_mode="r")
+        np.save(temporary / "hashes.npy", hash_images(images))
+        meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad}
         (temporary / "files.json").write_text(json.dumps(meta), encoding="utf-8")
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process may have finished the same entry first
-                raise
+        temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -124,7 +150,8 @@ def _build(
     all_grey = True
     images: Images | None = None
     first = ""
-    for done, (path, outcome) in enumerate(_decoded(root, paths, image_size)):
+    outcomes = decode_all(root, paths, image_size)
+    for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))
         if isinstance(outcome, str):
@@ -147,8 +174,8 @@ def _build(
         (folder / "all.npy").rename(folder / "images.npy")
         return bad
     compact = _allocate(folder / "images.npy", (len(kept), 1 if all_grey else 3, *images.shape[2:]))
-    for start in range(0, len(kept), 4096):
-        compact[start : start + 4096] = images[kept[start : start + 4096], : compact.shape[1]]
+    for start in range(0, len(kept), BLOCK):
+        compact[start : start + BLOCK] = images[kept[start : start + BLOCK], : compact.shape[1]]
     compact.flush()  # type: ignore[attr-defined]
     (folder / "all.npy").unlink()
     return bad
@@ -163,49 +190,15 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def _decoded(root: Path, paths: Sequence[str], image_size: int | None) -> Iterator[tuple[str, Decoded | str]]:
-    """Each path, in order, with its image or with what is wrong with it; decoded by a few threads."""
-
-    def block(start: int) -> list[tuple[str, Decoded | str]]:
-        return [(path, _decode(root / path, image_size)) for path in paths[start : start + _BLOCK]]
-
-    workers = min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # large images, odd palettes and EXIF are dealt with here
-        try:
-            starts = iter(range(0, len(paths), _BLOCK))
-            waiting = [pool.submit(block, start) for start, _ in zip(starts, range(2 * workers), strict=False)]
-            while waiting:
-                yield from waiting.pop(0).result()
-                if (start := next(starts, None)) is not None:
-                    waiting.append(pool.submit(block, start))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode(path: Path, image_size: int | None) -> Decoded | str:
-    try:
-        return decode(path, image_size=image_size)
-    except UNREADABLE as error:
-        return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error) or type(error).__name__
-    return "not an image" if text.startswith("cannot identify image file") else text
-
-
 def _open(target: Path, skip_bad: bool) -> DecodedFiles:
     try:
         meta: dict[str, Any] = json.loads((target / "files.json").read_text(encoding="utf-8"))
         images = np.load(target / "images.npy", mmap_mode="r", allow_pickle=False)
-        if len(images) != len(meta["paths"]):
-            raise ValueError(f"{len(images)} images for {len(meta['paths'])} file names")
+        hashes = np.load(target / "hashes.npy", allow_pickle=False)
+        if not len(images) == len(hashes) == meta["images"]:
+            raise ValueError(f"{len(images)} images and {len(hashes)} hashes, of {meta['images']}")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise CorruptError(f"the image cache {target} is damaged ({error}); delete it and run the command again") from error
     if not skip_bad:
         require_readable(meta["bad"])
-    return DecodedFiles(images, tuple(meta["paths"]), meta["bad"])
+    return DecodedFiles(images, hashes, meta["bad"])

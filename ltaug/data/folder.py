@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltaug.data.cache import read_files
+from ltaug.data.cache import File, read_files
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
 from ltaug.data.pixels import EXTENSIONS
@@ -21,10 +21,11 @@ TEST_NAMES = ("test", "val", "validation")
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of one split: (class name, path relative to the data folder) sorted by both, and what was ignored."""
+    """The files of one split, class after class and sorted within each, how many each class has, and what was ignored."""
 
     class_names: tuple[str, ...]
-    files: tuple[tuple[str, str], ...]
+    files: tuple[File, ...]
+    counts: tuple[int, ...]
     ignored: int
 
 
@@ -52,29 +53,27 @@ def read_folder(request: Request) -> Source:
     if ignored:
         notes.append(f"files ignored, not images by their extension or outside the class folders: {ignored}")
     files = (*train.files, *(test.files if test else ()))
-    decoded = read_files(
-        root, [path for _, path in files], image_size=request.image_size, skip_bad=request.skip_bad, progress=request.progress
-    )
+    decoded = read_files(root, files, image_size=request.image_size, skip_bad=request.skip_bad, progress=request.progress)
     if decoded.bad:
         notes.append(f"unreadable images left out: {len(decoded.bad)} ({listed(list(decoded.bad))})")
-    index = {name: i for i, name in enumerate(train.class_names)}
-    kept = [(index[name], path) for name, path in files if path not in decoded.bad]
-    assert tuple(path for _, path in kept) == decoded.paths
-    labels = np.array([label for label, _ in kept], dtype=np.int64)
-    num_train = sum(path not in decoded.bad for _, path in train.files)
+    readable = np.array([file.path not in decoded.bad for file in files])
+    assert readable.sum() == len(decoded.images)
+    num_train = int(readable[: len(train.files)].sum())
+    counts = (*train.counts, *(test.counts if test else ()))
+    labels = np.repeat(np.arange(len(counts)) % len(train.class_names), counts)[readable]
     source = f"folder:{request.argument}"
-    everything = ImageSet(decoded.images, labels, train.class_names, source)
+    everything = ImageSet(decoded.images, labels, train.class_names, source, decoded.hashes)
     _require_images(everything.labels[:num_train], train.class_names, train_folder)
     if test_folder is None:
         train_index, test_index, split_notes = hold_out(labels, train.class_names, per_class=request.test_per_class)
         return Source(everything.take(train_index), everything.take(test_index), (*notes, *split_notes), held_out=True)
     _require_images(labels[num_train:], train.class_names, test_folder)
     # Slices of the map, not copies: a large set stays on disk.
-    return Source(
-        ImageSet(decoded.images[:num_train], labels[:num_train], train.class_names, source),
-        ImageSet(decoded.images[num_train:], labels[num_train:], train.class_names, source),
-        tuple(notes),
+    split = (slice(num_train), slice(num_train, None))
+    train_set, test_set = (
+        ImageSet(decoded.images[part], labels[part], train.class_names, source, decoded.hashes[part]) for part in split
     )
+    return Source(train_set, test_set, tuple(notes))
 
 
 def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
@@ -106,31 +105,38 @@ def _list_tree(root: Path, folder: Path) -> Tree:
     if not classes:
         what = "holds files but no folders" if loose else "is empty"
         raise DataError(f"{folder} {what}; put each class's images into a folder named after the class")
-    files: list[tuple[str, str]] = []
-    empty: list[str] = []
+    files: list[File] = []
+    counts: list[int] = []
     ignored = len(loose)
     for class_folder in classes:
-        images = []
-        for path in _files_below(class_folder):
-            if path.suffix.lower() in EXTENSIONS:
-                images.append((class_folder.name, path.relative_to(root).as_posix()))
-            else:
-                ignored += 1
-        if not images:
-            empty.append(class_folder.name)
-        files += sorted(images)
-    if empty:
+        found = list(_files_below(str(class_folder), class_folder.relative_to(root).as_posix()))
+        images = sorted(file for file in found if file.path.lower().endswith(tuple(EXTENSIONS)))
+        files += images
+        counts.append(len(images))
+        ignored += len(found) - len(images)
+    if empty := [path.name for path, count in zip(classes, counts, strict=True) if count == 0]:
         raise DataError(f"{folder}: no images for class {listed(empty)}; add some or remove the folder")
-    return Tree(tuple(p.name for p in classes), tuple(files), ignored)
+    return Tree(tuple(p.name for p in classes), tuple(files), tuple(counts), ignored)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise error  # os.walk would pass over a folder it may not read
+def _files_below(folder: str, name: str) -> Iterator[File]:
+    """All visible files under `folder`, whose path relative to the data's folder is `name`; links to folders are passed over."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _hidden(entry.name):
+                continue
+            if not entry.is_dir():
+                yield File(f"{name}/{entry.name}", _state(entry))
+            elif not entry.is_symlink():
+                yield from _files_below(entry.path, f"{name}/{entry.name}")
 
-    for parent, subfolders, names in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not _hidden(name)]
-        yield from (Path(parent, name) for name in names if not _hidden(name))
+
+def _state(entry: os.DirEntry[str]) -> str:
+    try:
+        stat = entry.stat()
+    except OSError as error:  # a link to nowhere: decoding will name it among the unreadable
+        return f"{error.strerror}"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 def _require_images(labels: Labels, class_names: tuple[str, ...], folder: Path) -> None:

@@ -14,6 +14,65 @@ from ltaug.errors import MismatchError
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+BLOCK = 4096  # images at a time, where a set may be larger than memory
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """Images of a memory map in another order, `array[index]` without the copy: they are read as they are asked for.
+
+    Like an array by its first axis: a number gives an image, a slice or an array of numbers a copy of those images.
+
+    Attributes:
+        array: uint8 (M, C, H, W).
+        index: int64 (N,), places in `array`.
+    """
+
+    array: Images
+    index: Labels
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: int | slice | Labels) -> Images:
+        return self.array[self.index[rows]]
+
+    def __iter__(self) -> Iterator[Images]:
+        return (self.array[i] for i in self.index)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:
+        if copy is False:
+            raise ValueError("these images are no array, and making one of them takes a copy")
+        return np.asarray(self.array[self.index], dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.index), *self.array.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        return self.array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of the images, were they held in memory."""
+        return int(np.prod(self.shape))
+
+
+AnyImages = Images | MappedRows
+
+
+def hash_images(images: AnyImages) -> Images:
+    """SHA-256 of each image's pixels (C, H, W), uint8 (N, 32)."""
+    hashes = np.empty((len(images), 32), np.uint8)
+    for start in range(0, len(images), BLOCK):
+        for row, image in enumerate(np.ascontiguousarray(images[start : start + BLOCK]), start):
+            hashes[row] = np.frombuffer(hashlib.sha256(image).digest(), np.uint8)
+    return hashes
 
 
 @dataclass(frozen=True)
@@ -21,22 +80,25 @@ class ImageSet:
     """Labelled images of one size.
 
     Attributes:
-        images: uint8, (N, C, H, W); may be a memory map and is never written to.
+        images: uint8, (N, C, H, W); may be a memory map, or rows of one, and is never written to.
         labels: int64, (N,), indices into `class_names`.
         class_names: one name per class; a class may have no image.
         source: where the images come from, for people ("digits", "folder:/data/birds").
+        known_hashes: what `hash_images` gives for them, where that was kept from an earlier run.
     """
 
-    images: Images
+    images: AnyImages
     labels: Labels
     class_names: tuple[str, ...]
     source: str
+    known_hashes: Images | None = None
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8, "images are uint8"
         assert self.images.ndim == 4, "images are NCHW"
         assert self.labels.dtype == np.int64, "labels are int64"
         assert self.labels.shape == self.images.shape[:1], "one label an image"
+        assert self.known_hashes is None or self.known_hashes.shape == (len(self.labels), 32), "one hash an image"
         assert len(self.labels) == 0 or (self.labels.min() >= 0 and self.labels.max() < len(self.class_names))
 
     def __len__(self) -> int:
@@ -58,22 +120,29 @@ class ImageSet:
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
 
     @cached_property
+    def hashes(self) -> Images:
+        """`hash_images` of the images, (N, 32)."""
+        return hash_images(self.images) if self.known_hashes is None else self.known_hashes
+
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over shape, class names, labels and pixels; equal exactly for equal content in equal order."""
-        h = hashlib.sha256()
-        h.update(repr((self.images.shape, self.class_names)).encode())
+        """SHA-256 over shape, class names, labels and each image's own; equal exactly for equal content in equal order."""
+        h = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
         h.update(self.labels.astype("<i8").tobytes())
-        for block in self._blocks():
-            h.update(np.ascontiguousarray(block).tobytes())
+        h.update(self.hashes.tobytes())
         return h.hexdigest()
 
-    def _blocks(self, images_per_block: int = 4096) -> Iterator[Images]:
-        for start in range(0, len(self), images_per_block):
-            yield self.images[start : start + images_per_block]
-
     def take(self, index: npt.NDArray[np.int64]) -> ImageSet:
-        """The images at `index`, in that order (a copy in memory)."""
-        return ImageSet(np.ascontiguousarray(self.images[index]), self.labels[index], self.class_names, self.source)
+        """The images at `index`, in that order: rows of a memory map stay there, others are copied."""
+        images: AnyImages
+        if isinstance(self.images, MappedRows):
+            images = MappedRows(self.images.array, self.images.index[index])
+        elif isinstance(self.images, np.memmap):
+            images = MappedRows(self.images, index)
+        else:
+            images = np.ascontiguousarray(self.images[index])
+        hashes = None if self.known_hashes is None else self.known_hashes[index]
+        return ImageSet(images, self.labels[index], self.class_names, self.source, hashes)
 
     def require_same_classes(self, class_names: tuple[str, ...], *, what: str) -> None:
         """Raise MismatchError unless `what` has these very classes in this order."""

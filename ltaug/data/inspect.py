@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from ltaug.data.groups import class_groups
@@ -18,7 +17,7 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     """
     train, test = dataset.train, dataset.test
     groups = class_groups(train.class_counts)
-    train_pixels, test_pixels = _pixel_hashes(train), _pixel_hashes(test)
+    train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
     distinct = set(train_pixels)
     return {
         "source": train.source,
@@ -40,7 +39,3 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
 
 def _per_class(images: ImageSet) -> dict[str, int]:
     return dict(zip(images.class_names, images.class_counts.tolist(), strict=True))
-
-
-def _pixel_hashes(images: ImageSet) -> list[bytes]:
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.images]

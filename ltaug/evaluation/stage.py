@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ltaug.data.groups import class_groups
-from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
@@ -159,7 +159,7 @@ def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runti
     return images, np.array([c for c, _ in keys], np.int64)
 
 
-def _look(extractor: Extractor, images: Images, labels: Labels, *, run: Run, what: str) -> Looked:
+def _look(extractor: Extractor, images: AnyImages, labels: Labels, *, run: Run, what: str) -> Looked:
     """The extractor's view of all images, a block at a time."""
     seen = []
     for start in range(0, len(images), BLOCK):

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ltaug.data.imageset import Images, Labels
+from ltaug.data.imageset import AnyImages, Labels
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import to_unit
 from ltaug.generator.preconditioning import VP
@@ -17,7 +17,7 @@ BATCH = 256
 
 @torch.inference_mode()
 def bottleneck(
-    denoiser: Denoiser, images: Images, labels: Labels | None, *, timestep: int, seed: int, runtime: Runtime
+    denoiser: Denoiser, images: AnyImages, labels: Labels | None, *, timestep: int, seed: int, runtime: Runtime
 ) -> npt.NDArray[np.float32]:
     """Globally averaged bottleneck of uint8 images (N, C, H, W) noised to VP's level t, (N, D).
 

@@ -16,6 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.generator.backbones.unet import Attention, Enlarge, one_head
+from ltaug.runtime import Runtime, keep_freed_memory
+
+
+def suit(network: nn.Module, runtime: Runtime) -> None:
+    """Bring a backbone into the form that this runtime computes: compiled, or in the forms below; its weights stay."""
+    if runtime.device.type == "cpu" and not runtime.plain:
+        keep_freed_memory()
+        if runtime.amp_dtype is not None and not runtime.compiled:
+            use_cpu_forms(network)
+    if runtime.compiled:
+        network.compile()
 
 
 def use_cpu_forms(network: nn.Module) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
+from ltaug.feed import Feed, feed
 from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.backbones import find_backbone
 from ltaug.generator.backbones import settings_of as backbone_settings
@@ -26,37 +26,39 @@ from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.generator.step import Gradients, train_step
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, derive_seed
+from ltaug.runtime import Runtime, Seconds, derive_seed
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A training set on the device: images uint8 (N, C, H, W), labels int64 (N,).
+    """A training set for a device: a feed of its images, labels int64 (N,) on the device.
 
     `probabilities` (N,), on the CPU, say how often each is trained on; None is all equally often.
     """
 
-    images: Tensor
+    images: Feed
     labels: Tensor
     probabilities: Tensor | None
 
     @classmethod
-    def on(cls, device: torch.device, train: ImageSet, *, sampling: str = "natural") -> TrainingData:
-        # torch wants writable memory; the map is read-only, so this copies it once into RAM or onto the device.
-        images, labels = torch.from_numpy(np.array(train.images)).to(device), torch.from_numpy(train.labels)
+    def on(cls, device: torch.device, train: ImageSet, *, sampling: str = "natural", limit: int | None = None) -> TrainingData:
+        """The set, its images resident where they have fewer than `limit` bytes (see `feed`)."""
+        images, labels = feed(train.images, device=device, limit=limit), torch.from_numpy(train.labels)
         if sampling == "natural":
             return cls(images, labels.to(device), None)
         counts = torch.from_numpy(train.class_counts)
         return cls(images, labels.to(device), image_probabilities(labels, counts, power=SAMPLING[sampling]))
 
     def rows(self, step: int, *, batch_size: int, seed: int) -> Tensor:
-        """(batch_size,) the images of a step."""
+        """(batch_size,) the images of a step, on the CPU."""
         if self.probabilities is None:
-            rows = rows_of_step(step, batch_size=batch_size, count=len(self.labels), seed=seed)
-        else:
-            rows = resampled_rows_of_step(step, batch_size=batch_size, probabilities=self.probabilities, seed=seed)
-        device = self.labels.device
-        return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows
+            return rows_of_step(step, batch_size=batch_size, count=len(self.labels), seed=seed)
+        return resampled_rows_of_step(step, batch_size=batch_size, probabilities=self.probabilities, seed=seed)
+
+    def batches(self, steps: Iterable[int], *, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, uint8 (batch_size, C, H, W), and labels of each of these steps."""
+        rows = (self.rows(step, batch_size=batch_size, seed=seed) for step in steps)
+        return ((images, self.labels[row]) for row, images in self.images.batches(rows))
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -108,17 +110,22 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
 
 def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
     """The noised batch of a step, the same whenever it is asked for."""
-    device = data.images.device
-    rows = data.rows(step, batch_size=options.batch_size, seed=seed)
+    ((images, classes),) = data.batches([step], batch_size=options.batch_size, seed=seed)
+    return noised(images, classes, options, denoiser, step=step, seed=seed)
+
+
+def noised(images: Tensor, classes: Tensor, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
+    """What a step makes of its images, uint8 (B, C, H, W), and their classes (B,)."""
+    device, count = images.device, len(images)
     torch.manual_seed(derive_seed(seed, "fit", step))
-    x0, classes = to_unit(data.images[rows]), data.labels[rows]
+    x0 = to_unit(images)
     augmentation = AUGMENTATIONS[options.augment]
     if options.flip and not augmentation.mirrors:
-        mirrored = torch.rand(len(rows), device=device) < 0.5
+        mirrored = torch.rand(count, device=device) < 0.5
         x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
     x0, augment = augmentation.apply(x0)
-    dropped = torch.rand(len(rows), device=device) < options.label_dropout
-    levels = denoiser.preconditioning.draw(len(rows), device=device)
+    dropped = torch.rand(count, device=device) < options.label_dropout
+    levels = denoiser.preconditioning.draw(count, device=device)
     return Batch(
         x0=x0,
         eps=torch.randn_like(x0),
@@ -129,14 +136,6 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
         weight=denoiser.preconditioning.loss_weight(levels.sigma),
         augment=augment,
     )
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """What a fit took: its first step, which compiles and tunes, and the others."""
-
-    warm_up: float
-    steps: float
 
 
 def fit(
@@ -161,8 +160,9 @@ def fit(
     denoiser.train()
     gradients = Gradients(trainee, runtime, group)
     began = warm = time.perf_counter()
-    for step in range(start, options.steps):
-        batch = draw_batch(data, options, denoiser, step=step, seed=seed)
+    batches = data.batches(range(start, options.steps), batch_size=options.batch_size, seed=seed)
+    for step, (images, classes) in enumerate(batches, start):
+        batch = noised(images, classes, options, denoiser, step=step, seed=seed)
         go_on = after_step(step + 1, train_step(trainee, batch, options, runtime, step=step, gradients=gradients))
         if step == start:
             runtime.synchronize()

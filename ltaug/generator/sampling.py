@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ltaug.data.imageset import Images
 from ltaug.generator.batching import BatchSize, batch_for
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.generate import Key, generate
 from ltaug.generator.guidance import interval_of
 from ltaug.generator.samplers import find_sampler
@@ -23,6 +24,11 @@ def check_sampling(sampler: str, guidance_interval: Sequence[float]) -> None:
     """
     find_sampler(sampler)
     interval_of(guidance_interval)
+
+
+def passes_of(options: SamplingOptions, images: int) -> int:
+    """How many images go through the network to make `images`, as runtime.for_sampling counts them."""
+    return images * options.sample_steps * (1 if options.guidance == 0 else 2)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Source:
 def open_source(
     generator: Generator, options: SamplingOptions, images: int, *, seed: int, runtime: Runtime, tell: Callable[[str], None]
 ) -> Source:
-    """Ready to generate `images` in all; `tell` hears where memory runs out."""
+    """Ready to generate `images` in all; `tell` hears where memory runs out. The generator takes the runtime's form for good."""
     batch = batch_for(
         options.sample_batch,
         images,
@@ -68,4 +74,5 @@ def open_source(
         runtime=runtime,
         tell=tell,
     )
+    suit(generator.denoiser.backbone, runtime)
     return Source(generator, options, batch, seed, runtime)

@@ -19,11 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
 from ltaug.generator.checkpoints import Trainee
-from ltaug.generator.cpu_forms import use_cpu_forms
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Batch, Drawn, Objective, ObjectiveTerms, in_one_pass, one_by_one
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, derive_seed, keep_freed_memory
+from ltaug.runtime import Runtime, derive_seed
 
 
 def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group: Group = SOLO) -> Trainee:
@@ -43,16 +43,11 @@ def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group
             f"--micro-batch {runtime.micro_batch} does not go with --objective {options.objective}: {name} compares the "
             f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {name}"
         )
-    if runtime.device.type == "cpu" and not runtime.plain:
-        keep_freed_memory()
-        if runtime.amp_dtype is not None and not runtime.compiled:
-            use_cpu_forms(denoiser.backbone)
     if runtime.checkpoint_activations:
         _recompute_blocks(denoiser.backbone)
-    if runtime.compiled:
-        if runtime.checkpoint_activations and not group.alone:
+        if runtime.compiled and not group.alone:
             torch._dynamo.config.optimize_ddp = False  # it cuts up graphs, but not those with recomputed blocks
-        denoiser.backbone.compile()
+    suit(denoiser.backbone, runtime)
     return _plain(trainee, options) if runtime.plain else trainee
 
 

@@ -3,7 +3,8 @@
 |x - y|^2 = |x|^2 + |y|^2 - 2 x.y takes one matrix product, but loses small distances to rounding: an image and its copy
 come out apart, and how far depends on the batch. Here the product only bounds every distance from below and above (by
 the standard error bound of a dot product); the few pairs that the bounds leave open are computed from their differences.
-So the answers are those of exact distances whatever the batch, and nothing of N x N values is ever held.
+So the answers are those of exact distances whatever the batch, and nothing of N x N values is ever held. Points too many
+for memory stay where they are, and are read again for every block of queries.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Values = npt.NDArray[Any]
+from ltaug.data.imageset import MappedRows
+from ltaug.memory import available_memory
+
+Values = npt.NDArray[Any] | MappedRows
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Distances bounded at a time (64 MiB an array), and values whose differences are taken at a time.
+# Distances bounded at a time (64 MiB an array), values whose differences are taken at a time, and values of points that are
+# not held which are framed at a time (64 MiB).
 BLOCK_PAIRS = 2**24
 _BLOCK_VALUES = 2**22
+_PART_VALUES = 2**24
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,22 @@ class Cloud:
 
     Attributes:
         values: (N, D), finite; distances are between these.
-        framed: (N, D) float32, centred and scaled, for products.
-        squares: (N,) float32, squared norms of `framed`.
-        scale: of the frame.
+        squares: (N,) float32, squared norms of the points in the frame.
+        held: (N, D) float32, the points in the frame, or None where they would take too much memory.
     """
 
     values: Values
-    framed: Tensor
+    frame: Frame
     squares: Tensor
-    scale: float
+    held: Tensor | None
+
+    def framed(self, rows: slice) -> Tensor:
+        """(rows, D) float32, centred and scaled, for products."""
+        return self.frame.of(self.values[rows]) if self.held is None else self.held[rows]
+
+    def parts(self) -> Iterator[slice]:
+        """All rows, as many at a time as may be framed at once."""
+        return _parts(self.values, whole=self.held is not None)
 
 
 @dataclass(frozen=True)
@@ -50,27 +63,42 @@ class Frame:
     centre: npt.NDArray[np.float32]
     scale: float
 
-    def place(self, values: Values) -> Cloud:
-        """Points (N, D) in this frame."""
-        framed = torch.from_numpy(np.subtract(values, self.centre, dtype=np.float32)).mul_(self.scale)
-        return Cloud(values, framed, torch.linalg.vector_norm(framed, dim=1).square(), self.scale)
+    def place(self, values: Values, *, limit: int | None = None) -> Cloud:
+        """Points (N, D) in this frame.
+
+        Args:
+            limit: bytes from which on their float32 form is not held [default: a quarter of the memory there is].
+        """
+        limit = available_memory() // 4 if limit is None else limit
+        held = self.of(values[:]) if 4 * len(values) * values.shape[1] < limit else None
+        norms = [
+            torch.linalg.vector_norm(self.of(values[rows]) if held is None else held, dim=1)
+            for rows in _parts(values, whole=held is not None)
+        ]
+        return Cloud(values, self, torch.cat(norms).square(), held)
+
+    def of(self, values: npt.NDArray[Any]) -> Tensor:
+        """(N, D) float32, centred and scaled."""
+        return torch.from_numpy(np.array(values)).float().sub_(torch.from_numpy(self.centre)).mul_(self.scale)
 
 
 def frame_of(*samples: Values) -> Frame:
     """A frame for these points, each (N, D) with N >= 1."""
-    centre = np.mean([sample.mean(0, dtype=np.float64) for sample in samples], axis=0).astype(np.float32)
+    sums = [sum(block.sum(0, dtype=np.float64) for block in _blocks(sample)) / len(sample) for sample in samples]
+    centre = np.mean(sums, axis=0).astype(np.float32)
     if samples[0].dtype == np.uint8:
         centre = np.rint(centre)  # centring is exact for pixels
-    reach = max(float(np.maximum(sample.max(0) - centre, centre - sample.min(0)).max()) for sample in samples)
+    blocks = (block for sample in samples for block in _blocks(sample))
+    reach = max(float(np.maximum(block.max(0) - centre, centre - block.min(0)).max()) for block in blocks)
     # A power of two, so that scaling is exact.
     return Frame(centre, float(2.0 ** -np.ceil(np.log2(reach))) if reach > 0 else 1.0)
 
 
-def nearest(queries: Cloud, base: Cloud, k: int, *, themselves: bool = False) -> tuple[Ints, Doubles]:
+def nearest(queries: Cloud, base: Cloud, k: int, *, themselves: bool = False, first: int = 0) -> tuple[Ints, Doubles]:
     """The k nearest points of `base` for each of M queries, nearest first, of equally near ones the lower index first.
 
     Args:
-        themselves: the queries are the points of `base`; none is its own neighbour.
+        themselves: the queries are points of `base`, from number `first` on; none is its own neighbour.
 
     Returns:
         Their indices (M, k) and their squared distances (M, k).
@@ -80,13 +108,14 @@ def nearest(queries: Cloud, base: Cloud, k: int, *, themselves: bool = False) ->
     for start, low, high in _bounds(queries, base):
         rows = torch.arange(len(low))
         if themselves:
-            low[rows, start + rows] = high[rows, start + rows] = torch.inf
+            own = first + start + rows
+            low[rows, own] = high[rows, own] = torch.inf
         furthest = high.amin(1, keepdim=True) if k == 1 else high.kthvalue(k, dim=1, keepdim=True).values
         row, column = (pairs.numpy() for pairs in (low <= furthest).nonzero(as_tuple=True))
         exact = _squared(queries.values, start + row, base.values, column)
         order = np.lexsort((column, exact, row))
-        first = np.searchsorted(row[order], rows.numpy())
-        chosen = order[first[:, None] + np.arange(k)]
+        begins = np.searchsorted(row[order], rows.numpy())
+        chosen = order[begins[:, None] + np.arange(k)]
         index[start : start + len(low)], squared[start : start + len(low)] = column[chosen], exact[chosen]
     return index, squared
 
@@ -103,7 +132,7 @@ def within(a: Cloud, b: Cloud, *, of_a: Doubles, of_b: Doubles) -> Iterator[tupl
 
 
 def _closer(a: Cloud, b: Cloud, start: int, low: Tensor, high: Tensor, radius: Doubles) -> Tensor:
-    framed = torch.from_numpy(radius * a.scale**2).float()
+    framed = torch.from_numpy(radius * a.frame.scale**2).float()
     inside = high <= framed
     row, column = ((low <= framed) & ~inside).nonzero(as_tuple=True)
     exact = _squared(a.values, start + row.numpy(), b.values, column.numpy())
@@ -117,13 +146,28 @@ def _bounds(a: Cloud, b: Cloud) -> Iterator[tuple[int, Tensor, Tensor]]:
     A dot product of D terms in float32 is off by at most D u |x||y|, u = 2^-24, in whatever order it is summed (Higham,
     Accuracy and Stability of Numerical Algorithms, section 3.1), a square by D u |x|^2; the 16 covers framing and sums.
     """
-    assert a.scale == b.scale, "clouds of one frame"
-    slack = 2 * (a.framed.shape[1] + 16) * 2.0**-24
+    assert a.frame is b.frame, "clouds of one frame"
+    slack = 2 * (a.values.shape[1] + 16) * 2.0**-24
     step = max(1, BLOCK_PAIRS // len(b.values))
     for start in range(0, len(a.values), step):
-        sums = a.squares[start : start + step, None] + b.squares
-        low = torch.addmm(sums, a.framed[start : start + step], b.framed.T, beta=1 - slack, alpha=-2)
+        rows = slice(start, start + step)
+        sums, points = a.squares[rows, None] + b.squares, a.framed(rows)
+        products = [torch.addmm(sums[:, columns], points, b.framed(columns).T, beta=1 - slack, alpha=-2) for columns in b.parts()]
+        low = products[0] if len(products) == 1 else torch.cat(products, dim=1)
         yield start, low, torch.add(low, sums, alpha=2 * slack)
+
+
+def _parts(values: Values, *, whole: bool) -> Iterator[slice]:
+    if whole:
+        yield slice(None)
+        return
+    step = max(1, _PART_VALUES // values.shape[1])
+    for start in range(0, len(values), step):
+        yield slice(start, start + step)
+
+
+def _blocks(values: Values) -> Iterator[npt.NDArray[Any]]:
+    return (values[rows] for rows in _parts(values, whole=not isinstance(values, MappedRows)))
 
 
 def _squared(a: Values, rows: Ints, b: Values, columns: Ints) -> Doubles:

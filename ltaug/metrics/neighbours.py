@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.imageset import BLOCK, AnyImages, ImageSet, MappedRows
 from ltaug.metrics.distances import Cloud, Frame, frame_of, nearest
 
 Floats = npt.NDArray[np.float32]
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,9 @@ class Neighbours:
     between_real: Floats
     mirrored: bool
 
-    def nearest(self, images: Images) -> tuple[npt.NDArray[np.int64], Floats]:
+    def nearest(self, images: AnyImages) -> tuple[npt.NDArray[np.int64], Floats]:
         """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
-        index, distance = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
-        for start in range(0, len(images), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            index[block], distance[block] = _nearest(self.frame, images[block], self.real, mirrored=self.mirrored)
-        return index, distance
+        return _nearest(self.frame, images, self.real, mirrored=self.mirrored)
 
     @property
     def copy_threshold(self) -> float:
@@ -58,17 +53,25 @@ def fit_neighbours(real: ImageSet, *, mirrored: bool = False) -> Neighbours:
 
 
 def _nearest(
-    frame: Frame, images: Images, real: Cloud, *, mirrored: bool, themselves: bool = False
+    frame: Frame, images: AnyImages, real: Cloud, *, mirrored: bool, themselves: bool = False
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """As Neighbours.nearest; `themselves`: the images are the real ones, and none is compared with itself or its mirror."""
-    index, squared = nearest(frame.place(_rows(images)), real, 1, themselves=themselves)
-    if mirrored:
-        # The distance to a mirror image is that of the mirror image.
-        other, flipped = nearest(frame.place(_rows(images[..., ::-1])), real, 1, themselves=themselves)
-        index, squared = np.where(flipped < squared, other, index), np.minimum(squared, flipped)
-    return index[:, 0], np.sqrt(squared[:, 0] / real.values.shape[1]).astype(np.float32)
+    found, distance = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        index, squared = nearest(frame.place(_rows(block)), real, 1, themselves=themselves, first=start)
+        if mirrored:
+            # The distance to a mirror image is that of the mirror image.
+            mirror = frame.place(_rows(block[..., ::-1]))
+            other, flipped = nearest(mirror, real, 1, themselves=themselves, first=start)
+            index, squared = np.where(flipped < squared, other, index), np.minimum(squared, flipped)
+        found[start : start + BLOCK] = index[:, 0]
+        distance[start : start + BLOCK] = np.sqrt(squared[:, 0] / real.values.shape[1])
+    return found, distance
 
 
-def _rows(images: Images) -> Images:
+def _rows(images: AnyImages) -> AnyImages:
     """(N, C, H, W) as (N, C*H*W)."""
+    if isinstance(images, MappedRows):
+        return MappedRows(images.array.reshape(len(images.array), -1), images.index)
     return images.reshape(len(images), -1)

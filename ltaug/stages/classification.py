@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.errors import MismatchError
 from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, DatasetOptions, Machine, resolve
 from ltaug.runs import Listener, ignore_events, read_run
-from ltaug.runtime import derive_seed, make_runtime
+from ltaug.runtime import derive_seed, for_classifier, make_runtime
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
 from ltaug.synthesis.manifest import read_synthetic
 
@@ -161,6 +162,9 @@ def _train(
             )
         images = read_synthetic(synthetic)
         added = {"digest": images.digest, "images": len(images), "path": relative_to(synthetic, out)}
+    merged = len(data.train) + (0 if images is None else len(images))
+    steps = total_steps(merged, steps=chosen.steps, epochs=chosen.epochs, batch_size=chosen.batch_size)
+    runtime = for_classifier(runtime, machine, image_side=side, steps=steps)
     with open_stage(
         out,
         "train-classifier",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,18 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from ltaug.classifier.fit import fit_classifier, total_steps
+from ltaug.classifier.fit import seconds_per_step as classifier_seconds_per_step
+from ltaug.classifier.fit import total_steps
 from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.stage import per_class
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.guidance import guides, interval_of
-from ltaug.generator.stage import seconds_per_step
+from ltaug.generator.sampling import passes_of
+from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
+from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
     ClassifierOptions,
     EvaluationOptions,
@@ -36,10 +37,8 @@ from ltaug.options import (
     resolve,
 )
 from ltaug.runs import ignore_events, read_run
-from ltaug.runtime import Runtime, for_fit, make_runtime
+from ltaug.runtime import Runtime, for_classifier, for_fit, for_sampling, make_runtime
 from ltaug.stages.opening import Given, continued, load_data, side_of
-
-MEASURED_STEPS = 10
 
 
 def estimate(
@@ -66,6 +65,7 @@ def estimate(
         device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
         what comes on top.
     """
+    reset_peak()  # a process that estimates several stages held more for another one
     runtime = make_runtime(machine.device, threads=machine.threads)
     dataset, given, seed = continued(source, dataset, given, seed)
     train = load_data(dataset, seed, machine, stage, ignore_events)[1].train
@@ -75,9 +75,9 @@ def estimate(
         match_classes(facts["class_names"], train.class_names, name=name)
     measures: dict[str, Callable[..., dict[str, Any]]] = {
         "fit-generator": partial(_generator, machine=machine),
-        "evaluate-generator": _evaluation,
-        "synthesize": _synthesis,
-        "train-classifier": _classifier,
+        "evaluate-generator": partial(_evaluation, machine=machine),
+        "synthesize": partial(_synthesis, machine=machine),
+        "train-classifier": partial(_classifier, machine=machine),
     }
     found = measures[stage](train, given, generator or {}, runtime)
     return {
@@ -95,40 +95,45 @@ def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime
     return {
         "parameters": parameters,
         "steps": options.steps,
-        "seconds_per_step": seconds_per_step(train, options, runtime),
+        "seconds_per_step": generator_seconds_per_step(train, options, runtime),
         "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
     }
 
 
-def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
     options = resolve(SynthesisOptions, given, image_side=side_of(train), where="synthesize")
     budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
     wanted = sum(budget.values())
     return {
-        **_sampling(train, options, wanted, generator, runtime),
+        **_sampling(train, options, wanted, generator, runtime, machine),
         "disk_bytes": wanted * train.images[0].nbytes,
         "uncounted": "Selection generates more than it keeps, which is not counted.",
     }
 
 
-def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
     options = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
     wanted = train.num_classes * per_class(options.samples, train.num_classes)
     return {
-        **_sampling(train, options, wanted, generator, runtime),
+        **_sampling(train, options, wanted, generator, runtime, machine),
         "disk_bytes": (options.pairs * 2 + 1000) * train.images[0].nbytes,
         "uncounted": "Looking at the images, and training a classifier to do so, come on top.",
     }
 
 
-def _sampling(train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime) -> dict[str, Any]:
+def _sampling(
+    train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime, machine: Machine
+) -> dict[str, Any]:
     """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
-    network = resolve(GeneratorOptions, generator, image_side=side_of(train), where="fit-generator")
+    side = side_of(train)
+    network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
+    runtime = for_sampling(runtime, machine, image_side=side, passes=passes_of(options, wanted))
     denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
     shape = train.image_shape
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
     ).size
+    suit(denoiser.backbone, runtime)
     keys = [(0, i) for i in range(batch)]
 
     def sample(sample_steps: int, guidance: float) -> float:
@@ -161,23 +166,16 @@ def _sampling(train: ImageSet, options: SamplingOptions, wanted: int, generator:
     }
 
 
-def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtime) -> dict[str, Any]:
-    options = resolve(ClassifierOptions, given, image_side=side_of(train), where="train-classifier")
-
-    def fit(steps: int) -> float:
-        began = time.perf_counter()
-        fit_classifier(train, dataclasses.replace(options, steps=steps), seed=0, runtime=runtime)
-        if runtime.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-    fit(2)  # warms up
-    few, more = fit(2), fit(2 + MEASURED_STEPS)
+def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
+    side = side_of(train)
+    options = resolve(ClassifierOptions, given, image_side=side, where="train-classifier")
+    steps = total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
+    runtime = for_classifier(runtime, machine, image_side=side, steps=steps)
     parameters = _count(build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape))
     return {
         "parameters": parameters,
-        "steps": total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size),
-        "seconds_per_step": max(more - few, 0.0) / MEASURED_STEPS,
+        "steps": steps,
+        "seconds_per_step": classifier_seconds_per_step(train, options, runtime),
         "disk_bytes": 4 * parameters,
     }
 
@@ -189,5 +187,4 @@ def _count(module: nn.Module) -> int:
 def _peak_memory(runtime: Runtime) -> int:
     if runtime.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(runtime.device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_memory()

@@ -18,11 +18,11 @@ from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.generator.augmentations import AUGMENTATIONS
-from ltaug.generator.sampling import check_sampling
+from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator
 from ltaug.options import EvaluationOptions, Machine, nearest, resolve
 from ltaug.runs import RUN_FILE, Event, Listener, ignore_events, read_run
-from ltaug.runtime import Runtime, make_runtime
+from ltaug.runtime import Runtime, for_sampling, make_runtime
 from ltaug.stages.classification import train_extractor, without_draw
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
 from ltaug.stages.origin import load_origin
@@ -65,9 +65,10 @@ def evaluate_generator(
     seed = made["seed"] if seed is None else seed
     chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
-    check_sampling(
-        chosen.sampler, chosen.guidance_interval
-    )  # a mistake in what is cheap to look at is said before a classifier is trained
+    # A mistake in what is cheap to look at is said before a classifier is trained.
+    check_sampling(chosen.sampler, chosen.guidance_interval)
+    passes = passes_of(chosen, chosen.samples)
+    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=passes)
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
     reference = _reference(kind, dataset, data, machine, label, listener)
     if name == CLASSIFIER and extractor_run is None:
@@ -89,7 +90,7 @@ def evaluate_generator(
             "generator": {"digest": source.digest, "path": relative_to(generator, out)},
             "extractor": looker,
         },
-        runtime=runtime,
+        runtime=sampling,
         listener=listener,
         wait=wait,
     ) as run:
@@ -102,7 +103,7 @@ def evaluate_generator(
                 chosen,
                 mirrored=_saw_mirrored(generator, made),
                 run=run,
-                runtime=runtime,
+                runtime=sampling,
                 seed=seed,
                 provenance={"dataset": dataset["dataset"]},
             )

@@ -10,12 +10,12 @@ from typing import Any
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
 from ltaug.distributed.group import open_group
-from ltaug.generator.sampling import check_sampling
+from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.place import ALONE, Place
 from ltaug.runs import Listener, ignore_events
-from ltaug.runtime import for_fit, make_runtime
+from ltaug.runtime import for_fit, for_sampling, make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import (
     Given,
@@ -116,10 +116,12 @@ def synthesize(
     made, options, data = load_origin(generator, machine, label or out.name, listener)
     draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
-    chosen = resolve(SynthesisOptions, given, image_side=side_of(data.train), where="synthesize")
+    chosen = resolve(SynthesisOptions, given, image_side=side_of(real), where="synthesize")
     check_sampling(chosen.sampler, chosen.guidance_interval)  # these two are said before judges are trained
     band_of(chosen.band)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
+    passes = passes_of(chosen, sum(budget.values()))
+    sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
     if judges is None and (chosen.select_agreement or chosen.select_distance):
         folder = out.with_name(f"{out.name}.judges")
         judges = [
@@ -144,14 +146,14 @@ def synthesize(
         seed=seed,
         options={"dataset": options, "synthesize": plain(chosen), "budget": budget},
         inputs={
-            "train": source_of(data.train),
+            "train": source_of(real),
             "generator": {"digest": source.digest, "path": relative_to(generator, out)},
             "judges": [{"digest": j.digest, "path": relative_to(p, out)} for p, j in zip(judges or (), seen, strict=True)],
         },
-        runtime=runtime,
+        runtime=sampling,
         listener=listener,
         wait=wait,
     ) as run:
         if not already_done(run):
-            run_synthesis(source, data.train, seen, chosen, budget=budget, run=run, runtime=runtime, seed=seed)
+            run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
     return out

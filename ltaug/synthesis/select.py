@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.imageset import AnyImages, Images, ImageSet
 from ltaug.errors import OptionError
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 
@@ -31,11 +31,11 @@ class Judge(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def features(self, images: Images) -> Floats:
+    def features(self, images: AnyImages) -> Floats:
         """(N, D)."""
         ...
 
-    def probabilities(self, images: Images) -> Floats:
+    def probabilities(self, images: AnyImages) -> Floats:
         """(N, K)."""
         ...
 
@@ -133,7 +133,7 @@ class Selection:
         return Verdicts(verdict.tolist(), far, nearest, nearest_distance)
 
 
-def judge_features(judges: Sequence[Judge], images: Images) -> Floats:
+def judge_features(judges: Sequence[Judge], images: AnyImages) -> Floats:
     """All judges' features side by side, (N, sum of D)."""
     return np.concatenate([j.features(images) for j in judges], axis=1)
 

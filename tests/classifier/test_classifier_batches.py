@@ -78,7 +78,9 @@ def test_what_a_batch_cannot_be_is_refused(kwargs, said):
 
 def test_the_pool_is_the_real_set_followed_by_the_synthetic_one():
     pool = make_pool(REAL, MADE, device=torch.device("cpu"))
-    assert np.array_equal(pool.images.numpy(), np.concatenate([REAL.images, MADE.images]))
+    ((index, images),) = pool.images.batches([torch.arange(60)])
+    assert np.array_equal(images.numpy(), np.concatenate([REAL.images, MADE.images]))
+    assert index.tolist() == list(range(60))
     assert pool.sources.tolist() == [0] * 27 + [1] * 33
     assert pool.labels.tolist() == [*REAL.labels, *MADE.labels]
     assert pool.class_counts.tolist() == [[20, 6, 1], [0, 14, 19]]

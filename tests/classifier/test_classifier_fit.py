@@ -38,7 +38,7 @@ def fit(train=TRAIN, *, steps=12, seed=0, synthetic=None, on_step=None, checkpoi
         on_step=on_step,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
-    )
+    ).network
 
 
 def same_weights(a, b):
@@ -109,6 +109,14 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
     )
     assert seen == [9, 10, 11, 12]
     assert same_weights(whole, resumed)
+
+
+def test_a_fit_on_sets_too_large_for_memory_ends_bit_for_bit_the_same(monkeypatch):
+    given = {"synthetic": MADE, "augment": "crop-flip", "sampling": "balanced", "steps": 20}
+    resident = fit(**given)
+    monkeypatch.setattr("ltaug.feed.available_memory", lambda: 0)
+    monkeypatch.setattr("ltaug.feed.Resident", None)
+    assert same_weights(resident, fit(**given))
 
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path):

@@ -54,7 +54,7 @@ def test_a_finished_run_holds_weights_predictions_and_metrics_that_agree(finishe
     assert sorted(record["outputs"]) == ["metrics.json", "predictions.npz", "weights.safetensors"]
     assert record["facts"]["class_counts"] == [30, 10, 3]
     assert record["facts"]["synthetic_counts"] == [0, 10, 20]
-    assert set(record["timings"]) == {"fit", "evaluate"}
+    assert set(record["timings"]) == {"warm-up", "fit", "evaluate"}
     with np.load(finished / "predictions.npz") as saved:
         labels, found, names = saved["labels"], saved["probabilities"], saved["class_names"]
     assert found.dtype == np.float32

@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ltaug.data.cache import _fill
+from ltaug.data.imageset import ImageSet, MappedRows
+from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import load_dataset
 from ltaug.data.pixels import decode, resize_all, square
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
@@ -217,14 +220,49 @@ def test_a_folder_that_cannot_be_listed_is_one_sentence(tmp_path, monkeypatch):
         load(root)
 
 
-def test_two_processes_that_build_the_same_cache_agree(tmp_path):
+def test_every_image_of_a_large_folder_is_its_own_file_s(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 90, "b": 37})
+    monkeypatch.setattr("ltaug.data.decoding._TASK", 2)
+    monkeypatch.setattr("ltaug.data.decoding.os.cpu_count", lambda: 3)
+    dataset = load(root)
+    for label, count in enumerate((90, 37)):
+        found = [int(s.images[i][0, 0, 0]) for s in (dataset.train, dataset.test) for i in np.flatnonzero(s.labels == label)]
+        assert sorted(found) == list(range(1, count + 1))
+
+
+def test_of_several_that_want_the_same_images_one_decodes_and_the_others_wait(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    decoding, said, decoded = threading.Event(), threading.Event(), []
+
+    def slowly(path, *, image_size):
+        decoding.set()
+        assert said.wait(30)
+        decoded.append(path.name)
+        return decode(path, image_size=image_size)
+
+    def digest(progress):
+        return load_dataset(DatasetOptions(dataset=f"folder:{root}"), seed=0, progress=progress).train.digest
+
+    monkeypatch.setattr("ltaug.data.decoding.decode", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(digest, lambda *event: None)
+        assert decoding.wait(30)
+        second = pool.submit(digest, lambda text, step, total: said.set() if text.startswith("waiting") else None)
+        assert first.result() == second.result()
+    assert len(decoded) == 8
+
+
+def test_what_a_killed_build_left_is_no_entry_and_is_removed_by_the_next(tmp_path):
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     digest = load(root).train.digest
-    # As seen by the slower process: the entry was not there when it looked, and is when it renames.
     (entry,) = (tmp_path / "cache/images").iterdir()
-    _fill(entry, root, sorted(p.relative_to(root).as_posix() for p in root.rglob("*.png")), None, None, False)
-    assert list((tmp_path / "cache/images").iterdir()) == [entry]
+    left = entry.with_name(f".{entry.name[:12]}.killed")
+    entry.rename(left)
+    (left / "files.json").unlink()
+    other = entry.with_name(".of another entry")
+    other.mkdir()
     assert load(root).train.digest == digest
+    assert sorted((tmp_path / "cache/images").iterdir()) == sorted([entry, other])
 
 
 def test_a_long_list_of_bad_images_is_cut_at_ten(tmp_path):
@@ -278,12 +316,39 @@ def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path, monkeypatc
     options = DatasetOptions(dataset=f"folder:{root}")
     cold = load_dataset(options, seed=0, progress=lambda *event: seen.append(event))
     assert seen == [("decoding images", 8, 8)]
-    monkeypatch.setattr("ltaug.data.cache.decode", None)
+    monkeypatch.setattr("ltaug.data.decoding.decode", None)
     warm = load_dataset(options, seed=0)
     assert isinstance(warm.train.images, np.memmap)
     assert not warm.train.images.flags.writeable
     assert (cold.train.digest, cold.test.digest) == (warm.train.digest, warm.test.digest)
     assert sorted(root.rglob("*")) == before, "nothing is written beside the data"
+
+
+def test_a_draw_from_a_folder_stays_on_disk_and_its_digest_is_known_without_its_pixels(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 12, "b": 12})
+    whole = load(root, imbalance=4)
+    wanted = [ImageSet(np.array(s.images), s.labels, s.class_names, "").digest for s in (whole.train, whole.test)]
+    seen = [image.tobytes() for image in whole.train.images]
+    copied = sum(image.tobytes() in seen for image in whole.test.images)
+    assert copied > 0
+    monkeypatch.setattr("ltaug.data.imageset.hash_images", None)
+    dataset = load(root, imbalance=4)
+    for images in (dataset.train, dataset.test, dataset.rest):
+        assert isinstance(images.images, MappedRows)
+    assert [dataset.train.digest, dataset.test.digest] == wanted
+    assert inspect_dataset(dataset)["duplicates"] == {"within_train": len(seen) - len(set(seen)), "test_in_train": copied}
+
+
+def test_links_to_folders_are_passed_over_and_links_to_files_followed(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    tree(tmp_path, {"elsewhere": 3})
+    (root / "a/more").symlink_to(tmp_path / "elsewhere")
+    (root / "b/linked.png").symlink_to(tmp_path / "elsewhere/002.png")
+    dataset = load(root)
+    assert (dataset.train.class_counts + dataset.test.class_counts).tolist() == [2, 3]
+    digest = dataset.train.digest
+    save(tmp_path / "elsewhere/002.png", 99)
+    assert load(root).train.digest != digest or load(root).test.digest != dataset.test.digest
 
 
 def test_a_changed_file_or_another_folder_is_decoded_anew(tmp_path):
@@ -321,7 +386,7 @@ def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, damage):
         (entry / "files.json").write_text("{")
     else:
         meta = json.loads((entry / "files.json").read_text())
-        (entry / "files.json").write_text(json.dumps({**meta, "paths": meta["paths"][1:]}))
+        (entry / "files.json").write_text(json.dumps({**meta, "images": meta["images"] - 1}))
     with pytest.raises(CorruptError, match="delete it and run the command again"):
         load(root)
 

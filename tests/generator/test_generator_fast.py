@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fake_device import Waits, made_up_gradients, moved, no_cuda
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltaug import fit_generator
 from ltaug import runtime as runtimes
@@ -23,7 +23,7 @@ from ltaug.generator.resampling import _permutation
 from ltaug.generator.step import Gradients, prepare, train_step
 from ltaug.options import GeneratorOptions, Machine, resolve
 from ltaug.runs import read_run
-from ltaug.runtime import Runtime, for_fit
+from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]
 FORMS = [
@@ -267,33 +267,6 @@ def test_a_fit_may_be_continued_in_another_way(tmp_path):
     assert all(p.isfinite().all() for p in second.denoiser.parameters())
 
 
-class Waits(TorchDispatchMode):
-    """Fails on operations that make the host wait for a CUDA device and that fake tensors do not refuse by themselves."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        name, here = func.name(), [a for a in args if isinstance(a, torch.Tensor)]
-        crossing = isinstance(out, torch.Tensor) and any(a.device != out.device for a in here if a.ndim)
-        if name in ("aten::_to_copy", "aten::copy_") and crossing and not kwargs.get("non_blocking"):
-            raise AssertionError(f"{name} from {here[0].device} to {out.device}")
-        if name == "aten::multinomial" and here[0].is_cuda:  # looks at its input to check it
-            drawn = args[1]
-            replacement = args[2] if len(args) > 2 else kwargs.get("replacement", False)
-            assert replacement, "multinomial without replacement"
-            assert drawn != 1, "multinomial of one"
-        return out
-
-
-def moved(module, device=None, *, memory_format=None):
-    for part in module.modules():
-        for kind in (part._parameters, part._buffers):
-            for name, value in kind.items():
-                if value is not None and device is not None:
-                    kind[name] = torch.nn.Parameter(value.data.to(device)) if kind is part._parameters else value.to(device)
-    return module
-
-
 def step_without_values(options, runtime, monkeypatch):
     """A step on fake tensors: shapes without values, so that whatever asks for a value fails.
 
@@ -309,7 +282,7 @@ def step_without_values(options, runtime, monkeypatch):
             parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
             if runtime.device.type == "cuda":
                 monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
-            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling)
+            data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling, limit=2**30)
             draw_batch(data, options, trainee.denoiser, step=0, seed=0)  # tables are moved once
             with Waits():
                 batch = draw_batch(data, options, trainee.denoiser, step=1, seed=0)
@@ -319,13 +292,7 @@ def step_without_values(options, runtime, monkeypatch):
         _permutation.cache_clear()
 
 
-def made_up_gradients(parameters):
-    for p in parameters:
-        p.grad = torch.empty_like(p)
-
-
 CUDA = Runtime(torch.device("cuda"), None)
-no_cuda = pytest.mark.filterwarnings("ignore:.*CUDA is not available", "ignore:Accessing the data pointer of FakeTensor")
 
 
 @no_cuda
@@ -364,6 +331,7 @@ def test_precision_is_float32_for_small_images_and_bf16_for_larger_ones_where_th
         monkeypatch.setattr(runtimes, "_multiplies_bf16", lambda able=able: able)
         for side in (8, 16, 17, 32):
             precisions[able, side] = for_fit(FP32, Machine(), image_side=side, steps=10_000).amp_dtype
+            assert for_sampling(FP32, Machine(), image_side=side, passes=10_000).amp_dtype == precisions[able, side]
     assert {key for key, dtype in precisions.items() if dtype is torch.bfloat16} == {(True, 17), (True, 32)}
 
 
@@ -397,6 +365,16 @@ def test_compiling_is_for_long_fits_on_a_gpu(monkeypatch):
     assert not for_fit(gpu, Machine(plain=True), image_side=32, steps=10_000).compiled
 
 
+def test_compiling_is_for_much_sampling_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    gpu = Runtime(torch.device("cuda"), torch.bfloat16)
+    counts = (LONG_SAMPLING - 1, LONG_SAMPLING)
+    compiled = [for_sampling(r, Machine(), image_side=32, passes=n).compiled for r in (FP32, gpu) for n in counts]
+    assert compiled == [False, False, False, True]
+    assert for_sampling(FP32, Machine(compile="yes"), image_side=8, passes=1).compiled
+    assert not for_sampling(gpu, Machine(compile="no"), image_side=32, passes=LONG_SAMPLING).compiled
+
+
 def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("CC", "CXX"):
@@ -412,3 +390,35 @@ def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_
 def test_plain_with_what_it_does_without_is_refused(given):
     with pytest.raises(OptionError, match=r"--plain computes in float32 and does not compile; leave out --(precision|compile)"):
         for_fit(FP32, Machine(plain=True, **given), image_side=8, steps=10)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm"}, {"objective": "coral"}, {"preconditioning": "edm"}], ids=str)
+def test_on_a_gpu_the_fast_step_has_the_losses_of_the_plain_one(given, compiled):
+    options = options_for(**given)
+    plain, _ = losses(options, dataclasses.replace(CUDA, plain=True))
+    fast, _ = losses(options, dataclasses.replace(CUDA, compiled=compiled))
+    half, _ = losses(options, dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, compiled=compiled))
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(half, plain)
+    torch.testing.assert_close(half[:, 0], plain[:, 0], rtol=0.01, atol=0)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("given", [{}, {"objective": "t2h+cbdm+coral"}, {"augment": "ada"}], ids=str)
+def test_on_a_gpu_a_step_does_not_wait(given):
+    options, runtime = options_for(**given), dataclasses.replace(CUDA, amp_dtype=torch.bfloat16)
+    trainee, data = trainee_for(options, runtime), TrainingData.on(CUDA.device, long_tailed())
+    for step in range(4):
+        if step == 2:  # tables are moved and kernels chosen before
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            train_step(trainee, draw_batch(data, options, trainee.denoiser, step=step, seed=0), options, runtime, step=step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

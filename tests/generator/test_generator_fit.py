@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ltaug.errors import CorruptError, MismatchError
+from ltaug.feed import Resident, Streamed
 from ltaug.generator.checkpoints import checkpoint_steps, read_checkpoint, restore, save_checkpoint
 from ltaug.generator.ema import EMA
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
@@ -89,6 +90,19 @@ def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(changed, ti
     restore(second, read_checkpoint(tmp_path / "step-5"))
     fit(second, tiny_set, tiny_options, cpu, seed=3, start=5)
     assert identical(weights(second), weights(whole))
+
+
+@pytest.mark.parametrize("sampling", ["natural", "rs"])
+def test_a_fit_on_a_set_too_large_for_memory_ends_bit_for_bit_the_same(sampling, tiny_set, tiny_options, cpu, monkeypatch):
+    options = dataclasses.replace(tiny_options, objective="cbdm", sampling=sampling)
+    ends = []
+    for available in (2**40, 0):
+        monkeypatch.setattr("ltaug.feed.available_memory", lambda there=available: there)
+        assert isinstance(TrainingData.on(cpu.device, tiny_set).images, Resident if available else Streamed)
+        trainee = build_trainee(options, tiny_set, seed=3, device=cpu.device)
+        fit(trainee, tiny_set, options, cpu, seed=3, start=2)
+        ends.append(weights(trainee))
+    assert identical(*ends)
 
 
 def test_what_a_regulariser_owns_is_trained_and_left_behind_at_sampling(tiny_set, tiny_options, cpu, tmp_path):

@@ -1,5 +1,8 @@
 """Images in batches: how many at a time, and what running out of memory changes (nothing that can be seen)."""
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,9 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
-from ltaug.options import GeneratorOptions
+from ltaug.generator.sampling import open_source
+from ltaug.generator.stage import Generator
+from ltaug.options import GeneratorOptions, SamplingOptions, resolve
 from ltaug.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"), None)
@@ -134,3 +139,22 @@ def test_a_gpu_takes_a_batch_that_its_memory_holds():
     made = generate(network, keys, seed=0, sample_steps=2, batch_size=batch, **how)
     assert made.shape == (batch.size, 3, 32, 32)
     assert halvings == []
+
+
+def test_a_source_in_bfloat16_draws_the_same_up_to_rounding_in_the_cpus_own_forms():
+    options = resolve(GeneratorOptions, {"channels": 16, "attention": (4,)}, image_side=8)
+    made = {}
+    for dtype in (None, torch.bfloat16):
+        torch.manual_seed(0)
+        denoiser = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3)
+        for p in denoiser.parameters():
+            p.data.add_(0.02 * torch.randn_like(p))
+        generator = Generator(denoiser.eval().requires_grad_(False), ("a", "b", "c"), (1, 8, 8), "", Path(), 1)
+        runtime = Runtime(torch.device("cpu"), dtype)
+        sampling = SamplingOptions(sample_steps=4, guidance=1.5, sample_batch=8)
+        source = open_source(generator, sampling, len(KEYS), seed=0, runtime=runtime, tell=lambda text: None)
+        made[dtype] = source(KEYS).astype(int)
+        own = [m for m in denoiser.modules() if isinstance(getattr(m, "forward", None), partial)]
+        assert bool(own) == (dtype is not None)
+    apart = np.abs(made[None] - made[torch.bfloat16])
+    assert 0 < apart.mean() < 1.5

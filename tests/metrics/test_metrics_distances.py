@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ltaug.data.imageset import ImageSet
+from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.metrics import distances
 from ltaug.metrics.distances import frame_of, nearest, within
 from ltaug.metrics.neighbours import fit_neighbours
@@ -106,3 +106,25 @@ def test_one_real_image_has_no_distances_to_others_and_takes_no_copies():
     assert len(neighbours.between_real) == 0
     assert neighbours.copy_threshold == 0
     assert neighbours.nearest(np.array([[[[1, 2, 4]]]], np.uint8))[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_images_too_many_for_memory_have_the_same_neighbours(mirrored, tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (60, 3, 4, 4)).astype(np.uint8)
+    images[7] = images[31]
+    np.save(tmp_path / "images.npy", images)
+    order = rng.permutation(60)
+    rows = MappedRows(np.load(tmp_path / "images.npy", mmap_mode="r"), order)
+    wanted = fit_neighbours(ImageSet(images[order], np.zeros(60, np.int64), ("a",), "held"), mirrored=mirrored)
+    assert wanted.real.held is not None
+    for name, value in (("distances.available_memory", lambda: 0), ("distances._PART_VALUES", 500), ("neighbours.BLOCK", 17)):
+        monkeypatch.setattr(f"ltaug.metrics.{name}", value)
+    found = fit_neighbours(ImageSet(rows, np.zeros(60, np.int64), ("a",), "mapped"), mirrored=mirrored)
+    assert found.real.held is None
+    assert len(list(found.real.parts())) > 2
+    assert np.array_equal(found.frame.centre, wanted.frame.centre)
+    assert found.between_real.tolist() == wanted.between_real.tolist()
+    queries = rng.integers(0, 256, (50, 3, 4, 4)).astype(np.uint8)
+    for theirs, ours in zip(wanted.nearest(queries), found.nearest(queries), strict=True):
+        assert ours.tolist() == theirs.tolist()
