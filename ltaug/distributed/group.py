@@ -127,15 +127,17 @@ def open_group(place: Place, *, device: str) -> Iterator[Group]:
     if place.world == 1:
         yield SOLO
         return
-    try:
-        control, connections = _meet(place, device)
-        with watched(place, connections) as watch:
+    control, connections = _meet(place, device)
+    with watched(place, connections) as watch:
+        try:
             group = Group(place, control, watch)
             yield group
             group.wait()
-    finally:
-        if dist.is_initialized():
+        except KeyboardInterrupt:  # of all processes, as a rule
             dist.destroy_process_group()
+            raise
+        # Only now: after a mistake or a loss this could wait for the others, and the end of this process does it as well.
+        dist.destroy_process_group()
 
 
 def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:

@@ -41,7 +41,8 @@ class Watch:
         self._verdict: LtaugError | None = None
         self._decided = threading.Event()
         self._over = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def verdict(self) -> LtaugError | None:
         """With what this process is to end because of another one, if it is; known within a moment of that one's end."""
@@ -59,7 +60,9 @@ class Watch:
         self._over.set()
         for connection in self._connections.values():
             with suppress(OSError):  # the other side was faster
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)  # which wakes the thread up
+        self._thread.join()
+        for connection in self._connections.values():
             connection.close()
 
     def _listen(self) -> None:
