@@ -8,25 +8,26 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ltaug.distributed.group import Group
 from ltaug.errors import INTERRUPTED
 from ltaug.runtime import StopFlag, stop_on_signal
 
-PATIENCE = 20.0  # seconds for the main thread to come back to Python; torchrun kills 10 seconds later
+ECHO = 5.0  # seconds; SLURM signals torchrun and its processes, to which torchrun passes it on
+PATIENCE = 15.0  # seconds more for the main thread to come back to Python; torchrun kills 10 seconds later
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopFlag]:
+def stop_together(group: Group, *, echo: float = ECHO, patience: float = PATIENCE) -> Iterator[StopFlag]:
     """runtime.stop_on_signal for the processes of a group, of which each asks `group.any(stop.requested)` after every step.
 
-    Python handles signals only when the main thread comes back from what it calls. Where it does not within `patience` seconds
-    of a signal, or is not out of here as long after a second one, the process ends with exit code 130.
+    Python handles signals only when the main thread comes back from what it calls. Where it does not within `echo + patience`
+    seconds of a signal, or is not out of here as long after a second one, the process ends with exit code 130.
     """
-    with stop_on_signal() as stop:
+    with stop_on_signal(echo=0.0 if group.alone else echo) as stop:
         if group.alone or threading.current_thread() is not threading.main_thread():
             yield stop
             return
@@ -34,7 +35,7 @@ def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopF
         there.setblocking(False)
         before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # written to by the system's handler itself
         over = threading.Event()
-        threading.Thread(target=_listen, args=(here, stop, over, patience), daemon=True).start()
+        threading.Thread(target=_listen, args=(here, stop, over, echo, patience), daemon=True).start()
         try:
             yield stop
         finally:
@@ -43,11 +44,15 @@ def stop_together(group: Group, *, patience: float = PATIENCE) -> Iterator[StopF
             there.close()
 
 
-def _listen(signals: socket.socket, stop: StopFlag, over: threading.Event, patience: float) -> None:
+def _listen(signals: socket.socket, stop: StopFlag, over: threading.Event, echo: float, patience: float) -> None:
     """A first signal asks for a checkpoint, which takes its time; after a second one the main thread leaves at once."""
     first = True
     with signals:
-        while signals.recv(1) and not over.wait(patience):
+        while signals.recv(1) and not over.wait(echo):
+            with suppress(BlockingIOError):
+                signals.recv(1024, socket.MSG_DONTWAIT)  # the echo
+            if over.wait(patience):
+                return
             if not (first and stop.requested):
                 log.critical("Error: stuck after a signal, and ended; the same command continues from the last checkpoint")
                 os._exit(INTERRUPTED)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ from launching import by_hand, ended, free_port, start, torchrun, wait_for
 from safetensors.torch import load_file
 
 from ltaug import fit_generator
+from ltaug.distributed.group import Group
+from ltaug.distributed.stuck import stop_together
 from ltaug.options import Machine
 from ltaug.pipeline import plan_classifiers, run_shared
+from ltaug.place import Place
 
 pytestmark = pytest.mark.slow
 
-STEPS, EVERY = 160, 20
+STEPS, EVERY = 100, 20
 DATASET = {"dataset": "digits", "imbalance": 20, "head": 30}
 SMALL = ("--dataset", "digits", "--imbalance", "20", "--head", "30", "--device", "cpu")
 GENERATOR = {"channels": 8, "batch_size": 9, "steps": STEPS, "checkpoint_every": EVERY}
@@ -119,7 +123,7 @@ import ctypes, os, signal, threading
 from ltaug.distributed.group import Group
 from ltaug.distributed.stuck import stop_together
 from ltaug.place import Place
-with stop_together(Group(Place(0, 2)), patience=0.5):
+with stop_together(Group(Place(0, 2)), echo=0.1, patience=0.4):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a thread hears it; this one is not woken up, as in a collective
     ctypes.CDLL(None).sleep(60)
@@ -129,6 +133,16 @@ with stop_together(Group(Place(0, 2)), patience=0.5):
 def test_a_process_stuck_outside_python_ends_some_time_after_a_signal(tmp_path):
     _, err = ended(start(tmp_path, "-c", STUCK), code=130, seconds=50)
     assert errors(err) == ["Error: stuck after a signal, and ended; the same command continues from the last checkpoint"]
+
+
+@pytest.mark.parametrize("echo", [60.0, 0.0])
+def test_a_signal_that_comes_twice_at_once_is_one_signal_to_a_process_of_a_group(echo):
+    kept_on = False
+    with suppress(KeyboardInterrupt), stop_together(Group(Place(0, 2)), echo=echo) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        kept_on = stop.requested
+    assert kept_on == (echo > 0)
 
 
 def test_classifiers_shared_by_two_processes_are_byte_for_byte_those_of_one(tmp_path):
