@@ -56,7 +56,7 @@ def ways(device: str, batch_size: int, *, compiled: bool) -> dict[str, Runtime]:
 
 def noise_images(side: int, *, count: int = 256, classes: int = 10) -> ImageSet:
     """Random pixels; grey up to 16 pixels a side."""
-    images = np.random.RandomState(0).randint(0, 256, (count, 1 if side <= 16 else 3, side, side)).astype(np.uint8)
+    images = np.random.RandomState(0).randint(0, 256, (count, 1 if side <= 16 else 3, side, side), dtype=np.uint8)
     return ImageSet(images, np.arange(count) % classes, tuple(f"{c:04d}" for c in range(classes)), "noise")
 
 

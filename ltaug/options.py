@@ -145,6 +145,10 @@ class SynthesisOptions(SamplingOptions):
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
     judges: int = option(2, "classifiers trained on the real set to judge images, where selection asks for them", low=1)
     max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
+    images_to: str = option(
+        "folders",
+        "class folders of PNG in OUT (folders), WebDataset shards in OUT (shards), or shards at an fsspec URL like s3://bucket/set",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,11 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
+from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
 MANIFEST = "manifest.json"
-LOCK_FILE = ".lock"
+LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
 SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it is
 
 
@@ -145,16 +146,18 @@ def _as_json(value: Any) -> Any:
 
 
 class Run:
-    """An open, locked run directory; make one with `open_run`.
+    """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
 
     Attributes:
         path: the directory.
         record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
+        place: of this process among those that share the work; only the one that leads writes run.json and metrics.jsonl.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any], listener: Listener) -> None:
+    def __init__(self, path: Path, record: dict[str, Any], listener: Listener, place: Place = ALONE) -> None:
         self.path = path
         self.record = record
+        self.place = place
         self._listener = listener
 
     @property
@@ -164,7 +167,7 @@ class Run:
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
         """Tell the listener; messages and figures of an unfinished run also go to metrics.jsonl."""
         self._listener(Event(self.record["label"], text, step, total, values))
-        if not self.finished and (total is None or values):
+        if self.place.leads and not self.finished and (total is None or values):
             line = {"time": round(time.time(), 3), "text": text, "step": step, "total": total, **values}
             with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -179,7 +182,8 @@ class Run:
         self.record["facts"].update(_as_json(facts))
 
     def save(self) -> None:
-        _write_record(self.path, self.record)
+        if self.place.leads:
+            _write_record(self.path, self.record)
 
     def finish(self, outputs: list[str]) -> None:
         """Record the digests of the artefacts that others may read, and mark the run finished."""
@@ -188,38 +192,20 @@ class Run:
         self.save()
 
 
-@dataclass(frozen=True)
-class FollowedRun:
-    """A run that another process has open, with its record as it was then; nothing is written or told from here."""
+def follow_run(
+    path: Path,
+    record: dict[str, Any],
+    *,
+    place: Place,
+    stage: str,
+    seed: int,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+) -> Run:
+    """What a run is to a process that shares the work of the one which has it open: a record to read, nobody to tell.
 
-    path: Path
-    record: dict[str, Any]
-
-    @property
-    def finished(self) -> bool:
-        return bool(self.record["status"] == "finished")
-
-    def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
-        pass
-
-    def timing(self, name: str, seconds: float) -> None:
-        pass
-
-    def note(self, **facts: Any) -> None:
-        pass
-
-    def save(self) -> None:
-        pass
-
-    def finish(self, outputs: list[str]) -> None:
-        pass
-
-
-AnyRun = Run | FollowedRun
-
-
-def follow_run(path: Path, record: dict[str, Any], *, stage: str, seed: int, options: Any, inputs: Any) -> FollowedRun:
-    """The view of a process that shares the work of the one which has the run open.
+    Args:
+        record: the run's, which the one that leads has handed on.
 
     Raises:
         MismatchError: this process was given other options or found other inputs.
@@ -228,7 +214,7 @@ def follow_run(path: Path, record: dict[str, Any], *, stage: str, seed: int, opt
     if changed := differences(_comparable(record), _comparable(own)):
         found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
         raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
-    return FollowedRun(path, record)
+    return Run(path, record, ignore_events, place)
 
 
 @contextmanager
@@ -244,6 +230,7 @@ def open_run(
     device: Mapping[str, Any],
     listener: Listener = ignore_events,
     wait: float = 0.0,
+    place: Place = ALONE,
 ) -> Iterator[Run]:
     """Make, continue or reuse a run directory and hold its lock.
 
@@ -252,11 +239,13 @@ def open_run(
         options, inputs: with stage and seed the run's spec; inputs carry digests, and a key "path" in an input is
             recorded but not compared, so that runs may be moved together.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
+        place: of this process, which leads those that share the work.
 
     Raises:
         RunExistsError: the directory holds something else, or another process is writing it.
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
+    assert place.leads, "the others join (meeting.join_run)"
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
         fresh = {
@@ -276,7 +265,7 @@ def open_run(
             record = fresh
             _write_record(path, record)
         try:
-            yield Run(path, record, listener)
+            yield Run(path, record, listener, place)
         except LtaugError:
             _leave_if_empty(path)
             raise
@@ -295,7 +284,7 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
     """
     if path.exists() and not path.is_dir():
         raise RunExistsError(f"{path} is a file; name another --out")
-    if path.is_dir() and not (path / mark).exists() and any(p.name != LOCK_FILE for p in path.iterdir()):
+    if path.is_dir() and not (path / mark).exists() and not all(map(_is_lock, path.iterdir())):
         raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK_FILE)
@@ -311,8 +300,12 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
 
 def _leave_if_empty(path: Path) -> None:
     """A mistake found before anything was made does not keep the directory: the corrected command may have it."""
-    if {p.name for p in path.iterdir()} <= {RUN_FILE, LOCK_FILE}:
+    if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
         (path / RUN_FILE).unlink(missing_ok=True)
+
+
+def _is_lock(path: Path) -> bool:
+    return path.name.startswith(LOCK_FILE)
 
 
 def _seal(record: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import ltaug
+from ltaug.options import Machine
+
 pytestmark = pytest.mark.slow
 
 RECIPE = """
@@ -43,9 +46,10 @@ fit-generator = { from = "cbdm", objective = "ddpm", steps = 20 }
 ARTEFACTS = ("*.safetensors", "*.png", "*.npz", "manifest.csv")
 
 
-def start(where: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ltaug", *arguments]
-    return subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def start(where: Path, *arguments: str, **environment: str) -> subprocess.Popen:
+    command, pipe = [sys.executable, "-m", "ltaug", *arguments], subprocess.PIPE
+    environment = os.environ | environment
+    return subprocess.Popen(command, cwd=where, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 def call(where: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -167,6 +171,27 @@ def test_the_commands_by_hand(experiment):
     assert set(json.loads(call(where, *train, "--json")[0])["arms"]) == {"real", "real+synthetic"}
     assert "real+synthetic" in call(where, "report", "clf", "--out", "rep")[0]
     assert (where / "rep/report.html").exists()
+
+
+def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back_alone(experiment):
+    where, _, _ = experiment
+    generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
+    flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
+    arguments = ["synthesize", generator, *flags, "--select-agreement", "--judges", "1", "--threads", "1", "--device", "cpu"]
+    first, second = (start(where, *arguments, "--out", "two", RANK=str(rank), WORLD_SIZE="2") for rank in range(2))
+    wait_for((where / "two/rounds/000003").exists, second)
+    second.kill()
+    second.communicate()
+    again = start(where, *arguments, "--out", "two", RANK="1", WORLD_SIZE="2")
+    said = [process.communicate(timeout=240) for process in (first, again)]
+    assert [process.returncode for process in (first, again)] == [0, 0], said
+    assert "two is done" in said[0][0]
+    assert said[1] == ("", ""), "only the process that leads speaks"
+    judges, machine = [where / "two.judges" / "judge-0"], Machine(device="cpu", threads=1)
+    given |= {"select_agreement": True, "judges": 1}
+    ltaug.synthesize(where / generator, given, out=where / "one", judges=judges, machine=machine)
+    assert artefacts(where / "two") == artefacts(where / "one")
+    assert len(artefacts(where / "one")) > 30
 
 
 def test_a_flipped_byte_is_found_and_said(experiment):

@@ -116,7 +116,8 @@ class CapturedSteps:
             return self._beside(self._batch)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):  # records, and computes nothing
+            # This records and computes nothing. Threads that read images ahead may pin memory meanwhile, hence "thread_local".
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._loss = self._learner.learn(self._batch)
         self._graph.replay()
         return self._loss

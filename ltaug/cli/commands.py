@@ -140,7 +140,8 @@ def synthesize(
     ltaug synthesize runs/gen --per-class-budget fill:max --out runs/syn
     ltaug synthesize runs/gen --per-class-budget 500 --select-agreement --select-distance --out runs/syn
 
-    Image 17 of a class is the same whatever the budget, the batch size or the number of interruptions.
+    Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
+    torchrun, or with RANK and WORLD_SIZE set, several make the set together.
     """
     options = given(SynthesisOptions, values)
     if values["dry_run"]:
@@ -150,10 +151,12 @@ def synthesize(
     from ltaug import stages
 
     before = finished(out)
-    with progress(quiet=quiet) as listener:
-        judges = list(judge_runs) or None
-        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=machine(values), listener=listener)
-    show.stage(out, already_done=before, as_json=as_json, then=f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR")
+    with working(quiet=quiet) as (place, listener):
+        judges, where = list(judge_runs) or None, machine(values)
+        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=where, listener=listener, place=place)
+    if place.leads:
+        next_command = f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR"
+        show.stage(out, already_done=before, as_json=as_json, then=next_command)
 
 
 @group.command("train-classifier", cls=SectionCommand)

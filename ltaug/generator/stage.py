@@ -24,7 +24,7 @@ from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
 from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
-from ltaug.runs import AnyRun, atomic_write, read_run, verify_outputs
+from ltaug.runs import Run, atomic_write, read_run, verify_outputs
 from ltaug.runtime import Runtime, derive_seed
 
 CHECKPOINTS = "checkpoints"
@@ -36,7 +36,7 @@ def run_generator(
     train: ImageSet,
     options: GeneratorOptions,
     *,
-    run: AnyRun,
+    run: Run,
     runtime: Runtime,
     seed: int,
     source: Generator | None = None,
@@ -92,7 +92,7 @@ def _train(
     train: ImageSet,
     options: GeneratorOptions,
     *,
-    run: AnyRun,
+    run: Run,
     runtime: Runtime,
     group: Group,
     seed: int,
@@ -125,7 +125,7 @@ def _train(
         raise KeyboardInterrupt
 
 
-def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: AnyRun) -> list[str]:
+def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:
     """Carry the source's weights over, note what becomes of the classes and how much stays, and say it in sentences."""
     name = str(source.path)
     require_same_shape(source.image_shape, train.image_shape, name=name)
@@ -146,7 +146,7 @@ def _final_weights(steps: int) -> str:
     return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
 
 
-def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: AnyRun, runtime: Runtime, seed: int) -> None:
+def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:
     """A sheet of 8 samples each of the classes (at most 20), most frequent first."""
     shown = np.argsort(-train.class_counts, kind="stable")[:20]
     keys = [(int(c), i) for c in shown for i in range(8)]

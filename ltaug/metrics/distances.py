@@ -38,6 +38,7 @@ class Cloud:
 
     Attributes:
         values: (N, D), finite; distances are between these.
+        frame: that they are placed in.
         squares: (N,) float32, squared norms of the points in the frame.
         held: (N, D) float32, the points in the frame, or None where they would take too much memory.
     """
@@ -63,14 +64,9 @@ class Frame:
     centre: npt.NDArray[np.float32]
     scale: float
 
-    def place(self, values: Values, *, limit: int | None = None) -> Cloud:
-        """Points (N, D) in this frame.
-
-        Args:
-            limit: bytes from which on their float32 form is not held [default: a quarter of the memory there is].
-        """
-        limit = available_memory() // 4 if limit is None else limit
-        held = self.of(values[:]) if 4 * len(values) * values.shape[1] < limit else None
+    def place(self, values: Values) -> Cloud:
+        """Points (N, D) in this frame, held as float32 where that takes less than a quarter of the memory there is."""
+        held = self.of(values[:]) if 4 * len(values) * values.shape[1] < available_memory() // 4 else None
         norms = [
             torch.linalg.vector_norm(self.of(values[rows]) if held is None else held, dim=1)
             for rows in _parts(values, whole=held is not None)
@@ -84,8 +80,8 @@ class Frame:
 
 def frame_of(*samples: Values) -> Frame:
     """A frame for these points, each (N, D) with N >= 1."""
-    sums = [sum(block.sum(0, dtype=np.float64) for block in _blocks(sample)) / len(sample) for sample in samples]
-    centre = np.mean(sums, axis=0).astype(np.float32)
+    means = [sum(block.sum(0, dtype=np.float64) for block in _blocks(sample)) / len(sample) for sample in samples]
+    centre = np.mean(means, axis=0).astype(np.float32)
     if samples[0].dtype == np.uint8:
         centre = np.rint(centre)  # centring is exact for pixels
     blocks = (block for sample in samples for block in _blocks(sample))

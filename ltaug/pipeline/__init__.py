@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ltaug.errors import OptionError, WorkerError
+from ltaug.errors import OptionError
+from ltaug.meeting import names_in, wait_until
 from ltaug.options import Machine
 from ltaug.pipeline.plan import origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
-from ltaug.runs import Event, Listener, hold, ignore_events, write_json
+from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events, write_json
 
 if TYPE_CHECKING:
     from ltaug.report import Report
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_shared", "run_tasks", "settled"]
 
 MARKER = "experiment.json"
-CLAIM_PATIENCE = 120.0  # seconds for rank 0 to claim a directory; its machine may be slower to start
-POLL = 0.5  # seconds between two looks at a shared directory
 
 
 def run_recipe(
@@ -84,7 +82,7 @@ def run_shared(
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
-    with claim(out, what) if place.leads else joined(out):
+    with claim(out, what) if place.leads else joined(out, listener):
         run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
         if place.world > 1 and place.leads:
             _await(tasks, listener)
@@ -92,28 +90,19 @@ def run_shared(
 
 def _await(tasks: Sequence[Task], listener: Listener) -> None:
     """Wait until every task is finished, whoever runs it."""
-    told = -1
-    while (done := sum(task.finished for task in tasks)) < len(tasks):
-        if done > told:
-            listener(Event("", "stages, some of them by other processes", done, len(tasks)))
-            told = done
-        time.sleep(POLL)
+
+    def missing() -> str | None:
+        left = [task.name for task in tasks if RUN_FILE not in names_in(task.directory) or not task.finished]
+        return f"Waiting for other processes to finish {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}." if left else None
+
+    wait_until(missing, lambda text: listener(Event("", text)))
 
 
 @contextmanager
-def joined(out: Path) -> Iterator[None]:
-    """Work below a directory that another process has claimed, or will have in a moment.
-
-    Raises:
-        WorkerError: nobody has.
-    """
-    deadline = time.monotonic() + CLAIM_PATIENCE
-    while not (out / MARKER).exists():
-        if time.monotonic() > deadline:
-            raise WorkerError(
-                f"{out} was not claimed by rank 0 within {CLAIM_PATIENCE:.0f} s; start all processes, which share it"
-            )
-        time.sleep(POLL)
+def joined(out: Path, listener: Listener) -> Iterator[None]:
+    """Work below a directory as soon as the process that leads has claimed it."""
+    missing = f"Waiting for rank 0 to claim {out}."
+    wait_until(lambda: None if MARKER in names_in(out) else missing, lambda text: listener(Event("", text)))
     yield
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ltaug.data.imageset import ImageSet
+from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError
 from ltaug.runs import read_run
 
@@ -25,7 +25,6 @@ PER_CLASS = 8
 CLASSES = 24
 COPIES = 12
 GAP = 3
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def gallery(synthesis: Path, real: ImageSet, *, arm: str, seed: int) -> Gallery:
     """Real against synthetic images of one run.
 
     Raises:
-        CorruptError: the manifest or an image it names is missing or damaged.
+        CorruptError: the manifest, a shard or an image it names is missing or damaged.
+        DataError: a shard's URL cannot be read.
     """
     record = read_run(synthesis, stage="synthesize")
     kept = _kept(synthesis)
@@ -81,9 +81,12 @@ def gallery(synthesis: Path, real: ImageSet, *, arm: str, seed: int) -> Gallery:
         by_class.setdefault(entry["class"], []).append(entry)
     order = [int(k) for k in np.argsort(-real.class_counts, kind="stable")]
     shown = order if len(order) <= CLASSES else [order[round(i * (len(order) - 1) / (CLASSES - 1))] for i in range(CLASSES)]
-    rows = tuple(_row(synthesis, real, k, by_class.get(real.class_names[k], [])) for k in shown)
-    near = sorted((e for e in kept if _distance(e) is not None), key=lambda e: (_distance(e) or 0.0, e["file"]))
-    copies = tuple(_copy(synthesis, real, e) for e in near[:COPIES])
+    near = sorted((e for e in kept if _distance(e) is not None), key=lambda e: (_distance(e) or 0.0, e["file"]))[:COPIES]
+    first = [e["file"] for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
+    files = list(dict.fromkeys([*first, *(e["file"] for e in near)]))
+    images = {files[i]: image for i, image in read_images(synthesis, files)}
+    rows = tuple(_row(images, real, k, by_class.get(real.class_names[k], [])) for k in shown)
+    copies = tuple(_copy(synthesis, images, real, e) for e in near)
     return Gallery(arm, seed, rows, len(order) - len(shown), copies, dict(record["facts"].get("real_nearest") or {}))
 
 
@@ -104,32 +107,19 @@ def _distance(entry: Mapping[str, str]) -> float | None:
     return value if math.isfinite(value) and entry["nearest_real"] else None
 
 
-def _row(synthesis: Path, real: ImageSet, k: int, entries: Sequence[Mapping[str, str]]) -> ClassRow:
+def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence[Mapping[str, str]]) -> ClassRow:
     own = np.flatnonzero(real.labels == k)
-    images = [_load(synthesis, e["file"], real) for e in entries[:PER_CLASS]]
-    return ClassRow(real.class_names[k], len(own), len(entries), strip([real.images[i] for i in own[:PER_CLASS]]), strip(images))
+    made = strip([images[e["file"]] for e in entries[:PER_CLASS]])
+    return ClassRow(real.class_names[k], len(own), len(entries), strip([real.images[i] for i in own[:PER_CLASS]]), made)
 
 
-def _copy(synthesis: Path, real: ImageSet, entry: Mapping[str, str]) -> Copy:
+def _copy(synthesis: Path, images: Mapping[str, Images], real: ImageSet, entry: Mapping[str, str]) -> Copy:
     index = int(float(entry["nearest_real"]))
     if not 0 <= index < len(real):
         where = f"{synthesis / 'manifest.csv'} names real image {index} of {len(real)}"
         raise CorruptError(f"{where}; delete {synthesis} and run its command again")
-    synthetic, nearest = strip([_load(synthesis, entry["file"], real)]), strip([real.images[index]])
+    synthetic, nearest = strip([images[entry["file"]]]), strip([real.images[index]])
     return Copy(entry["class"], real.class_names[real.labels[index]], float(entry["nearest_distance"]), synthetic, nearest)
-
-
-def _load(synthesis: Path, file: str, real: ImageSet) -> Pixels:
-    """One generated image, (C, H, W)."""
-    path = next((p for p in (synthesis / file, synthesis / "images" / file) if p.is_file()), None)
-    if path is None:
-        raise CorruptError(f"{synthesis / file} is missing; delete {synthesis} and run its command again")
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L" if real.image_shape[0] == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise CorruptError(f"{path} is not a readable image ({error}); delete {synthesis} and run its command again") from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def strip(images: Sequence[Any]) -> str:
@@ -144,7 +134,7 @@ def strip(images: Sequence[Any]) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _sized(image: Pixels) -> Pixels:
+def _sized(image: Images) -> Images:
     channels, height, width = image.shape
     rgb = np.repeat(image[:1], 3, axis=0) if channels < 3 else image[:3]
     hwc = rgb.transpose(1, 2, 0)

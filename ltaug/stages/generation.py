@@ -12,9 +12,10 @@ from ltaug.data.budgets import parse_budget
 from ltaug.distributed.group import open_group
 from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator, run_generator
+from ltaug.meeting import wait_for_run
 from ltaug.options import GeneratorOptions, Machine, SynthesisOptions, resolve
 from ltaug.place import ALONE, Place
-from ltaug.runs import Listener, ignore_events
+from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import for_fit, for_sampling, make_runtime
 from ltaug.stages.classification import train_judge
 from ltaug.stages.opening import (
@@ -32,6 +33,7 @@ from ltaug.stages.opening import (
 from ltaug.stages.origin import load_origin
 from ltaug.synthesis.select import band_of
 from ltaug.synthesis.stage import run_synthesis
+from ltaug.synthesis.stores import check_store, check_url
 
 
 def fit_generator(
@@ -102,6 +104,7 @@ def synthesize(
     label: str | None = None,
     listener: Listener = ignore_events,
     wait: float = 0.0,
+    place: Place = ALONE,
 ) -> Path:
     """Generate images up to a per-class budget and keep those that pass the selection; `ltaug synthesize`.
 
@@ -111,34 +114,24 @@ def synthesize(
         seed: of the images; None takes the generator's.
         judges: classifier runs on the real set, for selection. None trains them beside `out`, in OUT.judges, if
             selection asks for them.
+        place: of this process among those that make the set together, all called with the same arguments. They meet in
+            the files of `out`; each may end and be started again by itself.
     """
-    runtime = make_runtime(machine.device, threads=machine.threads)
-    made, options, data = load_origin(generator, machine, label or out.name, listener)
+    runtime = make_runtime(machine.device, threads=machine.threads, place=place)
+    label = label or out.name
+    made, options, data = load_origin(generator, machine, label, listener)
     draw_seed, real = made["seed"], data.train
     seed = draw_seed if seed is None else seed
-    chosen = resolve(SynthesisOptions, given, image_side=side_of(real), where="synthesize")
-    check_sampling(chosen.sampler, chosen.guidance_interval)  # these two are said before judges are trained
-    band_of(chosen.band)
+    chosen = _chosen(given, side_of(real), out, place)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
     passes = passes_of(chosen, sum(budget.values()))
     sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
-    if judges is None and (chosen.select_agreement or chosen.select_distance):
-        folder = out.with_name(f"{out.name}.judges")
-        judges = [
-            train_judge(
-                options,
-                out=folder / f"judge-{i}",
-                seed=draw_seed,
-                index=i,
-                machine=machine,
-                label=f"judge-{i}",
-                listener=listener,
-                wait=wait,
-            )
-            for i in range(chosen.judges)
-        ]
+    if judges is None:
+        asked = chosen.judges if chosen.select_agreement or chosen.select_distance else 0
+        shared = {"seed": draw_seed, "machine": machine, "listener": listener, "wait": wait}
+        judges = [_judge(out, i, options, place, **shared) for i in range(asked)]
     source = Generator.load(generator, runtime=runtime)
-    seen = [Judge.load(path, runtime=runtime) for path in judges or ()]
+    seen = [Judge.load(path, runtime=runtime) for path in judges]
     with open_stage(
         out,
         "synthesize",
@@ -148,12 +141,33 @@ def synthesize(
         inputs={
             "train": source_of(real),
             "generator": {"digest": source.digest, "path": relative_to(generator, out)},
-            "judges": [{"digest": j.digest, "path": relative_to(p, out)} for p, j in zip(judges or (), seen, strict=True)],
+            "judges": [{"digest": j.digest, "path": relative_to(p, out)} for p, j in zip(judges, seen, strict=True)],
         },
         runtime=sampling,
         listener=listener,
         wait=wait,
+        place=place,
     ) as run:
         if not already_done(run):
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
     return out
+
+
+def _chosen(given: Given, image_side: int, out: Path, place: Place) -> SynthesisOptions:
+    """The options; what is wrong with them is said here, before judges are trained."""
+    chosen = resolve(SynthesisOptions, given, image_side=image_side, where="synthesize")
+    check_sampling(chosen.sampler, chosen.guidance_interval)
+    band_of(chosen.band)
+    check_store(chosen.images_to)
+    if place.leads:
+        check_url(chosen.images_to, out)
+    return chosen
+
+
+def _judge(out: Path, index: int, dataset: Given, place: Place, *, listener: Listener, **training: Any) -> Path:
+    """Judge `index` of OUT.judges: trained by the process that leads, waited for by the others."""
+    path = out.with_name(f"{out.name}.judges") / f"judge-{index}"
+    if place.leads:
+        return train_judge(dataset, out=path, index=index, label=path.name, listener=listener, **training)
+    wait_for_run(path, lambda text: listener(Event(path.name, text)), finished=True)
+    return path

@@ -13,8 +13,10 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.distributed.group import Group
 from ltaug.generator.finetune import with_network_of
+from ltaug.meeting import join_run
 from ltaug.options import DatasetOptions, Machine, resolve
-from ltaug.runs import AnyRun, Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
+from ltaug.place import ALONE, Place
+from ltaug.runs import Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
 Given = Mapping[str, Any]
@@ -59,26 +61,26 @@ def open_stage(
     runtime: Runtime,
     listener: Listener,
     wait: float,
+    place: Place = ALONE,
     processes: int = 1,
 ) -> AbstractContextManager[Run]:
-    return open_run(
-        out,
-        stage=stage,
-        label=label or out.name,
-        seed=seed,
-        options=options,
-        inputs=inputs,
-        versions=versions(),
-        device=runtime.describe() | ({"processes": processes} if processes > 1 else {}),
-        listener=listener,
-        wait=wait,
-    )
+    """The run directory, opened by the process that leads and joined by the others.
+
+    Args:
+        processes: how many compute this together, for the record.
+    """
+    spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
+    shared: dict[str, Any] = {**spec, "listener": listener, "wait": wait, "place": place}
+    if not place.leads:
+        return join_run(out, **shared)
+    device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
+    return open_run(out, **shared, versions=versions(), device=device)
 
 
 @contextmanager
 def open_together(
     group: Group, out: Path, stage: str, *, seed: int, options: Given, inputs: Given, **others: Any
-) -> Iterator[AnyRun]:
+) -> Iterator[Run]:
     """Rank 0 opens the run directory as `open_stage` does, and checks it if it is finished; the others get a view of it.
 
     Raises:
@@ -92,7 +94,7 @@ def open_together(
             group.broadcast(run.record)
             yield run
     else:
-        yield follow_run(out, group.broadcast({}), stage=stage, **spec)
+        yield follow_run(out, group.broadcast({}), stage=stage, place=group.place, **spec)
 
 
 def already_done(run: Run) -> bool:

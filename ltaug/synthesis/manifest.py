@@ -1,18 +1,18 @@
-"""A synthetic set on disk: PNG class folders, manifest.csv with one row a candidate, and the way back to an ImageSet."""
+"""A synthetic set's manifest.csv, with one row a candidate, and the way from it back to an ImageSet."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.shards import read_images
 from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
 from ltaug.runs import atomic_write, read_run, verify_outputs
@@ -56,9 +56,21 @@ def class_folder(name: str) -> str:
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe
 
 
+def image_key(class_name: str, index: int) -> str:
+    """What image `index` of a class is called, without what says where it lies and in which format."""
+    return f"{class_folder(class_name)}/{index:06d}"
+
+
 def image_file(class_name: str, index: int) -> str:
-    """Where image `index` of a class lies, relative to the run."""
-    return f"{IMAGES}/{class_folder(class_name)}/{index:06d}.png"
+    """Where image `index` of a class lies among class folders, relative to the run."""
+    return f"{IMAGES}/{image_key(class_name, index)}.png"
+
+
+def png_of(image: Images) -> bytes:
+    """Uint8 (C, H, W) as PNG."""
+    buffer = io.BytesIO()
+    to_picture(image.transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def write_image(run: Path, file: str, image: Images) -> None:
@@ -66,7 +78,7 @@ def write_image(run: Path, file: str, image: Images) -> None:
     path = run / file
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as handle:
-        to_picture(image.transpose(1, 2, 0)).save(handle, format="PNG", compress_level=1)
+        handle.write(png_of(image))
 
 
 def rows_to_csv(rows: Iterable[Row], *, header: bool) -> bytes:
@@ -108,36 +120,30 @@ def read_synthetic(run: Path) -> ImageSet:
 
     Raises:
         MismatchError: another stage's run, or not finished.
-        CorruptError: the manifest or an image is missing or damaged.
+        CorruptError: the manifest, a shard or an image is missing or damaged.
+        DataError: a shard's URL cannot be read.
     """
     record = read_run(run, stage="synthesize", finished=True)
     verify_outputs(run, record)
     names = tuple(record["facts"]["class_names"])
-    shape = tuple(record["facts"]["image_shape"])
     kept = [row for row in read_manifest(run) if row.verdict == KEPT]
-    images = np.zeros((len(kept), *shape), np.uint8)
-    for image, row in zip(images, kept, strict=True):
-        image[...] = read_image(run / row.file, row.sha256)
+    images = read_kept(run, kept, shape=tuple(record["facts"]["image_shape"]))
     position = {name: i for i, name in enumerate(names)}
     labels = np.array([position[row.class_] for row in kept], np.int64)
     return ImageSet(images, labels, names, f"synthetic:{run.name}")
 
 
-def read_image(path: Path, digest: str) -> Images:
-    """A PNG of a run as uint8 (C, H, W).
+def read_kept(run: Path, rows: Sequence[Row], *, shape: tuple[int, ...]) -> Images:
+    """The images of these rows, uint8 (N, *shape), wherever they lie.
 
     Raises:
-        CorruptError: it is missing, unreadable, or its pixels do not have this digest.
+        CorruptError: one is missing, unreadable, or its pixels do not have the digest of its row.
+        DataError: a shard's URL cannot be read.
     """
-    remedy = "delete the synthesis run and make it again"
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture, dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise CorruptError(f"{path} is missing; {remedy}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise CorruptError(f"{path} is damaged ({error}); {remedy}") from error
-    image = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    if pixel_digest(image) != digest:
-        raise CorruptError(f"{path} is damaged: its pixels are not those in the manifest; {remedy}")
-    return image
+    images = np.zeros((len(rows), *shape), np.uint8)
+    for i, image in read_images(run, [row.file for row in rows]):
+        if pixel_digest(image) != rows[i].sha256:
+            what = f"{rows[i].file} of {run} is damaged: its pixels are not those in the manifest"
+            raise CorruptError(f"{what}; delete {run} and run its command again")
+        images[i] = image
+    return images

@@ -6,7 +6,7 @@ wanted, and whatever the batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 Floats = npt.NDArray[np.float32]
 KEPT, DISAGREE, FAR, COPY = "kept", "disagree", "far", "copy"
 OWN_BAND_IMAGES = 10
+LOOK = 256  # generated images that a judge looks at together, neither more nor fewer
 
 
 class Judge(Protocol):
@@ -123,14 +124,29 @@ class Selection:
         if self.drop_copies:
             verdict[nearest_distance < self.neighbours.copy_threshold] = COPY
         if self.band is not None:
-            distances = self.band.distances(judge_features(self.judges, images), labels)
+            seen = [_looked(judge.features, images) for judge in self.judges]
+            distances = self.band.distances(np.concatenate(seen, axis=1), labels)
             far = [float(d) for d in distances]
             if self.distance:
                 verdict[(distances < self.band.low[labels]) | (distances > self.band.high[labels])] = FAR
         if self.agreement:
             for judge in self.judges:
-                verdict[judge.probabilities(images).argmax(1) != labels] = DISAGREE
+                verdict[_looked(judge.probabilities, images).argmax(1) != labels] = DISAGREE
         return Verdicts(verdict.tolist(), far, nearest, nearest_distance)
+
+
+def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
+    """`look` at all images, (N, ...), LOOK at a time, the last ones filled up.
+
+    A network's kernels depend on how many images it is given. So each image goes through the same, and what is said of it
+    does not depend on how many others its process has made.
+    """
+    found = []
+    for start in range(0, len(images), LOOK):
+        block = images[start : start + LOOK]
+        filled = np.concatenate([block, np.repeat(block[-1:], LOOK - len(block), axis=0)])
+        found.append(look(filled)[: len(block)])
+    return np.concatenate(found)
 
 
 def judge_features(judges: Sequence[Judge], images: AnyImages) -> Floats:

@@ -1,75 +1,40 @@
-"""The synthesize stage: candidates are generated in rounds, judged, kept until the budget is met, and journalled."""
+"""The synthesize stage: candidates are generated in rounds, judged, kept until the budget is met, by any number of processes.
+
+Which candidates a round has follows from what the rounds before it kept. The processes make every world-th of them each,
+publish what they found, and wait for the others' rows; so all know what is kept, and each writes what it made of that.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from ltaug.data.imageset import Images, ImageSet
+from ltaug.data.imageset import ImageSet
+from ltaug.data.shards import SHARDS_FILE, Shard, shards_to_csv
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.generator.generate import Key
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
-from ltaug.runs import Run, atomic_write
+from ltaug.runs import Run, atomic_write, read_run
 from ltaug.runtime import Runtime
-from ltaug.synthesis.manifest import (
-    MANIFEST_FILE,
-    Row,
-    csv_to_rows,
-    image_file,
-    read_image,
-    write_manifest,
-)
+from ltaug.synthesis.candidates import Workshop, gathered
+from ltaug.synthesis.course import Course, join, settle
+from ltaug.synthesis.manifest import MANIFEST_FILE, Row, read_kept, write_manifest
+from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
-from ltaug.synthesis.writing import JOURNAL, RoundWriter
+from ltaug.synthesis.stores import claim_url, open_store
+from ltaug.synthesis.tally import Tally
+from ltaug.synthesis.writing import RoundWriter
 
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
 QUANTILES = {"q01": 0.01, "q05": 0.05, "median": 0.5}  # of the distances from real images to their nearest other one
-
-
-@dataclass
-class Tally:
-    """How far each class is: images wanted, candidates judged, images kept. Indexed by class."""
-
-    wanted: list[int]
-    limit: int
-    candidates: list[int] = field(init=False)
-    kept: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.candidates = [0] * len(self.wanted)
-        self.kept = [0] * len(self.wanted)
-
-    def open(self, c: int) -> bool:
-        """Whether class c still needs images and may have more candidates."""
-        return self.kept[c] < self.wanted[c] and self.candidates[c] < self.wanted[c] * self.limit
-
-    def next_round(self, size: int) -> list[Key]:
-        """The next candidates: for each open class as many as its acceptance so far makes likely to suffice.
-
-        Where that is fewer than `size`, each class has proportionally more: a batch is computed whole in any case.
-        """
-        likely: dict[int, int] = {}
-        for c in filter(self.open, range(len(self.wanted))):
-            acceptance = (self.kept[c] + 1) / (self.candidates[c] + 1)
-            likely[c] = int(np.ceil((self.wanted[c] - self.kept[c]) / acceptance))
-        scale = max(1.0, size / max(1, sum(likely.values())))
-        keys: list[Key] = []
-        for c, number in likely.items():
-            count = min(int(number * scale), self.wanted[c] * self.limit - self.candidates[c], size - len(keys))
-            keys += [(c, self.candidates[c] + i) for i in range(count)]
-        return keys
-
-    def add(self, c: int, verdict: str) -> None:
-        self.candidates[c] += 1
-        self.kept[c] += verdict == KEPT
 
 
 def run_synthesis(
@@ -83,9 +48,10 @@ def run_synthesis(
     runtime: Runtime,
     seed: int,
 ) -> None:
-    """Fill `run` with images/CLASS/*.png, manifest.csv and contact-sheet.png, and finish it.
+    """Fill `run` with images, manifest.csv and contact-sheet.png, and finish it; or take a part in that (run.place).
 
-    An interrupted run goes on after its last complete round; the images are the same as without the interruption.
+    A process that was interrupted goes on where its part is incomplete; the images are the same as without the interruption,
+    and the same for any number of processes.
 
     Args:
         train: the real training set, which selection is fitted on.
@@ -94,6 +60,8 @@ def run_synthesis(
     Raises:
         MismatchError: generator, judges and real set have other classes or images of another shape.
         BudgetError: not one image passed the selection.
+        DataError: the URL that images go to is another run's, or cannot be written.
+        RunExistsError: processes of another number are still at work.
     """
     _require_fitting(generator, train, judges)
     selection = fit_selection(
@@ -105,17 +73,24 @@ def run_synthesis(
         band=band_of(options.band),
     )
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
-    rows = _journalled(run.path / JOURNAL, train, tally)
-    started, total = time.monotonic(), sum(tally.wanted)
-    source = open_source(generator, options, total, seed=seed, runtime=runtime, tell=run.event)
-    with RoundWriter(run.path) as writer:
-        while keys := tally.next_round(source.batch.size):
-            new = _judged(source(keys), keys, selection, tally, train, generator, options, seed=seed)
-            writer.put([row for row, _ in new], [image for _, image in new])
-            run.event("synthesizing", sum(tally.kept), total, candidates=sum(tally.candidates))
+    share = math.ceil(sum(tally.wanted) / run.place.world)
+    source = open_source(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
+    store, rounds = open_store(options.images_to, run.path, train.class_names), Rounds(run.path)
+    workshop = Workshop(source, selection, store, rounds, train.class_names)
+    if not run.place.leads:
+        joined = join(run)
+        if joined is not None:
+            _make(workshop, joined, tally, run=run)
+        return
+    claim_url(options.images_to, run)
+    started, course = time.monotonic(), settle(run, rounds, store, batch=source.batch.size)
+    rows = _make(workshop, course, tally, run=run)
+    shards = _written(course, rounds, run=run)
+    store.tidy()
     run.timing("synthesize", time.monotonic() - started)
     run.note(sample_batch=source.batch.size)
-    _finish(rows + writer.rows, tally, selection, train, generator, run=run)
+    _finish(rows, shards, tally, selection, train, run=run)
+    rounds.remove()
 
 
 def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Judge]) -> None:
@@ -129,62 +104,61 @@ def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Jud
         )
 
 
-def _judged(
-    images: Images,
-    keys: Sequence[Key],
-    selection: Selection,
-    tally: Tally,
-    train: ImageSet,
-    generator: Generator,
-    options: SynthesisOptions,
-    *,
-    seed: int,
-) -> list[tuple[Row, Images]]:
-    """Judge a round, and stop counting a class once it has what it wants. The rows are still without digests."""
-    verdicts = selection(images, np.array([c for c, _ in keys], np.int64))
-    judged = []
-    for i, (c, index) in enumerate(keys):
-        if not tally.open(c):
-            continue  # generated in vain: the class was filled by an earlier candidate
-        verdict, far = verdicts.verdict[i], verdicts.feature_distance[i]
-        name = train.class_names[c]
-        row = Row(
-            file=image_file(name, index) if verdict == KEPT else "",
-            class_=name,
-            index=index,
-            seed=seed,
-            guidance=options.guidance,
-            guidance_interval=",".join(f"{t:g}" for t in options.guidance_interval),
-            sampler=options.sampler,
-            steps=options.sample_steps,
-            checkpoint=generator.digest[:16],
-            feature_distance="" if far is None else f"{far:.4f}",
-            nearest_real=int(verdicts.nearest_real[i]),
-            nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",
-            verdict=verdict,
-            sha256="",
-        )
-        judged.append((row, images[i]))
-        tally.add(c, verdict)
-    return judged
-
-
-def _journalled(path: Path, train: ImageSet, tally: Tally) -> list[Row]:
-    """The complete rounds of an interrupted run, counted into the tally; an incomplete one is cut off."""
-    if not path.exists():
-        return []
-    text = path.read_bytes()
-    complete = text[: text.rfind(b"\n\n") + 2] if b"\n\n" in text else b""
-    with atomic_write(path) as file:
-        file.write(complete)
-    rows = csv_to_rows(complete.replace(b"\n\n", b"\n"), header=False)
-    for row in rows:
-        tally.add(train.class_names.index(row.class_), row.verdict)
+def _make(workshop: Workshop, course: Course, tally: Tally, *, run: Run) -> list[Row]:
+    """Make this process's part of every round until the tally is full; the rows that count, if this process leads."""
+    place, rounds, rows = run.place, workshop.rounds, list[Row]()
+    with RoundWriter(workshop.store, rounds) as writer:
+        for number in itertools.count():
+            parts = course.parts(number)
+            keys = tally.next_round(parts[0].size)
+            if not keys:
+                break
+            mine = parts[place.rank] if course.under_way(number) else None
+            made = None if mine is None or rounds.marked(mine) else workshop.make(mine, place.share(keys))
+            found = _found(workshop, parts, keys, run=run)
+            if found is None:
+                break
+            counts = tally.count(keys, [row.verdict for row in found])
+            if mine is not None and made is not None:
+                own = zip(place.share(found), place.share(counts), made, strict=True)
+                kept = [(row, image) for row, counted, image in own if counted and row.verdict == KEPT]
+                writer.put(mine, [row for row, _ in kept], [image for _, image in kept])
+            if place.leads:
+                rows += itertools.compress(found, counts)
+            run.event("synthesizing", sum(tally.kept), sum(tally.wanted), candidates=sum(tally.candidates))
     return rows
 
 
-def _finish(rows: list[Row], tally: Tally, selection: Selection, train: ImageSet, generator: Generator, *, run: Run) -> None:
-    """Write manifest and contact sheet, record what happened, say which classes fell short."""
+def _found(workshop: Workshop, parts: Sequence[Part], keys: Sequence[Key], *, run: Run) -> list[Row] | None:
+    """The rows of a round, as soon as all are published; None where rank 0 has finished while this process caught up."""
+    rounds = workshop.rounds
+    try:
+        if rounds.wait_for_rows(parts, run.event, lambda: _over(run)):
+            return gathered(parts, rounds, keys, workshop.class_names)
+    except FileNotFoundError:
+        if not _over(run):
+            raise
+    rounds.remove()  # what this process has added since
+    return None
+
+
+def _over(run: Run) -> bool:
+    """Whether another process, which leads, has finished the run."""
+    return not run.place.leads and bool(read_run(run.path)["status"] == "finished")
+
+
+def _written(course: Course, rounds: Rounds, *, run: Run) -> list[Shard]:
+    """The shards of all rounds, if images lie in shards, as soon as all processes have written theirs."""
+    shards = []
+    for number in rounds.numbers():
+        parts = course.parts(number)
+        rounds.wait_for_markers(parts, run.event)
+        shards += [shard for shard in map(rounds.shard, parts) if shard is not None]
+    return shards
+
+
+def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selection, train: ImageSet, *, run: Run) -> None:
+    """Write manifest, list of shards and contact sheet, record what happened, say which classes fell short."""
     names = train.class_names
     if not any(tally.kept):
         raise BudgetError(
@@ -194,7 +168,10 @@ def _finish(rows: list[Row], tally: Tally, selection: Selection, train: ImageSet
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
     write_manifest(run.path, rows)
-    _save_sheet(rows, tally, names, generator.image_shape, run=run.path)
+    if shards:
+        with atomic_write(run.path / SHARDS_FILE) as file:
+            file.write(shards_to_csv(shards))
+    _save_sheet(rows, train, run=run)
     reasons = [row.verdict for row in rows if row.verdict != KEPT]
     between = selection.neighbours.between_real
     run.note(
@@ -211,16 +188,14 @@ def _finish(rows: list[Row], tally: Tally, selection: Selection, train: ImageSet
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])
         shown += "" if len(short) <= 5 else f" and {len(short) - 5} more"
         run.event(f"Short of the budget after {tally.limit} candidates an image: {shown}. Raise --max-candidates for more.")
-    (run.path / JOURNAL).unlink(missing_ok=True)
-    run.finish([MANIFEST_FILE, SHEET])
+    run.finish([MANIFEST_FILE, SHEET, *([SHARDS_FILE] if shards else [])])
 
 
-def _save_sheet(rows: list[Row], tally: Tally, names: tuple[str, ...], shape: tuple[int, int, int], *, run: Path) -> None:
+def _save_sheet(rows: list[Row], train: ImageSet, *, run: Run) -> None:
     """The first kept images of every class, a row a class."""
-    sheet = []
-    for name in names:
-        mine = [row for row in rows if row.class_ == name and row.verdict == KEPT][:SHEET_COLUMNS]
-        if mine:
-            sheet.append(np.stack([read_image(run / row.file, row.sha256) for row in mine]))
-    with atomic_write(run / SHEET) as file:
-        contact_sheet(sheet).save(file, format="PNG")
+    kept = {name: [row for row in rows if row.class_ == name and row.verdict == KEPT] for name in train.class_names}
+    shown = [row for mine in kept.values() for row in mine[:SHEET_COLUMNS]]
+    images = read_kept(run.path, shown, shape=train.image_shape)
+    ends = np.cumsum([min(len(mine), SHEET_COLUMNS) for mine in kept.values()])
+    with atomic_write(run.path / SHEET) as file:
+        contact_sheet([sheet for sheet in np.split(images, ends[:-1]) if len(sheet)]).save(file, format="PNG")

@@ -87,8 +87,9 @@ class PlayedGraph:
 
 
 class Recording(TorchDispatchMode):
-    def __init__(self, graph, stream):
+    def __init__(self, graph, stream, capture_error_mode):
         super().__init__()
+        assert capture_error_mode == "thread_local"  # other threads read images meanwhile, into memory that they pin
         self.graph, self.before, self.made = graph, {}, set()
 
     def __enter__(self):

@@ -2,17 +2,20 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from ltaug.data.shards import SHARDS_FILE, Sample, Shard, shards_to_csv, tar_of
 from ltaug.errors import CorruptError, DataError, RunExistsError
 from ltaug.report import build_report, figures
-from ltaug.report.gallery import strip
+from ltaug.report.gallery import gallery, strip
 from ltaug.report.statistics import paired
 
 
@@ -135,6 +138,24 @@ def test_a_missing_synthetic_image_is_named(small_experiment, tiny_real, tmp_pat
     (root / "cbdm" / "seed-0" / "synthetic" / "images" / "c" / "00000.png").write_bytes(b"")
     with pytest.raises(CorruptError, match=r"00000\.png is not a readable image"):
         build_report([root], out=tmp_path / "report", load_train=lambda options, seed: tiny_real)
+
+
+def test_the_gallery_of_shards_is_that_of_folders(small_experiment, tiny_real):
+    synthesis = small_experiment() / "cbdm" / "seed-0" / "synthetic"
+    shown = gallery(synthesis, tiny_real, arm="cbdm", seed=0)
+    keys = [p.relative_to(synthesis / "images").with_suffix("") for p in sorted(synthesis.rglob("*.png"))]
+    tar, content = (
+        "shards/000000-0-of-1.tar",
+        tar_of(Sample(str(key), (synthesis / "images" / f"{key}.png").read_bytes(), 0, {}) for key in keys),
+    )
+    (synthesis / "shards").mkdir()
+    (synthesis / tar).write_bytes(content)
+    (synthesis / SHARDS_FILE).write_bytes(shards_to_csv([Shard(tar, len(keys), hashlib.sha256(content).hexdigest())]))
+    manifest = synthesis / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("images/", f"{tar}/"))
+    shutil.rmtree(synthesis / "images")
+    assert gallery(synthesis, tiny_real, arm="cbdm", seed=0) == shown
+    assert any(row.synthetic for row in shown.rows)
 
 
 def test_parts_that_are_missing_are_left_out_with_a_sentence(small_experiment, tiny_real, tmp_path):

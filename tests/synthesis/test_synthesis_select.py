@@ -5,7 +5,7 @@ import pytest
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
-from ltaug.synthesis.select import band_of, fit_band, fit_selection
+from ltaug.synthesis.select import LOOK, band_of, fit_band, fit_selection
 
 
 class FakeJudge:
@@ -88,3 +88,27 @@ def test_a_band_that_is_not_two_ascending_quantiles_is_refused(quantiles):
     assert band_of((0.0, 0.95)) == (0.0, 0.95)
     with pytest.raises(OptionError, match="two ascending quantiles"):
         band_of(quantiles)
+
+
+def test_a_judge_always_looks_at_as_many_images_so_that_company_changes_nothing():
+    class Counting(FakeJudge):
+        """As real networks may, rounds by how many images it is given."""
+
+        def features(self, images):
+            return super().features(images) + 1e-3 * len(images)
+
+        def probabilities(self, images):
+            assert len(images) == LOOK
+            return super().probabilities(images)
+
+    rng = np.random.RandomState(0)
+    real = image_set(rng.randint(0, 256, (40, 3)), rng.randint(0, 2, 40))
+    images = rng.randint(0, 256, (LOOK + 30, 1, 1, 3)).astype(np.uint8)
+    labels = rng.randint(0, 2, len(images))
+    rules = fit_selection(real, [Counting()], agreement=True, distance=True, drop_copies=False, band=(0.0, 0.5))
+    together = rules(images, labels)
+    for part in (slice(0, 1), slice(5, LOOK + 7), slice(LOOK, None)):
+        alone = rules(images[part], labels[part])
+        assert alone.verdict == together.verdict[part]
+        assert alone.feature_distance == together.feature_distance[part]
+    assert set(together.verdict) == {"kept", "far", "disagree"}

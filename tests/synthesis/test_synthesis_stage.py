@@ -1,72 +1,22 @@
 """Synthesis: exact budgets, prefixes, resume, what is written and what damage does."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from making import NAMES, HalfJudge, files, synthesize
 from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import sampling
-from ltaug.generator.fit import build_denoiser
-from ltaug.generator.stage import Generator
-from ltaug.options import GeneratorOptions, SynthesisOptions
-from ltaug.runs import open_run
-from ltaug.runtime import Runtime
-from ltaug.synthesis import writing
+from ltaug.synthesis import stores
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
-from ltaug.synthesis.stage import Tally, run_synthesis
-from ltaug.synthesis.writing import JOURNAL
-
-CPU = Runtime(torch.device("cpu"), None)
-NAMES = ("cat", "sea/lion", "..")
-
-
-@pytest.fixture(scope="module")
-def generator():
-    torch.manual_seed(0)
-    options = GeneratorOptions(channels=8, channel_mults=(1,), blocks=1, attention=(), dropout=0.0)
-    denoiser = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
-    for p in denoiser.parameters():
-        p.add_(0.05 * torch.randn_like(p))
-    return Generator(denoiser, NAMES, (1, 8, 8), "d" * 64, Path("generator"), 1)
-
-
-@pytest.fixture(scope="module")
-def real():
-    images = np.random.RandomState(0).randint(0, 256, (12, 1, 8, 8)).astype(np.uint8)
-    return ImageSet(images, np.repeat([0, 1, 2], [8, 3, 1]).astype(np.int64), NAMES, "real")
-
-
-class HalfJudge:
-    """Agrees with whoever asks for an image whose first pixel is even."""
-
-    class_names = NAMES
-    digest = "0" * 64
-
-    def features(self, images):
-        return images.reshape(len(images), -1).astype(np.float32)
-
-    def probabilities(self, images):
-        even = images.reshape(len(images), -1)[:, 0] % 2 == 0
-        return np.stack([even, np.zeros(len(images)), ~even], 1).astype(np.float32)
-
-
-def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, **options):
-    options = SynthesisOptions(**{"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40, **options})
-    spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": {"budget": budget}, "inputs": {}}
-    with open_run(path, **spec, versions={}, device={}, listener=listener) as run:
-        run_synthesis(generator, real, list(judges), options, budget=budget, run=run, runtime=CPU, seed=0)
-        return run.record
-
-
-def files(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*.*") if p.suffix in (".png", ".csv")}
+from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis.tally import Tally
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
@@ -81,7 +31,7 @@ def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real,
     assert not any("/" in f or f.startswith(".") for f in folders)
     sheet = Image.open(tmp_path / "s" / "contact-sheet.png")
     assert sheet.size[1] > sheet.size[0] / 7
-    assert not (tmp_path / "s" / JOURNAL).exists()
+    assert not (tmp_path / "s" / FOLDER).exists()
 
 
 def test_a_smaller_budget_is_a_prefix_of_a_larger_one_whatever_the_batches(generator, real, tmp_path):
@@ -144,8 +94,8 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
     monkeypatch.setattr(sampling, "generate", dies_in_the_third_round)
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path / "cut", generator, real, **wanted)
-    with (tmp_path / "cut" / JOURNAL).open("ab") as journal:
-        journal.write(b"images/half a li")  # what a kill in the middle of a write leaves
+    (tmp_path / "cut" / FOLDER / "000002").mkdir()
+    (tmp_path / "cut" / FOLDER / "000002" / ".0-of-1x4.csv.half").write_bytes(b"images/half a li")  # what a kill leaves
     made[:] = [0] * 10
     synthesize(tmp_path / "cut", generator, real, **wanted)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
@@ -155,17 +105,17 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
 def test_a_disk_that_fills_up_is_an_error_and_the_same_command_goes_on_to_the_same_images(generator, real, tmp_path, monkeypatch):
     wanted = {"budget": {"sea/lion": 11, "..": 12}, "sample_batch": 4, "guidance": 1.0, "guidance_interval": (0.2, 0.7)}
     synthesize(tmp_path / "whole", generator, real, **wanted)
-    write = writing.write_image
+    write = stores.write_image
 
     def full(run, file, image):
         if file.endswith("7.png"):
             raise OSError(28, "No space left on device")
         write(run, file, image)
 
-    monkeypatch.setattr(writing, "write_image", full)
+    monkeypatch.setattr(stores, "write_image", full)
     with pytest.raises(OSError, match="No space left"):
         synthesize(tmp_path / "cut", generator, real, **wanted)
-    monkeypatch.setattr(writing, "write_image", write)
+    monkeypatch.setattr(stores, "write_image", write)
     synthesize(tmp_path / "cut", generator, real, **wanted)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
     assert {row.guidance_interval for row in read_manifest(tmp_path / "cut")} == {"0.2,0.7"}
@@ -223,8 +173,8 @@ def test_other_classes_or_shapes_are_refused(generator, real, tmp_path):
 def test_a_round_is_full_where_classes_may_have_more_and_each_has_its_share():
     tally = Tally([10, 20, 0], 50)
     assert tally.next_round(30) == [(0, i) for i in range(10)] + [(1, i) for i in range(20)]
-    for c, index in tally.next_round(30):
-        tally.add(c, "kept" if index % 2 else "far")
+    keys = tally.next_round(30)
+    assert all(tally.count(keys, ["kept" if index % 2 else "far" for _, index in keys]))
     keys = tally.next_round(60)  # 5 and 10 are wanting, of which about half will be kept
     assert [sum(c == k for c, _ in keys) for k in range(3)] == [20, 40, 0]
     assert [min(i for k, i in keys if k == c) for c in (0, 1)] == [10, 20]
@@ -244,10 +194,13 @@ def test_rounds_end_and_never_pass_a_budget_or_a_limit(wanted, limit, size, seed
         assert len(keys) <= size
         if not keys:
             break
-        for c, index in keys:
-            if tally.open(c):
-                assert index == tally.candidates[c]
-                tally.add(c, "kept" if accept.rand() < 0.3 else "disagree")
+        before = list(tally.candidates)
+        counted = tally.count(keys, ["kept" if accept.rand() < 0.3 else "disagree" for _ in keys])
+        for c in range(len(wanted)):
+            own = [counts for (k, _), counts in zip(keys, counted, strict=True) if k == c]
+            assert own == sorted(own, reverse=True)
+            assert [i for k, i in keys if k == c] == list(range(before[c], before[c] + len(own)))
+            assert tally.candidates[c] == before[c] + sum(own)
     else:
         raise AssertionError("rounds do not end")
     for c, w in enumerate(wanted):

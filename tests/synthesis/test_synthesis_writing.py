@@ -1,4 +1,4 @@
-"""Rounds written in the background: what a kill leaves, what an error does, what is overlapped."""
+"""Parts of rounds written in the background: what a kill leaves, what an error does, what is overlapped."""
 
 import shutil
 import threading
@@ -6,101 +6,106 @@ import threading
 import numpy as np
 import pytest
 
-from ltaug.synthesis import writing
-from ltaug.synthesis.manifest import Row, csv_to_rows, pixel_digest, read_image
-from ltaug.synthesis.writing import JOURNAL, RoundWriter
+from ltaug.data.shards import read_images
+from ltaug.synthesis import rounds, stores
+from ltaug.synthesis.manifest import Row, pixel_digest
+from ltaug.synthesis.rounds import Part, Rounds
+from ltaug.synthesis.stores import Folders
+from ltaug.synthesis.writing import RoundWriter
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 1, 4, 4)).astype(np.uint8)
 
 
-def round_of(numbers):
-    """Rows and images; every third candidate was rejected."""
+def part(number):
+    return Part(number, 0, 1, 4)
+
+
+def kept_of(number):
+    """Rows and images that a round of four keeps: three of them."""
     how = {"seed": 0, "guidance": 0.0, "guidance_interval": "0,1", "sampler": "ddim", "steps": 2, "checkpoint": "c"}
-    seen = {"class_": "a", "feature_distance": "", "nearest_real": 0, "nearest_distance": "1.0", "sha256": ""}
-    rows = [
-        Row(file=f"images/a/{i:06d}.png" if i % 3 else "", index=i, verdict="kept" if i % 3 else "far", **how, **seen)
-        for i in numbers
-    ]
-    return rows, [IMAGES[i] for i in numbers]
+    seen = {"class_": "a", "feature_distance": "", "nearest_real": 0, "nearest_distance": "1.0", "verdict": "kept"}
+    indices = range(4 * number, 4 * number + 3)
+    rows = [Row(file=f"images/a/{i:06d}.png", index=i, sha256=pixel_digest(IMAGES[i]), **how, **seen) for i in indices]
+    return rows, [IMAGES[i] for i in indices]
 
 
-def put_rounds(run, rounds, *, put=None, then=None):
-    """Rounds of four candidates."""
-    with RoundWriter(run) as writer:
-        for number in range(rounds):
-            writer.put(*round_of(range(4 * number, 4 * number + 4)))
+def put_rounds(run, count, *, put=None, then=None):
+    found = Rounds(run)
+    for number in range(count):
+        found.publish(part(number), kept_of(number)[0])
+    with RoundWriter(Folders(run), found) as writer:
+        for number in range(count):
+            writer.put(part(number), *kept_of(number))
             if put is not None:
                 put.append(number)
         if then is not None:
             then()
-    return writer.rows
 
 
-def journalled(run):
-    """Rows of the complete rounds, and whether all they name is in place."""
-    text = (run / JOURNAL).read_bytes() if (run / JOURNAL).exists() else b""
-    rows = csv_to_rows(text[: text.rfind(b"\n\n") + 1].replace(b"\n\n", b"\n"), header=False) if b"\n\n" in text else []
-    for row in rows:
-        assert row.sha256 == pixel_digest(IMAGES[row.index])
-        if row.file:
-            read_image(run / row.file, row.sha256)
-    return rows
+def marked(run):
+    """The rounds that are marked; all that they keep is in place."""
+    found = Rounds(run)
+    numbers = [number for number in found.numbers() if found.marked(part(number))]
+    for number in numbers:
+        rows = found.rows(part(number))
+        for i, image in read_images(run, [row.file for row in rows]):
+            assert rows[i].sha256 == pixel_digest(image)
+    return numbers
 
 
-def test_rounds_are_in_the_journal_in_order_with_their_digests_and_images(tmp_path):
-    rows = put_rounds(tmp_path, 3)
-    assert [row.index for row in rows] == list(range(12))
-    assert journalled(tmp_path) == rows
-    assert len(list(tmp_path.rglob("*.png"))) == 8
+def test_rounds_are_marked_with_their_images_in_place(tmp_path):
+    put_rounds(tmp_path, 3)
+    assert marked(tmp_path) == [0, 1, 2]
+    assert Rounds(tmp_path).rows(part(1)) == kept_of(1)[0]
+    assert len(list(tmp_path.rglob("*.png"))) == 9
 
 
-def test_whenever_it_is_killed_what_the_journal_names_is_in_place(tmp_path, monkeypatch):
-    """A copy of the directory, taken around every file and every row, is what a kill at that moment leaves."""
+def test_whenever_it_is_killed_what_a_mark_speaks_of_is_in_place(tmp_path, monkeypatch):
+    """A copy of the directory, taken around every image and every mark, is what a kill at that moment leaves."""
     run, moments = tmp_path / "run", []
     run.mkdir()
-    write, to_csv = writing.write_image, writing.rows_to_csv
+    write, mark = stores.write_image, rounds.write_json
 
     def snapshot():
         moments.append(tmp_path / f"moment-{len(moments)}")
         shutil.copytree(run, moments[-1])
 
-    def watched_write(*args):
-        snapshot()
-        write(*args)
-        snapshot()
+    def watched(function):
+        def watching(*args):
+            snapshot()
+            function(*args)
+            snapshot()
 
-    def watched_rows(*args, **kwargs):
-        snapshot()
-        return to_csv(*args, **kwargs)
+        return watching
 
-    monkeypatch.setattr(writing, "write_image", watched_write)
-    monkeypatch.setattr(writing, "rows_to_csv", watched_rows)
-    monkeypatch.setattr(writing, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(stores, "write_image", watched(write))
+    monkeypatch.setattr(rounds, "write_json", watched(mark))
+    monkeypatch.setattr("ltaug.synthesis.writing.FILES_AT_ONCE", 1)
     put_rounds(run, 3)
-    counts = [len(journalled(moment)) for moment in moments]
-    assert len(moments) == 2 * 8 + 3
+    counts = [len(marked(moment)) for moment in moments]
+    assert len(moments) == 2 * (9 + 3)
     assert counts == sorted(counts)
-    assert set(counts) == {0, 4, 8}
+    assert set(counts) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("rounds", [2, 3])
-def test_a_round_that_cannot_be_written_is_an_error_and_neither_it_nor_a_later_one_is_journalled(tmp_path, monkeypatch, rounds):
-    write, put = writing.write_image, []
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_round_that_cannot_be_written_is_an_error_and_neither_it_nor_a_later_one_is_marked(tmp_path, monkeypatch, count):
+    write, put = stores.write_image, []
 
     def full(run, file, image):
         if file.endswith("5.png"):
             raise OSError(28, "No space left on device")
         write(run, file, image)
 
-    monkeypatch.setattr(writing, "write_image", full)
+    monkeypatch.setattr(stores, "write_image", full)
     with pytest.raises(OSError, match="No space left"):
-        put_rounds(tmp_path, rounds, put=put)
+        put_rounds(tmp_path, count, put=put)
     assert put == [0, 1]
-    assert [row.index for row in journalled(tmp_path)] == [0, 1, 2, 3]
+    assert marked(tmp_path) == [0]
 
 
 def test_an_interruption_lets_the_round_underway_be_completed(tmp_path, monkeypatch):
-    write, interrupted = writing.write_image, threading.Event()
+    write, interrupted = stores.write_image, threading.Event()
 
     def slow(run, file, image):
         assert interrupted.wait(5)
@@ -110,33 +115,31 @@ def test_an_interruption_lets_the_round_underway_be_completed(tmp_path, monkeypa
         interrupted.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "write_image", slow)
+    monkeypatch.setattr(stores, "write_image", slow)
     with pytest.raises(KeyboardInterrupt):
         put_rounds(tmp_path, 1, then=interrupt)
-    assert len(journalled(tmp_path)) == 4
+    assert marked(tmp_path) == [0]
 
 
 def test_a_round_is_written_while_the_next_is_made_but_only_one_waits(tmp_path, monkeypatch):
-    write, release = writing.write_image, threading.Event()
+    write, release, second = stores.write_image, threading.Event(), threading.Event()
 
     def held(run, file, image):
         assert release.wait(5)
         write(run, file, image)
 
-    monkeypatch.setattr(writing, "write_image", held)
-    second = threading.Event()
+    class Put(list):
+        def append(self, number):
+            super().append(number)
+            second.set()
 
-    def fill(writer):
-        writer.put(*round_of(range(4)))  # returns at once
-        second.set()
-        writer.put(*round_of(range(4, 8)))
-
-    with RoundWriter(tmp_path) as writer:
-        thread = threading.Thread(target=fill, args=(writer,))
-        thread.start()
-        assert second.wait(5)
-        thread.join(0.1)
-        assert thread.is_alive()  # waits for the first round
-        release.set()
-        thread.join(5)
-    assert [row.index for row in writer.rows] == list(range(8))
+    monkeypatch.setattr(stores, "write_image", held)
+    put = Put()
+    thread = threading.Thread(target=put_rounds, args=(tmp_path, 2), kwargs={"put": put})
+    thread.start()
+    assert second.wait(5)  # the first put returns at once
+    thread.join(0.1)
+    assert put == [0]  # the second waits for the first round
+    release.set()
+    thread.join(5)
+    assert marked(tmp_path) == [0, 1]

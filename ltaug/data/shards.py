@@ -1,0 +1,146 @@
+"""WebDataset shards: tars of images with their labels, in a folder or at a URL, and a synthetic set's images read back.
+
+A shard's samples are members of one base name: CLASSFOLDER/000123.png, .cls (the class's index) and .json. Equal samples
+are equal bytes. A manifest names an image in a shard by a path through it: shards/000000-0-of-1.tar/CLASSFOLDER/000123.png.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ltaug.data.imageset import Images
+from ltaug.data.pixels import UNREADABLE
+from ltaug.data.remote import is_url, read_url
+from ltaug.errors import CorruptError
+
+SHARDS_FILE = "shards.csv"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a shard: its base name, the encoded PNG, and what is said of it."""
+
+    key: str
+    png: bytes
+    label: int
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A line of shards.csv: where a tar lies (relative to its run, or a URL), how many images, SHA-256 of its bytes."""
+
+    file: str
+    images: int
+    sha256: str
+
+
+def tar_of(samples: Iterable[Sample]) -> bytes:
+    """The samples as one tar."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for sample in samples:
+            about = json.dumps(dict(sample.about), ensure_ascii=False).encode()
+            for extension, content in (("png", sample.png), ("cls", str(sample.label).encode()), ("json", about)):
+                member = tarfile.TarInfo(f"{sample.key}.{extension}")  # of no time and no owner
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def shards_to_csv(shards: Iterable[Shard]) -> bytes:
+    """The content of shards.csv."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(f.name for f in fields(Shard))
+    writer.writerows(astuple(shard) for shard in shards)
+    return text.getvalue().encode()
+
+
+def read_shards(run: Path) -> dict[str, Shard]:
+    """The shards of a finished synthesis run, by their `file`; none where its images lie in folders.
+
+    Raises:
+        CorruptError: shards.csv does not have its columns.
+    """
+    path = run / SHARDS_FILE
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))[1:]
+    if any(len(line) != len(fields(Shard)) for line in lines):
+        raise CorruptError(f"{path} is damaged; {_remedy(run)}")
+    return {file: Shard(file, int(images), digest) for file, images, digest in lines}
+
+
+def read_images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
+    """Images of a synthesis run as uint8 (C, H, W), each with its position in `files`; every shard is read once.
+
+    Args:
+        files: as the manifest names them. The order of what comes is that of the shards.
+
+    Raises:
+        CorruptError: a file or a shard is missing or damaged, or a shard lacks an image.
+        DataError: a URL cannot be read.
+    """
+    inside: dict[str, dict[str, int]] = {}
+    for i, file in enumerate(files):
+        tar, member = _split(file)
+        if tar:
+            inside.setdefault(tar, {})[member] = i
+        else:
+            yield i, _decoded(_content(run, file), f"{run / file}", run)
+    shards = read_shards(run) if inside else {}
+    for tar, wanted in inside.items():
+        content = _content(run, tar)
+        if tar not in shards or hashlib.sha256(content).hexdigest() != shards[tar].sha256:
+            raise CorruptError(f"{_where(run, tar)} is damaged: its SHA-256 is not the one in {SHARDS_FILE}; {_remedy(run)}")
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for member, i in wanted.items():
+                try:
+                    data = archive.extractfile(member)
+                except KeyError as error:
+                    raise CorruptError(f"{_where(run, tar)} lacks {member}; {_remedy(run)}") from error
+                assert data is not None, "a sample's members are files"
+                yield i, _decoded(data.read(), f"{_where(run, tar)}/{member}", run)
+
+
+def _split(file: str) -> tuple[str, str]:
+    """The shard and the member in it, or "" and the file where it lies in no shard."""
+    parts = file.rsplit("/", 2)
+    return (parts[0], f"{parts[1]}/{parts[2]}") if len(parts) == 3 and parts[0].endswith(".tar") else ("", file)
+
+
+def _content(run: Path, file: str) -> bytes:
+    try:
+        return read_url(file) if is_url(file) else (run / file).read_bytes()
+    except FileNotFoundError as error:
+        raise CorruptError(f"{_where(run, file)} is missing; {_remedy(run)}") from error
+
+
+def _decoded(content: bytes, name: str, run: Path) -> Images:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            pixels = np.asarray(picture, dtype=np.uint8)
+    except UNREADABLE as error:
+        raise CorruptError(f"{name} is not a readable image ({error}); {_remedy(run)}") from error
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _where(run: Path, file: str) -> str:
+    return file if is_url(file) else str(run / file)
+
+
+def _remedy(run: Path) -> str:
+    return f"delete {run} and run its command again"

@@ -1,0 +1,87 @@
+"""Candidates made and judged: the part of a process in a round, as images and rows of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltaug.data.imageset import Images
+from ltaug.errors import CorruptError, MismatchError
+from ltaug.generator.generate import Key
+from ltaug.generator.sampling import Source
+from ltaug.synthesis.manifest import Row, pixel_digest
+from ltaug.synthesis.rounds import Part, Rounds
+from ltaug.synthesis.select import KEPT, Selection
+from ltaug.synthesis.stores import Store
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What makes candidates and judges them."""
+
+    source: Source
+    selection: Selection
+    store: Store
+    rounds: Rounds
+    class_names: tuple[str, ...]
+
+    def make(self, part: Part, keys: Sequence[Key]) -> Images:
+        """A part's images, uint8 (N, C, H, W), once its rows are published; those that are already are not judged again.
+
+        Raises:
+            MismatchError: images are not those that their published rows tell of.
+        """
+        images = self.source(keys)
+        if not self.rounds.published(part):
+            self.rounds.publish(part, self._judged(part, keys, images))
+            return images
+        for row, image in zip(self.rounds.rows(part), images, strict=True):
+            if row.verdict == KEPT and row.sha256 != pixel_digest(image):
+                raise MismatchError(
+                    f"image {row.index} of class {row.class_} is no longer the one that {part} made before: this machine, its "
+                    "libraries or --precision round differently; go on as it was begun, or name another --out"
+                )
+        return images
+
+    def _judged(self, part: Part, keys: Sequence[Key], images: Images) -> list[Row]:
+        if not keys:
+            return []
+        verdicts = self.selection(images, np.array([c for c, _ in keys], np.int64))
+        options, rows = self.source.options, []
+        for i, (c, index) in enumerate(keys):
+            verdict, far = verdicts.verdict[i], verdicts.feature_distance[i]
+            name = self.class_names[c]
+            row = Row(
+                file=self.store.file(part, name, index) if verdict == KEPT else "",
+                class_=name,
+                index=index,
+                seed=self.source.seed,
+                guidance=options.guidance,
+                guidance_interval=",".join(f"{t:g}" for t in options.guidance_interval),
+                sampler=options.sampler,
+                steps=options.sample_steps,
+                checkpoint=self.source.generator.digest[:16],
+                feature_distance="" if far is None else f"{far:.4f}",
+                nearest_real=int(verdicts.nearest_real[i]),
+                nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",
+                verdict=verdict,
+                sha256=pixel_digest(images[i]),
+            )
+            rows.append(row)
+        return rows
+
+
+def gathered(parts: Sequence[Part], rounds: Rounds, keys: Sequence[Key], class_names: Sequence[str]) -> list[Row]:
+    """The rows of a whole round, in the order of its keys.
+
+    Raises:
+        CorruptError: the parts' rows are not of these keys.
+    """
+    shares, world = [rounds.rows(part) for part in parts], len(parts)
+    if [len(share) for share in shares] == [len(keys[rank::world]) for rank in range(world)]:
+        rows = [shares[i % world][i // world] for i in range(len(keys))]
+        if all((class_names[c], index) == (row.class_, row.index) for (c, index), row in zip(keys, rows, strict=True)):
+            return rows
+    raise CorruptError(f"rounds/{parts[0].number:06d} does not have the rows of its candidates; delete the run and make it again")

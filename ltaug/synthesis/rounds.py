@@ -1,0 +1,130 @@
+"""Where the processes of one synthesis meet: for every round what each made of it, and whether its images are written.
+
+    rounds/000012/1-of-4x256.csv    rank 1 of 4 has judged its share of round 12, a round of 256 candidates
+    rounds/000012/1-of-4x256.done   and all it was to keep of them is in place
+
+Both appear complete or not at all, and are never changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltaug.data.shards import Shard
+from ltaug.meeting import names_in, wait_until
+from ltaug.runs import atomic_write, read_json, write_json
+from ltaug.synthesis.manifest import Row, csv_to_rows, rows_to_csv
+
+FOLDER = "rounds"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What rank `rank` of `world` makes of round `number`, a round of `size` candidates."""
+
+    number: int
+    rank: int
+    world: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Unlike that of any other part of a run that counts."""
+        return f"{self.number:06d}-{self.rank}-of-{self.world}"
+
+    @property
+    def rows_file(self) -> str:
+        return f"{self.rank}-of-{self.world}x{self.size}.csv"
+
+    @property
+    def marker(self) -> str:
+        return f"{self.rank}-of-{self.world}x{self.size}.done"
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.world}"
+
+
+class Rounds:
+    """The rounds of one run, as files."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / FOLDER
+
+    def publish(self, part: Part, rows: Sequence[Row]) -> None:
+        """Let the others see the rows of a part."""
+        folder = self._of(part.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / part.rows_file) as file:
+            file.write(rows_to_csv(rows, header=False))
+
+    def mark(self, part: Part, shard: Shard | None) -> None:
+        """Say that the images of a part are written, and in which shard, if in one."""
+        write_json(self._of(part.number) / part.marker, None if shard is None else dataclasses.asdict(shard))
+
+    def published(self, part: Part) -> bool:
+        return part.rows_file in names_in(self._of(part.number))
+
+    def marked(self, part: Part) -> bool:
+        return part.marker in names_in(self._of(part.number))
+
+    def rows(self, part: Part) -> list[Row]:
+        return csv_to_rows((self._of(part.number) / part.rows_file).read_bytes(), header=False)
+
+    def shard(self, part: Part) -> Shard | None:
+        """Where the images of a marked part lie, if in a shard."""
+        found = read_json(self._of(part.number) / part.marker)
+        return None if found is None else Shard(**found)
+
+    def complete(self, parts: Sequence[Part]) -> bool:
+        """Whether all parts of a round are published and marked."""
+        names = names_in(self._of(parts[0].number))
+        return all(part.rows_file in names and part.marker in names for part in parts)
+
+    def wait_for_rows(self, parts: Sequence[Part], tell: Callable[[str], None], over: Callable[[], bool]) -> bool:
+        """Whether all parts of a round are published, as soon as they are; not if meanwhile all is `over`."""
+
+        def missing() -> str | None:
+            names = names_in(self._of(parts[0].number))
+            late = [part for part in parts if part.rows_file not in names]
+            return None if not late or over() else f"Waiting for {_and(late)} in round {parts[0].number + 1}."
+
+        wait_until(missing, tell)
+        names = names_in(self._of(parts[0].number))
+        return all(part.rows_file in names for part in parts)
+
+    def wait_for_markers(self, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
+        """Return as soon as all parts of a round are marked."""
+
+        def missing() -> str | None:
+            names = names_in(self._of(parts[0].number))
+            late = [part for part in parts if part.marker not in names]
+            again = "start it again if it has ended"
+            return f"Waiting for {_and(late)} to write images of round {parts[0].number + 1}; {again}." if late else None
+
+        wait_until(missing, tell)
+
+    def clear(self, first: int) -> None:
+        """Remove all rounds from this one on."""
+        for number in self.numbers():
+            if number >= first:
+                shutil.rmtree(self._of(number))
+
+    def remove(self) -> None:
+        """Remove all of it, once the manifest says the same."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def numbers(self) -> list[int]:
+        """The rounds that were begun."""
+        return sorted(int(name) for name in names_in(self._path) if name.isdecimal())
+
+    def _of(self, number: int) -> Path:
+        return self._path / f"{number:06d}"
+
+
+def _and(parts: Sequence[Part]) -> str:
+    shown = ", ".join(str(part.rank) for part in parts[:6]) + (", ..." if len(parts) > 6 else "")
+    return f"{'rank' if len(parts) == 1 else 'ranks'} {shown} of {parts[0].world}"
