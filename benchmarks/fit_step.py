@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
-from ltaug.generator.step import accumulate, prepare, train_step
+from ltaug.generator.step import Gradients, prepare, train_step
 from ltaug.options import GeneratorOptions, resolve
 from ltaug.runtime import Runtime
 
@@ -93,7 +93,7 @@ def operations(options: GeneratorOptions, train: ImageSet) -> float:
     trainee = build_trainee(two, train, seed=0, device=runtime.device)
     batch = draw_batch(TrainingData.on(runtime.device, train), two, trainee.denoiser, step=0, seed=0)
     with FlopCounterMode(display=False) as counter:
-        accumulate(trainee.denoiser, trainee.objective, batch, runtime)
+        Gradients(trainee, runtime).add(batch)
     return counter.get_total_flops() * options.batch_size / 2
 
 

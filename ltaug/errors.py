@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
+
 
 class LtaugError(Exception):
     """A user's mistake, said in one sentence that carries the value, the limit and the remedy."""
@@ -46,6 +48,14 @@ class CorruptError(LtaugError):
 
 
 class WorkerError(LtaugError):
-    """A worker process of `ltaug run` ended without an answer, most often for lack of memory."""
+    """A worker process, or one of those that fit a generator together, ended without an answer, most often for lack of memory."""
 
     exit_code = 8
+
+
+class EndedElsewhere(LtaugError):
+    """Another process of this command ended it and says why; this one ends in silence with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"another process of this command ended with exit code {exit_code} and says why")
+        self.exit_code = exit_code

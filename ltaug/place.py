@@ -10,6 +10,7 @@ from typing import TypeVar
 from ltaug.errors import OptionError
 
 Thing = TypeVar("Thing")
+LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class Place:
         """Whether this process does what is done once: it opens run directories, finishes them and prints."""
         return self.rank == 0
 
+    def device_of(self, count: int) -> int:
+        """Which of this machine's `count` CUDA devices is this process's.
+
+        Raises:
+            OptionError: there are more processes here than devices.
+        """
+        if self.local_rank >= count:
+            raise OptionError(
+                f"process {self.local_rank + 1} of this machine has no CUDA device, as there are {count}; "
+                f"use torchrun --nproc-per-node {count}, or --device cpu"
+            )
+        return self.local_rank
+
     def share(self, things: Sequence[Thing]) -> Sequence[Thing]:
         """Every world-th of them, from the rank-th on; the shares of all processes are all of them."""
         return things[self.rank :: self.world]
@@ -51,3 +65,8 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place:
         said = ", ".join(f"{name}={value}" for name, value in given.items())
         raise OptionError(f"{said} in the environment is no place among processes; a rank is from 0 to WORLD_SIZE - 1")
     return Place(int(given["RANK"]), int(given["WORLD_SIZE"]), int(given["LOCAL_RANK"]))
+
+
+def says_a_place(name: str) -> bool:
+    """Whether an environment variable is a launcher's word to the processes it starts, which those must not pass on to theirs."""
+    return name in LAUNCHERS or name.startswith("TORCHELASTIC_")

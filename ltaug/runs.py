@@ -182,13 +182,39 @@ class Run:
         self.record["facts"].update(_as_json(facts))
 
     def save(self) -> None:
-        _write_record(self.path, self.record)
+        if self.place.leads:
+            _write_record(self.path, self.record)
 
     def finish(self, outputs: list[str]) -> None:
         """Record the digests of the artefacts that others may read, and mark the run finished."""
         self.record["outputs"] = {name: file_digest(self.path / name) for name in outputs}
         self.record["status"] = "finished"
         self.save()
+
+
+def follow_run(
+    path: Path,
+    record: dict[str, Any],
+    *,
+    place: Place,
+    stage: str,
+    seed: int,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+) -> Run:
+    """What a run is to a process that shares the work of the one which has it open: a record to read, nobody to tell.
+
+    Args:
+        record: the run's, which the one that leads has handed on.
+
+    Raises:
+        MismatchError: this process was given other options or found other inputs.
+    """
+    own = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
+    if changed := differences(_comparable(record), _comparable(own)):
+        found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
+        raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
+    return Run(path, record, ignore_events, place)
 
 
 @contextmanager

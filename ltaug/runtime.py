@@ -11,6 +11,7 @@ import platform
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,13 +99,7 @@ def make_runtime(device: str = "auto", *, threads: int | None = None, place: Pla
 def _cuda(place: Place) -> torch.device:
     if place.world == 1:
         return torch.device("cuda")
-    devices = torch.cuda.device_count()
-    if place.local_rank >= devices:
-        raise OptionError(
-            f"process {place.local_rank + 1} of this machine has no CUDA device, as there are {devices}; "
-            f"use torchrun --nproc-per-node {devices}, or --device cpu"
-        )
-    device = torch.device("cuda", place.local_rank)
+    device = torch.device("cuda", place.device_of(torch.cuda.device_count()))
     torch.cuda.set_device(device)
     return device
 
@@ -238,20 +233,25 @@ class StopFlag:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopFlag]:
+def stop_on_signal(*, echo: float = 0.0) -> Iterator[StopFlag]:
     """Turn the first SIGINT or SIGTERM into a flag for the loop to look at; a second one interrupts at once.
 
     Outside the main thread signals are left alone and the flag stays unset.
+
+    Args:
+        echo: seconds in which further signals are taken for the same one, as it comes from a launcher and from its launcher.
     """
-    flag = StopFlag()
+    flag, first = StopFlag(), float("inf")
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if flag.requested:
+        nonlocal first
+        if flag.requested and time.monotonic() >= first + echo:
             raise KeyboardInterrupt
-        flag.requested = True
+        if not flag.requested:
+            flag.requested, first = True, time.monotonic()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

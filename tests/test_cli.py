@@ -46,8 +46,17 @@ def fitted(monkeypatch):
 
     calls = []
 
-    def fit_generator(dataset, given, *, out, source, seed, machine, listener):
-        calls.append({"dataset": dataset, "given": given, "out": out, "source": source, "seed": seed, "machine": machine})
+    def fit_generator(dataset, given, *, out, source, seed, machine, listener, place):
+        told = {
+            "dataset": dataset,
+            "given": given,
+            "out": out,
+            "source": source,
+            "seed": seed,
+            "machine": machine,
+            "place": place,
+        }
+        calls.append(told)
         listener(Event("gen", "fitting", 1, 2))
         out.mkdir()
         record = {"stage": "fit-generator", "seed": seed, "status": "finished", "timings": {"fit": 1.0}}

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from ltaug.errors import BudgetError, RunExistsError, WorkerError
+from ltaug import meeting
+from ltaug.errors import BudgetError, OptionError, RunExistsError, WorkerError
 from ltaug.options import Machine
-from ltaug.pipeline import Task, claim, run_tasks
+from ltaug.pipeline import Task, claim, run_shared, run_tasks, schedule, settled
+from ltaug.place import Place
 
 HERE = Path(__file__).parent
 CPU = Machine(device="cpu")
@@ -86,6 +89,57 @@ def test_every_worker_computes_with_one_thread_unless_told_otherwise(tmp_path, m
     assert "OMP_NUM_THREADS" not in os.environ
     four = run_tasks([task(tmp_path, "a", "threads")], machine=Machine(device="cpu", threads=4), module="fake_stages")
     assert four["a"] == (4, "4")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(schedule, "cuda_devices", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+
+
+def seen_by(tmp_path, count, **kwargs):
+    """What CUDA_VISIBLE_DEVICES is to each of so many workers at a time."""
+    tasks = [task(tmp_path, f"here-{i}", "surroundings", together=count) for i in range(count)]
+    found = run_tasks(tasks, machine=Machine(), module="fake_stages", **kwargs)
+    return sorted(environment["CUDA_VISIBLE_DEVICES"] for environment in found.values())
+
+
+def test_workers_go_round_the_gpus_one_each_unless_more_are_asked_for(tmp_path, two_gpus):
+    assert settled(Machine()) == (Machine(device="cuda"), 2)
+    assert seen_by(tmp_path, 2) == ["4", "6"]
+    (tmp_path / "more").mkdir()
+    assert seen_by(tmp_path / "more", 3, workers=3) == ["4", "4", "6"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+
+
+def test_the_workers_of_one_of_several_processes_have_its_gpu_and_no_rank(tmp_path, two_gpus, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    assert seen_by(tmp_path, 1, place=Place(3, 4, 1)) == ["6"]
+    (found,) = run_tasks(
+        [task(tmp_path, "one", "surroundings", together=0)], machine=CPU, module="fake_stages", place=Place(3, 4, 1)
+    ).values()
+    assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & found.keys()
+    assert os.environ["RANK"] == "1"
+    with pytest.raises(OptionError, match="process 3 of this machine has no CUDA device, as there are 2"):
+        seen_by(tmp_path, 1, place=Place(2, 4, 2))
+
+
+def test_processes_share_tasks_under_one_claim_and_the_one_that_leads_waits_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(meeting, "PATIENCE", 0.1)
+    tasks = [task(tmp_path, name, "record") for name in "abc"]
+    shared = {"out": tmp_path, "what": "train-classifier", "machine": CPU, "module": "fake_stages"}
+    heard, leader = [], threading.Thread(target=lambda: run_shared(tasks, **shared, place=Place(0, 2), listener=heard.append))
+    leader.start()
+    wait_for(lambda: any(event.text == "Waiting for other processes to finish b." for event in heard))
+    assert {t.name: t.finished for t in tasks} == {"a": True, "b": False, "c": True}
+    with pytest.raises(RunExistsError, match="is being written"):
+        run_shared(tasks, **shared)
+    assert leader.is_alive()
+    run_shared(tasks, **shared, place=Place(1, 2, 1))
+    leader.join(30)
+    assert not leader.is_alive()
+    assert all(t.finished for t in tasks)
 
 
 def test_a_users_mistake_reaches_the_caller_and_stops_the_others(tmp_path):

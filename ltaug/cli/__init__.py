@@ -6,16 +6,18 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 
 import click
 
 from ltaug.cli.commands import group
 from ltaug.cli.evaluation import evaluate_generator
 from ltaug.cli.figure import figure
-from ltaug.errors import LtaugError
+from ltaug.cli.together import speaks
+from ltaug.errors import INTERRUPTED, LtaugError
+from ltaug.place import ALONE, Place, place_of
 
-INTERRUPTED = 130
 group.add_command(evaluate_generator)
 group.add_command(figure)
 
@@ -36,28 +38,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    place = ALONE
     try:
-        code = group.main(args=arguments, prog_name="ltaug", standalone_mode=False)
+        place = place_of()
+        with _results_of(place):
+            code = group.main(args=arguments, prog_name="ltaug", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help itself: whoever types the bare command made no mistake
         return error.exit_code
-    except click.ClickException as error:
-        return _failed(error.format_message(), error.exit_code, arguments)
-    except LtaugError as error:
-        return _failed(str(error), error.exit_code, arguments)
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted; the same command continues where it stopped", INTERRUPTED, arguments)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
+    except (click.ClickException, LtaugError, click.Abort, KeyboardInterrupt, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
-        return _failed(str(error), LtaugError.exit_code, arguments)
+        message, code = _told(error)
+        if speaks(place, error):
+            _say(message, code, as_json=place.leads and "--json" in arguments)
     return code if isinstance(code, int) else 0
 
 
-def _failed(message: str, code: int, arguments: list[str]) -> int:
-    """Say what went wrong on stderr, where several processes share a command by whom, and, with --json, on stdout too."""
-    rank = os.environ.get("RANK") if os.environ.get("WORLD_SIZE", "1") != "1" else None
-    click.echo(f"Error: {message}" if rank is None else f"Error: rank {rank}: {message}", err=True)
-    if "--json" in arguments:
+@contextmanager
+def _results_of(place: Place) -> Iterator[None]:
+    """Let only the process that leads show results."""
+    if place.leads:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, LtaugError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return str(error), LtaugError.exit_code
+    return "interrupted; the same command continues where it stopped", INTERRUPTED
+
+
+def _say(message: str, code: int, *, as_json: bool) -> None:
+    """Say what went wrong on stderr and, with --json, on stdout too."""
+    click.echo(f"Error: {message}", err=True)
+    if as_json:
         click.echo(json.dumps({"error": message, "exit_code": code}))
-    return code

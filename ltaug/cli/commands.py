@@ -23,6 +23,7 @@ from ltaug.cli.options import (
     require_source,
 )
 from ltaug.cli.progress import progress
+from ltaug.cli.together import require_sharing, working
 from ltaug.options import (
     COMPUTING,
     FITTING,
@@ -33,8 +34,7 @@ from ltaug.options import (
     GeneratorOptions,
     SynthesisOptions,
 )
-from ltaug.pipeline import claim, origin, plan, plan_classifiers, run_recipe, run_tasks
-from ltaug.place import place_of
+from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.runs import RUN_FILE, read_run
 
@@ -74,6 +74,7 @@ def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete:
 @click.version_option(package_name="ltaug", message="%(prog)s %(version)s")
 def group() -> None:
     """Will synthetic tail images make a classifier of an imbalanced set better, by how much, and can that be trusted?"""
+    require_sharing(click.get_current_context().invoked_subcommand)
 
 
 @group.command("fit-generator", cls=SectionCommand)
@@ -109,9 +110,12 @@ def fit_generator(
     from ltaug import stages
 
     before = finished(out)
-    with progress(quiet=quiet) as listener:
-        stages.fit_generator(dataset, options, out=out, source=source, seed=seed, machine=machine(values), listener=listener)
-    show.stage(out, already_done=before, as_json=as_json, then=f"ltaug synthesize {out} --out DIR")
+    with working(quiet=quiet) as (place, listener):
+        stages.fit_generator(
+            dataset, options, out=out, source=source, seed=seed, machine=machine(values), listener=listener, place=place
+        )
+    if place.leads:
+        show.stage(out, already_done=before, as_json=as_json, then=f"ltaug synthesize {out} --out DIR")
 
 
 @group.command("synthesize", cls=SectionCommand)
@@ -139,7 +143,7 @@ def synthesize(
     Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
     torchrun, or with RANK and WORLD_SIZE set, several make the set together.
     """
-    options, place = given(SynthesisOptions, values), place_of()
+    options = given(SynthesisOptions, values)
     if values["dry_run"]:
         kwargs = {"generator": generator, "given": options, "seed": seed, "judges": list(judge_runs) or None}
         dryrun.stage("synthesize", out, kwargs, machine(values), as_json=as_json)
@@ -147,7 +151,7 @@ def synthesize(
     from ltaug import stages
 
     before = finished(out)
-    with progress(quiet=quiet or not place.leads) as listener:
+    with working(quiet=quiet) as (place, listener):
         judges, where = list(judge_runs) or None, machine(values)
         stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=where, listener=listener, place=place)
     if place.leads:
@@ -169,7 +173,11 @@ def synthesize(
     "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the draw [default: the generator's, or 0]"
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    cls=SectionOption,
+    help="processes side by side [default: one a core or GPU]",
 )
 @recipe_options
 @out_option
@@ -198,9 +206,18 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
         dryrun.tasks(tasks, machine(values), values["workers"], as_json=as_json)
         return
     before = all(task.finished for task in tasks)
-    with claim(out, "train-classifier"), progress(quiet=quiet) as listener:
-        run_tasks(tasks, workers=values["workers"], machine=machine(values), listener=listener)
-    show.classifiers(out, tasks, already_done=before, as_json=as_json)
+    with working(quiet=quiet) as (place, listener):
+        run_shared(
+            tasks,
+            out=out,
+            what="train-classifier",
+            workers=values["workers"],
+            machine=machine(values),
+            listener=listener,
+            place=place,
+        )
+    if place.leads:
+        show.classifiers(out, tasks, already_done=before, as_json=as_json)
 
 
 @group.command("report", cls=SectionCommand)
@@ -245,7 +262,11 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 )
 @click.option("--out", type=DIRECTORY, metavar="DIR", cls=SectionOption, help="where all runs go [default: runs/RECIPE]")
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="processes side by side [default: one per core]"
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    cls=SectionOption,
+    help="processes side by side [default: one a core or GPU]",
 )
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:

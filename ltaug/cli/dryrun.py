@@ -17,6 +17,7 @@ from ltaug.cli.options import shown
 from ltaug.cli.progress import duration
 from ltaug.options import JUDGE, STAGES, Machine, resolve
 from ltaug.pipeline import Task, settled
+from ltaug.place import place_of
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 
 Estimate = dict[str, Any]
@@ -31,11 +32,13 @@ STAGE_OF = {
 
 
 def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine, *, as_json: bool) -> None:
-    """What one stage would do, with every option as it would be.
+    """What one stage would do, with every option as it would be; measured and said by the process that leads, as if alone.
 
     Raises:
         MismatchError: `out` was made with other options, which the stage would refuse too.
     """
+    if not place_of().leads:
+        return
     task = Task(out.name, function, dict(kwargs), (), out)
     name, dataset, given, generator = _described(task, [task])
     from ltaug import stages
@@ -60,7 +63,9 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
 
 
 def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_json: bool) -> None:
-    """What many stages would do together, seed by seed."""
+    """What many stages would do together, seed by seed; measured and said by the process that leads, as if alone."""
+    if not place_of().leads:
+        return
     machine, cores = settled(machine)
     workers = workers or cores
     measured: dict[str, Estimate] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +15,7 @@ from ltaug.generator.ema import EMA
 from ltaug.runs import MANIFEST, atomic_directory, verify_directory
 
 KEPT = 2
+WEIGHTS_FILE = "weights.safetensors"
 EMA_FILE = "ema.safetensors"
 
 
@@ -39,7 +41,7 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
     if target.exists():
         return
     with atomic_directory(target) as new:
-        save_file(_tensors(trainee.denoiser), new / "weights.safetensors")
+        save_file(_tensors(trainee.denoiser), new / WEIGHTS_FILE)
         save_file(_tensors(trainee.ema.module), new / EMA_FILE)
         state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
         torch.save(state, new / "training.pt")
@@ -47,21 +49,37 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
         shutil.rmtree(folder / f"step-{old}")
 
 
-def load_checkpoint(path: Path, trainee: Trainee) -> None:
-    """Put a checkpoint's state into a trainee.
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds, on the CPU."""
+
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    objective: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> State:
+    """What is in folder/step-N.
 
     Raises:
         CorruptError: a file is missing or does not have its recorded digest.
     """
     verify_directory(path)
-    trainee.denoiser.load_state_dict(load_file(path / "weights.safetensors"))
-    trainee.ema.module.load_state_dict(load_file(path / EMA_FILE))
     training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
+    weights, average = load_file(path / WEIGHTS_FILE), load_file(path / EMA_FILE)
+    return State(weights, average, training["optimizer"], training["objective"])
+
+
+def restore(trainee: Trainee, state: State) -> None:
+    """Put a checkpoint's state into a trainee."""
+    trainee.denoiser.load_state_dict(state.weights)
+    trainee.ema.module.load_state_dict(state.average)
     ways = [{key: group[key] for key in ("foreach", "fused")} for group in trainee.optimizer.param_groups]
-    trainee.optimizer.load_state_dict(training["optimizer"])
+    trainee.optimizer.load_state_dict(state.optimizer)
     for group, way in zip(trainee.optimizer.param_groups, ways, strict=True):
         group.update(way)  # how it is computed is this run's, whatever the interrupted one's was
-    trainee.objective.load_state_dict(training["objective"])
+    trainee.objective.load_state_dict(state.objective)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

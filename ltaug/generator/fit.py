@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
+from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
 from ltaug.feed import Feed, feed
 from ltaug.generator.augmentations import AUGMENTATIONS
@@ -23,7 +24,7 @@ from ltaug.generator.objectives.t2h import GATES
 from ltaug.generator.objectives.terms import Batch
 from ltaug.generator.preconditioning import PRECONDITIONINGS
 from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
-from ltaug.generator.step import train_step
+from ltaug.generator.step import Gradients, train_step
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -145,18 +146,24 @@ def fit(
     *,
     seed: int,
     start: int = 0,
+    group: Group = SOLO,
     after_step: Callable[[int, dict[str, Tensor]], bool] = lambda step, terms: True,
 ) -> Seconds:
-    """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False."""
+    """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False.
+
+    Args:
+        group: the processes that share every batch; each hands `after_step` what its images contribute to the batch means.
+    """
     data = TrainingData.on(runtime.device, train, sampling=options.sampling)
     denoiser = trainee.denoiser
     assert isinstance(denoiser, Denoiser)
     denoiser.train()
+    gradients = Gradients(trainee, runtime, group)
     began = warm = time.perf_counter()
     batches = data.batches(range(start, options.steps), batch_size=options.batch_size, seed=seed)
     for step, (images, classes) in enumerate(batches, start):
         batch = noised(images, classes, options, denoiser, step=step, seed=seed)
-        go_on = after_step(step + 1, train_step(trainee, batch, options, runtime, step=step))
+        go_on = after_step(step + 1, train_step(trainee, batch, options, runtime, step=step, gradients=gradients))
         if step == start:
             runtime.synchronize()
             warm = time.perf_counter()

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
+from ltaug.distributed.group import SOLO, Group
+from ltaug.distributed.stuck import stop_together
 from ltaug.errors import DataError
-from ltaug.generator.checkpoints import EMA_FILE, Trainee, checkpoint_steps, load_checkpoint, save_checkpoint
+from ltaug.generator.checkpoints import EMA_FILE, State, Trainee, checkpoint_steps, read_checkpoint, restore, save_checkpoint
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser, build_trainee, fit
@@ -23,7 +25,7 @@ from ltaug.generator.generate import generate
 from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
 from ltaug.runs import Run, atomic_write, read_run, verify_outputs
-from ltaug.runtime import Runtime, StopFlag, derive_seed, stop_on_signal
+from ltaug.runtime import Runtime, derive_seed
 
 CHECKPOINTS = "checkpoints"
 SAMPLES = "samples.png"
@@ -31,60 +33,96 @@ LOGS = 50
 
 
 def run_generator(
-    train: ImageSet, options: GeneratorOptions, *, run: Run, runtime: Runtime, seed: int, source: Generator | None = None
+    train: ImageSet,
+    options: GeneratorOptions,
+    *,
+    run: Run,
+    runtime: Runtime,
+    seed: int,
+    source: Generator | None = None,
+    group: Group = SOLO,
 ) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
 
     Args:
         source: a generator to start from, of the network that `options` describe; the steps are further ones, with
             batches and noise drawn anew.
+        group: the processes that share every batch; `run` is open in rank 0, which alone reads and writes it.
 
     Raises:
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
         OptionError: a way to compute the fit that its objective does not allow.
         CorruptError: the checkpoint to go on from is damaged.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM in any process, after a checkpoint was written.
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    trainee = prepare(build_trainee(options, train, seed=seed, device=runtime.device), options, runtime)
+    trainee = prepare(build_trainee(options, train, seed=seed, device=runtime.device), options, runtime, group)
     run.note(
         class_names=train.class_names,
         image_shape=train.image_shape,
         class_counts=train.class_counts.tolist(),
         parameters=sum(p.numel() for p in trainee.denoiser.parameters()),
     )
-    folder = run.path / CHECKPOINTS
-    done = checkpoint_steps(folder)
-    start = done[-1] if done else 0
     draws = seed if source is None else derive_seed(seed, "after", source.steps)
     started = [] if source is None else _start_from(source, trainee, train, options, run=run)
-    if start:
-        load_checkpoint(folder / f"step-{start}", trainee)
-        run.event(f"Continuing from step {start} of {options.steps}.")
-    else:
-        for sentence in started:
-            run.event(sentence)
+    start, state = group.led(lambda: _last_checkpoint(run.path / CHECKPOINTS))
+    if state is not None:
+        restore(trainee, state)
+        started = [f"Continuing from step {start} of {options.steps}."]
+    for sentence in started:
+        run.event(sentence)
+    _train(trainee, train, options, run=run, runtime=runtime, group=group, seed=draws, start=start)
+    if group.place.leads:
+        final = trainee.ema.module
+        assert isinstance(final, Denoiser)
+        _save_samples(final, train, run=run, runtime=runtime, seed=seed)
+        run.finish([_final_weights(options.steps), SAMPLES])
+
+
+def _last_checkpoint(folder: Path) -> tuple[int, State | None]:
+    """The step to go on from and the state after it."""
+    done = checkpoint_steps(folder)
+    return (done[-1], read_checkpoint(folder / f"step-{done[-1]}")) if done else (0, None)
+
+
+def _train(
+    trainee: Trainee,
+    train: ImageSet,
+    options: GeneratorOptions,
+    *,
+    run: Run,
+    runtime: Runtime,
+    group: Group,
+    seed: int,
+    start: int,
+) -> None:
+    """The fit with its checkpoints and figures; KeyboardInterrupt, after a checkpoint, where any process was told to stop."""
     every = max(1, options.steps // LOGS)
-    with stop_on_signal() as stop:
+    stopped = False
+    with stop_together(group) as stop:
 
         def after_step(step: int, terms: dict[str, Tensor]) -> bool:
+            nonlocal stopped
+            stopped = group.any(stop.requested)
             if step % every == 0 or step == options.steps:
-                run.event("training the generator", step, options.steps, **{k: round(float(v), 5) for k, v in terms.items()})
-            if step % options.checkpoint_every == 0 or step == options.steps or stop.requested:
-                save_checkpoint(folder, step, trainee)
-            return not stop.requested
+                means = group.sum(torch.stack(list(terms.values()))).tolist()
+                figures = {name: round(mean, 5) for name, mean in zip(terms, means, strict=True)}
+                run.event("training the generator", step, options.steps, **figures)
+            due = step % options.checkpoint_every == 0 or step == options.steps or stopped
+            if due and group.place.leads:
+                with group.unhurried():
+                    save_checkpoint(run.path / CHECKPOINTS, step, trainee)
+            return not stopped
 
-        took = fit(trainee, train, options, runtime, seed=draws, start=start, after_step=after_step)
-        run.timing("warm-up", took.warm_up)
-        run.timing("fit", took.steps)
-        run.save()
-        _require_not_stopped(stop)
-    final = trainee.ema.module
-    assert isinstance(final, Denoiser)
-    _save_samples(final, train, run=run, runtime=runtime, seed=seed)
-    run.finish([_final_weights(options.steps), SAMPLES])
+        took = fit(trainee, train, options, runtime, seed=seed, start=start, group=group, after_step=after_step)
+        group.wait()  # until rank 0 has written what it has to
+    run.timing("warm-up", took.warm_up)
+    run.timing("fit", took.steps)
+    run.save()
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:
@@ -106,11 +144,6 @@ def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: G
 def _final_weights(steps: int) -> str:
     """Where the averaged weights after the last step lie, relative to the run."""
     return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
-
-
-def _require_not_stopped(stop: StopFlag) -> None:
-    if stop.requested:
-        raise KeyboardInterrupt
 
 
 def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:

@@ -8,37 +8,45 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.objectives.terms import Batch, Objective, in_one_pass, one_by_one
+from ltaug.generator.objectives.terms import Batch, Drawn, Objective, ObjectiveTerms, in_one_pass, one_by_one
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime
+from ltaug.runtime import Runtime, derive_seed
 
 
-def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime) -> Trainee:
+def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group: Group = SOLO) -> Trainee:
     """A new trainee in the form that this runtime computes; before its first step and before a checkpoint is loaded.
 
     Raises:
-        OptionError: micro-batches, and a term of the objective that needs the whole batch.
+        OptionError: micro-batches, and a term of the objective that needs the whole batch; more processes than images a step.
     """
     denoiser, objective = _parts(trainee)
-    if runtime.micro_batch is not None and runtime.micro_batch < options.batch_size:
-        for name, regulariser in objective.regularisers.items():
-            if regulariser.whole_batch:
-                raise OptionError(
-                    f"--micro-batch {runtime.micro_batch} does not go with --objective {options.objective}: {name} compares the "
-                    f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {name}"
-                )
+    world = group.place.world
+    if options.batch_size < world:
+        raise OptionError(f"--batch-size {options.batch_size} gives {world} processes nothing to share; start fewer of them")
+    largest = -(-options.batch_size // world)
+    if runtime.micro_batch is not None and runtime.micro_batch < largest and objective.comparisons:
+        (name, *_) = objective.comparisons
+        raise OptionError(
+            f"--micro-batch {runtime.micro_batch} does not go with --objective {options.objective}: {name} compares the "
+            f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {name}"
+        )
     if runtime.checkpoint_activations:
         _recompute_blocks(denoiser.backbone)
+        if runtime.compiled and not group.alone:
+            torch._dynamo.config.optimize_ddp = False  # it cuts up graphs, but not those with recomputed blocks
     suit(denoiser.backbone, runtime)
     return _plain(trainee, options) if runtime.plain else trainee
 
@@ -76,40 +84,93 @@ def _lerp_in_a_loop(averaged: Sequence[Tensor], current: Sequence[Tensor], weigh
         average.lerp_(now, weight)
 
 
-def train_step(trainee: Trainee, batch: Batch, options: GeneratorOptions, runtime: Runtime, *, step: int) -> dict[str, Tensor]:
-    """One optimizer step; the batch means of the loss and its terms, still on the device."""
+class _Losses(nn.Module):
+    """Network and objective as one module: what DistributedDataParallel wraps."""
+
+    def __init__(self, denoiser: Denoiser, objective: Objective, runtime: Runtime, group: Group) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.objective = objective
+        self._runtime = runtime
+        self._group = group
+
+    def forward(self, drawn: Drawn) -> ObjectiveTerms:
+        ask = one_by_one if self._runtime.plain else in_one_pass
+        with self._runtime.autocast():
+            return self.objective.terms(self.denoiser, drawn, ask=ask, gather=self._group.gather)
+
+
+class Gradients:
+    """The gradients of a batch's mean loss, computed in micro-batches and by the group's processes together."""
+
+    def __init__(self, trainee: Trainee, runtime: Runtime, group: Group = SOLO) -> None:
+        losses = _Losses(*_parts(trainee), runtime, group)
+        self._losses: nn.Module = losses if group.alone else DistributedDataParallel(losses)
+        self._objective = losses.objective
+        self._micro_batch = runtime.micro_batch
+        self._group = group
+
+    def add(self, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradients of the batch's mean loss to the parameters', one micro-batch after another.
+
+        Every process draws what is random in the objective for the whole batch, so the sum does not depend on how the batch is
+        cut up; dropout alone is drawn as the parts go through the network.
+
+        Returns:
+            What this process's images contribute to the batch means of the loss and its terms.
+        """
+        count = len(batch.labels)
+        drawn = self._objective.draw(batch)
+        if not self._group.alone:
+            share = self._group.share_of(count)
+            drawn = drawn.part(share.start, share.stop)
+            torch.manual_seed(derive_seed(torch.initial_seed(), "rank", self._group.place.rank))
+        own = len(drawn.batch.labels)
+        size = min(self._micro_batch or own, own)
+        means: dict[str, Tensor] = {}
+        for start in range(0, own, size):
+            part = drawn if size == own else drawn.part(start, start + size)
+            with self._summed(last=start + size >= own):
+                result = self._losses(part)
+                # Processes' gradients are averaged, but losses are sums over their parts of one batch.
+                (result.loss.sum() / (count / self._group.place.world)).backward()
+            for name, values in {"loss": result.loss, **result.terms}.items():
+                mean = values.detach().sum() / count
+                means[name] = means[name] + mean if name in means else mean
+        return means
+
+    def _summed(self, *, last: bool) -> AbstractContextManager[None]:
+        """Over the processes, once: with the last part."""
+        if last or not isinstance(self._losses, DistributedDataParallel):
+            return nullcontext()
+        return self._losses.no_sync()
+
+
+def train_step(
+    trainee: Trainee,
+    batch: Batch,
+    options: GeneratorOptions,
+    runtime: Runtime,
+    *,
+    step: int,
+    gradients: Gradients | None = None,
+) -> dict[str, Tensor]:
+    """One optimizer step.
+
+    Args:
+        gradients: how they are computed; None is by this process alone.
+
+    Returns:
+        What this process's images contribute to the batch means of the loss and its terms, still on the device.
+    """
     denoiser, objective = _parts(trainee)
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.optimizer.zero_grad(set_to_none=True)
-    terms = accumulate(denoiser, objective, batch, runtime)
+    terms = (gradients or Gradients(trainee, runtime)).add(batch)
     if options.grad_clip:
         nn.utils.clip_grad_norm_([*denoiser.parameters(), *objective.parameters()], options.grad_clip)
     trainee.optimizer.step()
     trainee.ema.update(step)
     return terms
-
-
-def accumulate(denoiser: Denoiser, objective: Objective, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
-    """Add the gradients of the batch's mean loss to the parameters', one micro-batch after another.
-
-    What is random in the objective is drawn for the whole batch first, so the sum does not depend on how it is cut up; dropout
-    alone is drawn as the parts go through the network.
-
-    Returns:
-        The batch means of the loss and its terms.
-    """
-    count = len(batch.labels)
-    size = min(runtime.micro_batch or count, count)
-    drawn = objective.draw(batch)
-    means: dict[str, Tensor] = {}
-    for start in range(0, count, size):
-        part = drawn if size == count else drawn.part(start, start + size)
-        with runtime.autocast():
-            result = objective.terms(denoiser, part, ask=one_by_one if runtime.plain else in_one_pass)
-        (result.loss.sum() / count).backward()  # type: ignore[no-untyped-call]
-        for name, values in {"loss": result.loss, **result.terms}.items():
-            mean = values.detach().sum() / count
-            means[name] = means[name] + mean if name in means else mean
-    return means

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
+from ltaug.meeting import names_in, wait_until
 from ltaug.options import Machine
 from ltaug.pipeline.plan import origin, plan, plan_classifiers
-from ltaug.pipeline.schedule import run_tasks, settled
+from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.pipeline.task import Task
+from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
-from ltaug.runs import Listener, hold, ignore_events, write_json
+from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events, write_json
 
 if TYPE_CHECKING:
     from ltaug.report import Report
 
-__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_tasks", "settled"]
+__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_shared", "run_tasks", "settled"]
 
 MARKER = "experiment.json"
 
@@ -42,7 +44,7 @@ def run_recipe(
 
     Args:
         seeds: how many; None takes the recipe's number.
-        workers: processes at a time; None: one per core on the CPU, one on CUDA.
+        workers: processes at a time; None: one per core on the CPU, or per CUDA device.
 
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
@@ -55,6 +57,53 @@ def run_recipe(
     with claim(out, recipe.name):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
+
+
+def run_shared(
+    tasks: Sequence[Task],
+    *,
+    out: Path,
+    what: str,
+    workers: int | None = None,
+    machine: Machine | None = None,
+    listener: Listener = ignore_events,
+    module: str = STAGES_MODULE,
+    place: Place = ALONE,
+) -> None:
+    """Run tasks that need nothing of each other, each wholly by one of the processes that share them, below `out`.
+
+    Every process calls this with the same tasks, and may be started again by itself. The one that leads claims `out` and
+    returns when the runs of all are finished; the others return after their own.
+
+    Args:
+        what: the command, for the claim.
+        workers, module: see `run_tasks`.
+
+    Raises:
+        LtaugError: see `claim` and `run_tasks`.
+    """
+    with claim(out, what) if place.leads else joined(out, listener):
+        run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
+        if place.world > 1 and place.leads:
+            _await(tasks, listener)
+
+
+def _await(tasks: Sequence[Task], listener: Listener) -> None:
+    """Wait until every task is finished, whoever runs it."""
+
+    def missing() -> str | None:
+        left = [task.name for task in tasks if RUN_FILE not in names_in(task.directory) or not task.finished]
+        return f"Waiting for other processes to finish {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}." if left else None
+
+    wait_until(missing, lambda text: listener(Event("", text)))
+
+
+@contextmanager
+def joined(out: Path, listener: Listener) -> Iterator[None]:
+    """Work below a directory as soon as the process that leads has claimed it."""
+    missing = f"Waiting for rank 0 to claim {out}."
+    wait_until(lambda: None if MARKER in names_in(out) else missing, lambda text: listener(Event("", text)))
+    yield
 
 
 @contextmanager

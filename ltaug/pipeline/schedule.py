@@ -22,6 +22,7 @@ from ltaug.errors import WorkerError
 from ltaug.options import Machine
 from ltaug.pipeline.task import Task, urgency
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
+from ltaug.place import ALONE, Place, says_a_place
 from ltaug.runs import Event, Listener, ignore_events
 
 STAGES_MODULE = "ltaug.stages"
@@ -37,6 +38,7 @@ def run_tasks(
     machine: Machine | None = None,
     listener: Listener = ignore_events,
     module: str = STAGES_MODULE,
+    place: Place = ALONE,
 ) -> dict[str, Any]:
     """Make every task's call and return the results by task name.
 
@@ -45,15 +47,20 @@ def run_tasks(
     unless `machine` says otherwise, so results do not depend on how many workers there are.
 
     Args:
-        workers: processes at a time; None: one per core, or one where there is a CUDA device.
+        workers: processes at a time; None: one per core, or per CUDA device. Worker i computes on device i, modulo their
+            number, so that several may share one.
         module: where the stage functions are (another one in tests).
+        place: of this process, where others run other tasks: its workers, one by default, are on its device alone.
 
     Raises:
         LtaugError: a stage's own error, after the others were stopped; they continue when called again.
         WorkerError: a worker process died.
     """
-    machine, cores = settled(machine or Machine())
-    pool = _Pool(module, machine)
+    machine, natural = settled(machine or Machine())
+    devices = visible_devices(natural) if machine.device == "cuda" else []
+    if place.world > 1:
+        natural, devices = 1, [devices[place.device_of(len(devices))]] if devices else []
+    pool = _Pool(module, machine, devices)
     urgent = urgency(tasks)
     finished = {t.name for t in tasks if t.finished}
     waiting = sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))
@@ -61,7 +68,7 @@ def run_tasks(
     try:
         while len(results) < len(tasks):
             for task in [t for t in waiting if all(name in results for name in t.needs)]:
-                if not pool.start(task, limit=workers or cores):
+                if not pool.start(task, limit=workers or natural):
                     break
                 waiting.remove(task)
             for message in pool.messages():
@@ -81,9 +88,10 @@ def run_tasks(
 class _Pool:
     """Worker processes, and which task each is at."""
 
-    def __init__(self, module: str, machine: Machine) -> None:
+    def __init__(self, module: str, machine: Machine, devices: Sequence[str]) -> None:
         self._module = module
         self._machine = machine
+        self._devices = devices
         self._processes: dict[Connection[Call, Answer | Event], SpawnProcess] = {}
         self._tasks: dict[Connection[Call, Answer | Event], Task] = {}
 
@@ -102,12 +110,20 @@ class _Pool:
         here, there = context.Pipe()
         # Not a daemon process: those may not have children, which data loaders are. It watches its parent instead.
         process = context.Process(target=work, args=(there, self._module))
-        threads = {name: str(self._machine.threads) for name in THREAD_VARIABLES} if self._machine.threads else {}
-        with _environment(threads), without_interrupts():
+        with _environment(self._surroundings()), without_interrupts():
             process.start()
         there.close()
         self._processes[here] = process
         return here
+
+    def _surroundings(self) -> dict[str, str | None]:
+        """Environment variables of the next worker: its threads, its CUDA device, and no place among processes."""
+        found: dict[str, str | None] = dict.fromkeys(name for name in os.environ if says_a_place(name))
+        if self._machine.threads:
+            found |= {name: str(self._machine.threads) for name in THREAD_VARIABLES}
+        if self._devices:
+            found["CUDA_VISIBLE_DEVICES"] = self._devices[len(self._processes) % len(self._devices)]
+        return found
 
     def messages(self) -> Iterator[Event | tuple[str, bytes]]:
         """Wait for the workers and yield their events and (task name, pickled result) pairs."""
@@ -178,31 +194,43 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_cuda() -> bool:
-    """Whether torch sees a CUDA device, asked in another process, and only where a driver is installed at all."""
+def cuda_devices() -> int:
+    """How many CUDA devices torch sees, asked in another process, and only where a driver is installed at all."""
     if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi")):
-        return False
-    question = [sys.executable, "-c", "import torch; raise SystemExit(not torch.cuda.is_available())"]
-    return subprocess.run(question, capture_output=True, check=False).returncode == 0
+        return 0
+    question = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    answer = subprocess.run(question, capture_output=True, text=True, check=False)
+    return int(answer.stdout) if answer.returncode == 0 else 0
+
+
+def visible_devices(count: int) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES is to a process that shall see only the first, the second, ... of `count` devices."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(i) for i in range(count)]
 
 
 def settled(machine: Machine) -> tuple[Machine, int]:
     """The machine with "auto" decided and one thread a worker on the CPU, and the number of workers that suits it."""
-    if machine.device == "cuda" or (machine.device == "auto" and has_cuda()):
-        return dataclasses.replace(machine, device="cuda"), 1
+    devices = 0 if machine.device == "cpu" else cuda_devices()
+    if machine.device == "cuda" or devices:
+        return dataclasses.replace(machine, device="cuda"), max(devices, 1)
     return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cpu_count()
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for processes started inside."""
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Environment variables for processes started inside; None is for those that shall not be set."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

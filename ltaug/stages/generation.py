@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
+from ltaug.distributed.group import open_group
 from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.meeting import wait_for_run
@@ -16,7 +18,18 @@ from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import for_fit, for_sampling, make_runtime
 from ltaug.stages.classification import train_judge
-from ltaug.stages.opening import Given, already_done, continued, load_data, open_stage, plain, relative_to, side_of, source_of
+from ltaug.stages.opening import (
+    Given,
+    already_done,
+    continued,
+    load_data,
+    open_stage,
+    open_together,
+    plain,
+    relative_to,
+    side_of,
+    source_of,
+)
 from ltaug.stages.origin import load_origin
 from ltaug.synthesis.select import band_of
 from ltaug.synthesis.stage import run_synthesis
@@ -34,6 +47,7 @@ def fit_generator(
     label: str | None = None,
     listener: Listener = ignore_events,
     wait: float = 0.0,
+    place: Place = ALONE,
 ) -> Path:
     """Fit a diffusion model to the training images; `ltaug fit-generator`.
 
@@ -44,33 +58,38 @@ def fit_generator(
             where none is given. Classes are matched by name; its averaged weights are the start, `steps` further ones.
         seed: of the draw and of the training; None takes the source's, or 0.
         wait: seconds to wait for another process's lock on `out`.
+        place: of this process among those that fit the generator together, each with this same call. Rank 0 alone reads and
+            writes `out`; all of them return when it is finished.
 
     Raises:
-        LtaugError: see errors.py; nothing is overwritten.
+        LtaugError: see errors.py; nothing is overwritten. With several processes, EndedElsewhere in those that have nothing
+            to say of why the command ended.
     """
-    runtime = make_runtime(machine.device, threads=machine.threads)
-    dataset, given, seed = continued(source, dataset, given, seed)
-    options, data = load_data(dataset, seed, machine, label or out.name, listener)
-    side = side_of(data.train)
-    generator = resolve(GeneratorOptions, given, image_side=side, where="fit-generator")
-    runtime = for_fit(runtime, machine, image_side=side, steps=generator.steps)
-    inputs: dict[str, Any] = {"train": source_of(data.train)}
-    start = None if source is None else Generator.load(source, runtime=runtime)
-    if start is not None:
-        inputs["source"] = {"digest": start.digest, "path": relative_to(start.path, out), "steps": start.steps}
-    with open_stage(
-        out,
-        "fit-generator",
-        label=label,
-        seed=seed,
-        options={"dataset": options, "fit-generator": plain(generator)},
-        inputs=inputs,
-        runtime=runtime,
-        listener=listener,
-        wait=wait,
-    ) as run:
-        if not already_done(run):
-            run_generator(data.train, generator, run=run, runtime=runtime, seed=seed, source=start)
+    with open_group(place, device=machine.device) as group:
+        runtime = make_runtime(machine.device, threads=machine.threads, place=place)
+        dataset, given, seed = continued(source, dataset, given, seed)
+        options, data = group.first_on_each_machine(partial(load_data, dataset, seed, machine, label or out.name, listener))
+        side = side_of(data.train)
+        generator = resolve(GeneratorOptions, given, image_side=side, where="fit-generator")
+        runtime = for_fit(runtime, machine, image_side=side, steps=generator.steps)
+        inputs: dict[str, Any] = {"train": source_of(data.train)}
+        start = None if source is None else Generator.load(source, runtime=runtime)
+        if start is not None:
+            inputs["source"] = {"digest": start.digest, "path": relative_to(start.path, out), "steps": start.steps}
+        with open_together(
+            group,
+            out,
+            "fit-generator",
+            label=label,
+            seed=seed,
+            options={"dataset": options, "fit-generator": plain(generator)},
+            inputs=inputs,
+            runtime=runtime,
+            listener=listener,
+            wait=wait,
+        ) as run:
+            if not run.finished:
+                run_generator(data.train, generator, run=run, runtime=runtime, seed=seed, source=start, group=group)
     return out
 
 

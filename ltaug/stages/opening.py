@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
+from ltaug.distributed.group import Group
 from ltaug.generator.finetune import with_network_of
 from ltaug.meeting import join_run
 from ltaug.options import DatasetOptions, Machine, resolve
 from ltaug.place import ALONE, Place
-from ltaug.runs import Event, Listener, Run, open_run, read_run, verify_outputs
+from ltaug.runs import Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions
 
 Given = Mapping[str, Any]
@@ -61,13 +62,39 @@ def open_stage(
     listener: Listener,
     wait: float,
     place: Place = ALONE,
+    processes: int = 1,
 ) -> AbstractContextManager[Run]:
-    """The run directory, opened by the process that leads and joined by the others."""
+    """The run directory, opened by the process that leads and joined by the others.
+
+    Args:
+        processes: how many compute this together, for the record.
+    """
     spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
     shared: dict[str, Any] = {**spec, "listener": listener, "wait": wait, "place": place}
     if not place.leads:
         return join_run(out, **shared)
-    return open_run(out, **shared, versions=versions(), device=runtime.describe())
+    device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
+    return open_run(out, **shared, versions=versions(), device=device)
+
+
+@contextmanager
+def open_together(
+    group: Group, out: Path, stage: str, *, seed: int, options: Given, inputs: Given, **others: Any
+) -> Iterator[Run]:
+    """Rank 0 opens the run directory as `open_stage` does, and checks it if it is finished; the others get a view of it.
+
+    Raises:
+        MismatchError: this process has other options or data than rank 0.
+        CorruptError: see `already_done`.
+    """
+    spec: dict[str, Any] = {"seed": seed, "options": options, "inputs": inputs}
+    if group.place.leads:
+        with open_stage(out, stage, **spec, **others, processes=group.place.world) as run:
+            already_done(run)
+            group.broadcast(run.record)
+            yield run
+    else:
+        yield follow_run(out, group.broadcast({}), stage=stage, place=group.place, **spec)
 
 
 def already_done(run: Run) -> bool:

@@ -7,7 +7,8 @@ import torch
 
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives.coral import CORAL, supervised_contrast
-from ltaug.generator.objectives.terms import Batch
+from ltaug.generator.objectives.ddpm import plain_target
+from ltaug.generator.objectives.terms import Batch, Objective
 from ltaug.generator.preconditioning import VP
 
 NULL = 9
@@ -34,6 +35,10 @@ def identity_head(coral):
         coral.head.bias.zero_()
         coral.head.weight[0, 0] = coral.head.weight[1, 1] = 1
     return coral
+
+
+def values_of(coral, own, batch):
+    return coral.compare(coral.represent(own), batch)
 
 
 def by_hand(anchor, positives, others, temperature):
@@ -64,14 +69,14 @@ def test_the_mean_strength_over_the_steps_is_the_published_one(decay, expected):
     coral = CORAL(2, weight=1.0, decay=decay, temperature=1.0)
     batch = batch_of([0] * 1000, time=[t / VP.T for t in range(1000)])
     z = torch.ones(1000, 2)  # all alike: every anchor's loss is log(999)
-    value = coral(features(z), None, batch, None).mean().item()
+    value = values_of(coral, features(z), batch).mean().item()
     assert value / math.log(999) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_mean_of_the_values_is_the_mean_over_anchors_that_have_a_positive():
     batch = batch_of([0, 0, 1, 0], time=[0.0, 0.5, 0.25, 0.75])
     coral = identity_head(CORAL(2, weight=0.1, temperature=0.5, decay=0.8))
-    values = coral(features(Z), None, batch, None)
+    values = values_of(coral, features(Z), batch)
     loss, _ = supervised_contrast(Z, batch.classes, temperature=0.5)
     strength = [0.1 * math.exp((1 - t) / 0.8) for t in batch.time.tolist()]
     assert values[2].item() == 0
@@ -85,13 +90,13 @@ def test_the_released_mode_takes_the_mean_strength_and_the_temperature_once_more
     loss, valid = supervised_contrast(Z, batch.classes, temperature=0.5)
     mean_strength = sum(0.1 * math.exp((1 - t) / 0.8) for t in batch.time.tolist()) / 4
     expected = mean_strength * loss[valid].mean().item() * 0.5
-    assert coral(features(Z), None, batch, None).mean().item() == pytest.approx(expected, rel=1e-6)
+    assert values_of(coral, features(Z), batch).mean().item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_images_without_their_label_take_no_part():
-    whole = identity_head(CORAL(2))(features(Z[:2]), None, batch_of([0, 0], time=[0.1, 0.2]), None).mean()
+    whole = values_of(identity_head(CORAL(2)), features(Z[:2]), batch_of([0, 0], time=[0.1, 0.2])).mean()
     batch = batch_of([0, 0, 0, 1], time=[0.1, 0.2, 0.3, 0.4], labels=[0, 0, NULL, NULL])
-    values = identity_head(CORAL(2))(features(Z), None, batch, None)
+    values = values_of(identity_head(CORAL(2)), features(Z), batch)
     assert values[2:].tolist() == [0, 0]
     assert values.mean().item() == pytest.approx(whole.item())
 
@@ -100,7 +105,7 @@ def test_images_without_their_label_take_no_part():
 def test_a_batch_without_any_positive_gives_zero_and_no_gradient(classes, labels):
     given = features(Z[: len(classes)])
     coral = CORAL(2)
-    values = coral(given, None, batch_of(classes, time=[0.5] * len(classes), labels=labels), None)
+    values = values_of(coral, given, batch_of(classes, time=[0.5] * len(classes), labels=labels))
     assert values.tolist() == [0] * len(classes)
     values.mean().backward()
     assert coral.head.weight.grad.abs().max().item() == 0
@@ -110,8 +115,8 @@ def test_a_batch_without_any_positive_gives_zero_and_no_gradient(classes, labels
 def test_it_asks_for_no_further_pass_and_reaches_the_bottleneck_and_the_head():
     batch = batch_of([0, 0, 1, 1], time=[0.1] * 4)
     coral = CORAL(2)
-    assert coral.conditioning(batch) is None
+    assert Objective(plain_target, {"coral": coral}).draw(batch).given == {"coral": None}
     given = features(Z)
-    coral(given, None, batch, None).mean().backward()
+    values_of(coral, given, batch).mean().backward()
     assert given.features.grad.abs().max() > 0
     assert coral.head.weight.grad.abs().max() > 0

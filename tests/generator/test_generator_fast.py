@@ -16,11 +16,11 @@ from ltaug.errors import OptionError
 from ltaug.generator import cpu_forms
 from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.backbones.unet import Enlarge, one_head
-from ltaug.generator.checkpoints import load_checkpoint, save_checkpoint
+from ltaug.generator.checkpoints import read_checkpoint, restore, save_checkpoint
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
 from ltaug.generator.objectives import REGULARISERS, TARGETS
 from ltaug.generator.resampling import _permutation
-from ltaug.generator.step import accumulate, prepare, train_step
+from ltaug.generator.step import Gradients, prepare, train_step
 from ltaug.options import GeneratorOptions, Machine, resolve
 from ltaug.runs import read_run
 from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
@@ -85,7 +85,7 @@ def gradients(options, runtime, *, step=1):
     data = TrainingData.on(runtime.device, long_tailed(), sampling=options.sampling)
     batch = draw_batch(data, options, trainee.denoiser, step=step, seed=0)
     trainee.denoiser.train()
-    terms = accumulate(trainee.denoiser, trainee.objective, batch, runtime)
+    terms = Gradients(trainee, runtime).add(batch)
     return terms, [p.grad for p in trainee.denoiser.parameters()]
 
 
@@ -261,7 +261,7 @@ def test_a_fit_may_be_continued_in_another_way(tmp_path):
     fit(first, long_tailed(), options, FP32, seed=0, after_step=lambda step, terms: step < 3)
     save_checkpoint(tmp_path, 3, first)
     second = trainee_for(options, PLAIN, seed=1)
-    load_checkpoint(tmp_path / "step-3", second)
+    restore(second, read_checkpoint(tmp_path / "step-3"))
     assert second.optimizer.param_groups[0]["fused"] is False
     fit(second, long_tailed(), options, PLAIN, seed=0, start=3)
     assert all(p.isfinite().all() for p in second.denoiser.parameters())

@@ -9,7 +9,7 @@ import torch
 
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.feed import Resident, Streamed
-from ltaug.generator.checkpoints import checkpoint_steps, load_checkpoint, save_checkpoint
+from ltaug.generator.checkpoints import checkpoint_steps, read_checkpoint, restore, save_checkpoint
 from ltaug.generator.ema import EMA
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
 from ltaug.generator.generate import generate
@@ -87,7 +87,7 @@ def test_a_run_continued_from_a_checkpoint_ends_bit_for_bit_the_same(changed, ti
     save_checkpoint(tmp_path, 5, first)
     second = build_trainee(tiny_options, tiny_set, seed=3, device=cpu.device)
     assert not identical(weights(second), weights(whole))
-    load_checkpoint(tmp_path / "step-5", second)
+    restore(second, read_checkpoint(tmp_path / "step-5"))
     fit(second, tiny_set, tiny_options, cpu, seed=3, start=5)
     assert identical(weights(second), weights(whole))
 

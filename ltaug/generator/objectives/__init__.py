@@ -14,7 +14,7 @@ from ltaug.generator.objectives.cbdm import CBDM
 from ltaug.generator.objectives.coral import CORAL
 from ltaug.generator.objectives.ddpm import plain_target
 from ltaug.generator.objectives.t2h import OrientedCalibration
-from ltaug.generator.objectives.terms import Objective, Regulariser, TargetRule
+from ltaug.generator.objectives.terms import Comparison, Objective, Regulariser, TargetRule
 from ltaug.options import GeneratorOptions, nearest
 
 # name -> factory(class_counts)
@@ -25,7 +25,7 @@ TARGETS: dict[str, Callable[[Tensor], TargetRule]] = {
     "full": partial(OrientedCalibration, gate="full"),
 }
 # name -> factory(class_counts, feature_channels, **settings)
-REGULARISERS: dict[str, Callable[..., Regulariser]] = {
+REGULARISERS: dict[str, Callable[..., Regulariser | Comparison]] = {
     "cbdm": lambda class_counts, feature_channels, **settings: CBDM(class_counts, **settings),
     "coral": lambda class_counts, feature_channels, **settings: CORAL(feature_channels, **settings),
 }

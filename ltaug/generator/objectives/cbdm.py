@@ -51,7 +51,6 @@ class CBDM:
         pair_form: str = "weighted",
         pair_fraction: float = 1.0,
     ) -> None:
-        self.whole_batch = False
         self.q = label_distribution(class_counts, label_set)
         self.tau = tau
         self.gamma = gamma

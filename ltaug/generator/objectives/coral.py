@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.generator.denoiser import Denoised
-from ltaug.generator.objectives.terms import Batch, Conditioning
+from ltaug.generator.objectives.terms import Batch
 
 PROJECTION = 128
 EXCLUDED = -1e9  # a logit that takes no part; finite, so that an image without company has gradients of 0, not NaN
@@ -55,19 +55,19 @@ class CORAL(nn.Module):
         self, feature_channels: int, *, weight: float = 0.01, temperature: float = 0.09, decay: float = 1.0, mode: str = "paper"
     ) -> None:
         super().__init__()
-        self.whole_batch = True
         self.head = nn.Linear(feature_channels, PROJECTION)
         self.weight, self.temperature, self.decay = weight, temperature, decay
         self.strength = STRENGTHS[mode]
 
-    def conditioning(self, batch: Batch) -> Conditioning | None:
-        return None
+    def represent(self, own: Denoised) -> Tensor:
+        """z, (B, D) of unit length, in float32: similarities over 0.09 need more than 8 bits."""
+        with torch.autocast(own.features.device.type, enabled=False):
+            return F.normalize(self.head(own.features.float().mean((2, 3))), dim=1)
 
-    def forward(self, own: Denoised, other: Denoised | None, batch: Batch, given: Conditioning | None) -> Tensor:
-        with torch.autocast(own.features.device.type, enabled=False):  # similarities over 0.09 need more than 8 bits
-            z = F.normalize(self.head(own.features.float().mean((2, 3))), dim=1)
+    def compare(self, represented: Tensor, batch: Batch) -> Tensor:
+        with torch.autocast(represented.device.type, enabled=False):
             classes = torch.where(batch.labelled, batch.classes, -1)
-            loss, valid = supervised_contrast(z, classes, temperature=self.temperature)
+            loss, valid = supervised_contrast(represented, classes, temperature=self.temperature)
         decayed = self.weight * torch.exp((1 - batch.time) / self.decay)
         return self.strength(decayed, self.temperature) * loss * len(loss) / valid.sum().clamp_min(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +79,7 @@ class Regulariser(Protocol):
     """A term added to the denoising loss; a module where it owns parameters.
 
     They are trained, clipped and checkpointed with the network's, but not averaged, and left behind at sampling.
-
-    Attributes:
-        whole_batch: an image's value depends on what the network says of other images, so that a batch cannot be cut up.
     """
-
-    whole_batch: bool
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
@@ -92,6 +87,23 @@ class Regulariser(Protocol):
 
     def __call__(self, own: Denoised, other: Denoised | None, batch: Batch, given: Conditioning | None) -> Tensor:
         """One value per image, (B,); `other` is the network's answer to `given`."""
+        ...
+
+
+@runtime_checkable
+class Comparison(Protocol):
+    """A regulariser in which an image's value depends on what the network says of the batch's other images.
+
+    Such a batch cannot be cut into micro-batches, since all its images are needed at once. It can be shared by processes,
+    which gather the representations of each other's images.
+    """
+
+    def represent(self, own: Denoised) -> Tensor:
+        """(B, D), what is compared of each image; a row depends on its image alone."""
+        ...
+
+    def compare(self, represented: Tensor, batch: Batch) -> Tensor:
+        """One value per image of the whole batch, (B,), from the representations (B, D) of all of them."""
         ...
 
 
@@ -110,19 +122,24 @@ class Drawn:
     Attributes:
         target: (B, C, H, W), the noise to regress on.
         given: each regulariser's further conditioning.
+        whole: the batch that these images are, or are a part of.
+        start: the place of the first of them in it.
     """
 
     batch: Batch
     target: Tensor
     given: Mapping[str, Conditioning | None]
+    whole: Batch
+    start: int = 0
 
     def part(self, start: int, stop: int) -> Drawn:
         """Images start to stop alone; the losses of all parts together are those of the batch."""
         given = {name: None if c is None else c.part(start, stop) for name, c in self.given.items()}
-        return Drawn(self.batch.part(start, stop), self.target[start:stop], given)
+        return Drawn(self.batch.part(start, stop), self.target[start:stop], given, self.whole, self.start + start)
 
 
 Ask = Callable[[Denoiser, list[list[Tensor]]], list[Denoised]]  # the denoiser's answers to several lists of its arguments
+Gather = Callable[[Tensor, int, int], Tensor]  # (rows, place of the first, number in all) -> all processes' rows
 
 
 def in_one_pass(denoiser: Denoiser, passes: list[list[Tensor]]) -> list[Denoised]:
@@ -139,10 +156,15 @@ def one_by_one(denoiser: Denoiser, passes: list[list[Tensor]]) -> list[Denoised]
     return [denoiser(*p) for p in passes]
 
 
+def nothing_to_gather(rows: Tensor, start: int, total: int) -> Tensor:
+    """For a process that has all rows itself."""
+    return rows
+
+
 class Objective(nn.Module):
     """A target rule with regularisers; all conditionings of a batch go through the network as one concatenated pass."""
 
-    def __init__(self, target: TargetRule, regularisers: Mapping[str, Regulariser]) -> None:
+    def __init__(self, target: TargetRule, regularisers: Mapping[str, Regulariser | Comparison]) -> None:
         super().__init__()
         self.target = target
         self.regularisers = dict(regularisers)
@@ -151,13 +173,20 @@ class Objective(nn.Module):
     def forward(self, denoiser: Denoiser, batch: Batch) -> ObjectiveTerms:
         return self.terms(denoiser, self.draw(batch))
 
+    @property
+    def comparisons(self) -> list[str]:
+        """The terms that compare a batch's images with each other."""
+        return [name for name, r in self.regularisers.items() if isinstance(r, Comparison)]
+
     def draw(self, batch: Batch) -> Drawn:
         """Everything random about a batch but dropout."""
-        given = {name: r.conditioning(batch) for name, r in self.regularisers.items()}
-        return Drawn(batch, self.target(batch), given)
+        given = {name: None if isinstance(r, Comparison) else r.conditioning(batch) for name, r in self.regularisers.items()}
+        return Drawn(batch, self.target(batch), given, whole=batch)
 
-    def terms(self, denoiser: Denoiser, drawn: Drawn, *, ask: Ask = in_one_pass) -> ObjectiveTerms:
-        """The loss of what was drawn; `ask` says in how many passes."""
+    def terms(
+        self, denoiser: Denoiser, drawn: Drawn, *, ask: Ask = in_one_pass, gather: Gather = nothing_to_gather
+    ) -> ObjectiveTerms:
+        """The loss of what was drawn; `ask` says in how many passes, `gather` fetches what other processes have of the batch."""
         batch = drawn.batch
         x = batch.x0 + per_image(batch.sigma, batch.x0) * batch.eps
         seen = [x, batch.sigma] if batch.augment is None else [x, batch.sigma, batch.augment]
@@ -168,9 +197,26 @@ class Objective(nn.Module):
         error = (own.eps - drawn.target).square().flatten(1).mean(1)
         terms = {"denoising": batch.weight * error}
         for name, regulariser in self.regularisers.items():
-            given = drawn.given[name]
-            terms[name] = regulariser(own, answers.pop(0) if given is not None else None, batch, given)
+            if isinstance(regulariser, Comparison):
+                terms[name] = _compared(regulariser, own, drawn, gather)
+            else:
+                given = drawn.given[name]
+                terms[name] = regulariser(own, answers.pop(0) if given is not None else None, batch, given)
         return ObjectiveTerms(torch.stack(list(terms.values())).sum(0), terms)
+
+
+def _compared(comparison: Comparison, own: Denoised, drawn: Drawn, gather: Gather) -> Tensor:
+    """The values of these images, (b,), whose sum has the gradient of the values of the whole batch.
+
+    An image takes part in the values of others. Instead of sending gradients back, every process that has a part of the batch
+    takes the gradient of all values with regard to its own images; over the processes they add up to the batch's.
+    """
+    values = comparison.compare(gather(comparison.represent(own), drawn.start, len(drawn.whole.labels)), drawn.whole)
+    count = len(drawn.batch.labels)
+    if count == len(values):
+        return values
+    total = values.sum()
+    return values[drawn.start : drawn.start + count].detach() + (total - total.detach()) / count
 
 
 def _pass(seen: list[Tensor], rows: Tensor | None, labels: Tensor) -> list[Tensor]:

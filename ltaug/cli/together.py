@@ -1,0 +1,62 @@
+"""The command line where a launcher started it several times: which commands allow it, and what each process says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ltaug.cli.progress import progress
+from ltaug.errors import EndedElsewhere, LtaugError, OptionError
+from ltaug.place import Place, place_of
+from ltaug.runs import Listener, ignore_events
+
+SHARING = ("fit-generator", "synthesize", "train-classifier")
+
+
+class RankError(LtaugError):
+    """A mistake that a process which does not lead met in its part of the work."""
+
+    def __init__(self, rank: int, error: LtaugError | OSError) -> None:
+        super().__init__(f"rank {rank}: {error}")
+        self.exit_code = error.exit_code if isinstance(error, LtaugError) else LtaugError.exit_code
+
+
+def require_sharing(command: str | None) -> None:
+    """Raise OptionError where several processes were started of a command that has nothing to share among them."""
+    world = place_of().world
+    if world > 1 and command not in SHARING:
+        raise OptionError(
+            f"{world} processes were started (WORLD_SIZE), but ltaug {command} has no work to share; start it without torchrun, "
+            f"which is for {', '.join(SHARING[:-1])} and {SHARING[-1]}"
+        )
+
+
+@contextmanager
+def working(*, quiet: bool) -> Iterator[tuple[Place, Listener]]:
+    """This process's place, and a listener that shows progress if the process leads.
+
+    Raises:
+        RankError: in place of another process's LtaugError or OSError.
+    """
+    place = place_of()
+    if place.leads:
+        with progress(quiet=quiet) as listener:
+            yield place, listener
+        return
+    try:
+        yield place, ignore_events
+    except EndedElsewhere:
+        raise
+    except (LtaugError, OSError) as error:
+        raise RankError(place.rank, error) from error
+
+
+def speaks(place: Place, error: BaseException) -> bool:
+    """Whether this process says that it ends with this error.
+
+    The one that leads does; another one says what it met in its own part of the work. Other mistakes, such as a misspelt
+    option, all processes make alike, and one on every machine says so.
+    """
+    if isinstance(error, EndedElsewhere):
+        return False
+    return place.local_rank == 0 or place.leads or isinstance(error, RankError)

@@ -1,0 +1,117 @@
+"""Connections of rank 0 with every other process of a group, besides those of torch.distributed."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ltaug.errors import WorkerError
+from ltaug.place import Place
+
+JOINING = 60.0  # seconds for all processes to connect
+ANSWERING = 5.0  # seconds for one address to answer
+TOKEN = 16  # bytes that show a connection to be one of this group
+RANK = 4  # bytes of a rank
+OUTSIDE = ("192.0.2.1", 9)  # of a network kept for documentation (RFC 5737); nothing is sent there
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where rank 0 listens, under every name that may lead there, and the token it expects."""
+
+    hosts: tuple[str, ...]
+    port: int
+    token: bytes
+
+
+Share = Callable[[Meeting | None], Meeting | None]  # rank 0's value, on all processes
+
+
+def connect(place: Place, share: Share, *, master: str) -> dict[int, socket.socket]:
+    """Rank 0's connection with each other process, by rank; of another process that with rank 0.
+
+    Args:
+        master: what rank 0's machine is called, as far as the launcher knows.
+
+    Raises:
+        WorkerError: not all came, or none of rank 0's addresses answers.
+    """
+    if not place.leads:
+        meeting = share(None)
+        assert meeting is not None
+        return {0: _alive(_reach(meeting, place.rank))}
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=both, backlog=1024) as server:
+        meeting = Meeting(_own_names(master), server.getsockname()[1], secrets.token_bytes(TOKEN))
+        share(meeting)
+        return {rank: _alive(connection) for rank, connection in _accept(server, meeting.token, place.world - 1).items()}
+
+
+def _own_names(master: str) -> tuple[str, ...]:
+    """What this machine may be called by others, likeliest first; names often lead to a loopback address at home."""
+    names = [master, socket.gethostname(), socket.getfqdn()]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(OUTSIDE)
+            names.append(probe.getsockname()[0])
+        except OSError:  # no way out of this machine: nobody comes from outside either
+            pass
+    return tuple(dict.fromkeys(names))
+
+
+def _accept(server: socket.socket, token: bytes, others: int) -> dict[int, socket.socket]:
+    found: dict[int, socket.socket] = {}
+    deadline = time.monotonic() + JOINING
+    while len(found) < others:
+        server.settimeout(max(0.01, deadline - time.monotonic()))
+        try:
+            connection, _ = server.accept()
+        except TimeoutError as error:
+            raise WorkerError(f"{others - len(found)} of {others} other processes did not connect to rank 0") from error
+        connection.settimeout(ANSWERING)
+        said = receive(connection, TOKEN + RANK)
+        if secrets.compare_digest(said[:TOKEN], token):
+            connection.sendall(token)
+            found[int.from_bytes(said[TOKEN:])] = connection
+        else:
+            connection.close()  # a stranger: a port scanner, for example
+    return found
+
+
+def _reach(meeting: Meeting, rank: int) -> socket.socket:
+    for host in meeting.hosts:
+        try:
+            connection = socket.create_connection((host, meeting.port), timeout=ANSWERING)
+            connection.sendall(meeting.token + rank.to_bytes(RANK))
+        except OSError:  # one of several names, which may be of another machine
+            continue
+        if receive(connection, TOKEN) == meeting.token:
+            return connection
+        connection.close()
+    names = ", ".join(meeting.hosts)
+    raise WorkerError(f"rank 0 does not answer at port {meeting.port} of {names}; open the ports between the machines")
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """So many bytes; fewer where the other side has ended, or does not answer in time."""
+    said = b""
+    try:
+        while len(said) < size and (more := connection.recv(size - len(said))):
+            said += more
+    except OSError:  # reset, timed out: as good as ended
+        pass
+    return said
+
+
+def _alive(connection: socket.socket) -> socket.socket:
+    """Let the system ask now and then whether the other machine is still there, so that a power cut is noticed, too."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return connection

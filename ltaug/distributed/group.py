@@ -1,0 +1,168 @@
+"""The group of processes that fit one generator together (torch.distributed), and the group of one, which is none."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from ltaug.distributed.connections import Meeting, connect
+from ltaug.distributed.start import store_of_start
+from ltaug.distributed.watch import Watch, watched
+from ltaug.errors import OptionError, WorkerError
+from ltaug.place import ALONE, Place
+
+Value = TypeVar("Value")
+PATIENCE = timedelta(minutes=15)  # for all processes to come, and for a sum on the devices while rank 0 writes a checkpoint
+CONTROL_PATIENCE = timedelta(days=2)  # for what is agreed on, while rank 0 may be decoding a large set; `watch` sees who is lost
+
+
+class Group:
+    """Processes that do the same steps; every method is called by all of them, in the same order.
+
+    Make one with `open_group`. What they agree on travels between CPUs, so that no device is waited for.
+
+    Attributes:
+        place: which of them this process is.
+    """
+
+    def __init__(self, place: Place, control: Any = None, watch: Watch | None = None) -> None:
+        self.place = place
+        self._control = control
+        self._watch = watch
+
+    @property
+    def alone(self) -> bool:
+        return self.place.world == 1
+
+    def broadcast(self, value: Value) -> Value:
+        """Rank 0's value, whatever the others give; anything that can be pickled."""
+        if self.alone:
+            return value
+        return _broadcast(value, self._control)
+
+    def led(self, ask: Callable[[], Value]) -> Value:
+        """What `ask` returns to rank 0, which alone calls it."""
+        return self.broadcast(ask() if self.place.leads else None)  # type: ignore[return-value]
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is true of any process."""
+        if self.alone:
+            return mine
+        flag = torch.tensor(mine, dtype=torch.uint8)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._control)
+        return bool(flag)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.any(False)
+
+    def first_on_each_machine(self, do: Callable[[], Value]) -> Value:
+        """do() by one process of every machine, then by its others, which find in the caches what that one left there."""
+        if self.alone:
+            return do()
+        done = [do()] if self.place.local_rank == 0 else []
+        self.wait()
+        return done[0] if done else do()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes of a tensor of one shape, on its device; without gradient."""
+        if not self.alone:
+            values = values.detach().clone()
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, rows: Tensor, start: int, total: int) -> Tensor:
+        """All processes' rows, (total, D), of which this one's, (b, D), stand at `start` and alone carry gradients."""
+        if self.alone:
+            return rows
+        stop = start + len(rows)
+        every = rows.new_zeros(total, *rows.shape[1:])
+        every[start:stop] = rows.detach()
+        dist.all_reduce(every)
+        return torch.cat([every[:start], rows, every[stop:]])
+
+    def share_of(self, count: int) -> slice:
+        """Which of `count` things in a row are this process's; shares differ by at most one."""
+        rank, world = self.place.rank, self.place.world
+        return slice(rank * count // world, (rank + 1) * count // world)
+
+    def unhurried(self) -> AbstractContextManager[object]:
+        """While inside, this process is not ended because another one was lost: what it writes gets written."""
+        return nullcontext() if self._watch is None else self._watch.unhurried
+
+
+SOLO = Group(ALONE)
+
+
+def _broadcast(value: Value, control: Any) -> Value:
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=control)
+    return values[0]
+
+
+@contextmanager
+def open_group(place: Place, *, device: str) -> Iterator[Group]:
+    """Meet the other processes; a process that is alone meets nobody.
+
+    They leave together. When one ends early the others do, too, within seconds: after a mistake of the user (an LtaugError or
+    OSError) or an interrupt in silence, since that process says why; after any other end with a WorkerError.
+
+    Args:
+        device: "auto", "cpu" or "cuda", as in options.Machine.
+
+    Raises:
+        OptionError: no launcher says where rank 0 is, or this torch has no torch.distributed.
+        WorkerError: not all processes came, or one of them was lost.
+        EndedElsewhere: another process ended the command and says why.
+    """
+    if place.world == 1:
+        yield SOLO
+        return
+    control, connections = _meet(place, device)
+    with watched(place, connections) as watch:
+        try:
+            group = Group(place, control, watch)
+            yield group
+            group.wait()
+        except KeyboardInterrupt:  # of all processes, as a rule
+            dist.destroy_process_group()
+            raise
+        # Only now: after a mistake or a loss this could wait for the others, and the end of this process does it as well.
+        dist.destroy_process_group()
+
+
+def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
+    """Open the default process group, a group of its own for what is agreed on, and the connections of `watch`."""
+    if not dist.is_available():
+        raise OptionError(f"WORLD_SIZE={place.world}: this torch was built without torch.distributed; use a single process")
+    if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise OptionError(
+            f"WORLD_SIZE={place.world} without MASTER_ADDR and MASTER_PORT, where rank 0 is to be met; start with torchrun"
+        )
+    nccl = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    try:
+        launcher, *_ = next(iter(rendezvous("env://", place.rank, place.world, timeout=PATIENCE)))
+        store = store_of_start(launcher, place, patience=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
+        control: Any = dist.new_group(backend="gloo", timeout=CONTROL_PATIENCE)
+
+        def share(meeting: Meeting | None) -> Meeting | None:
+            return _broadcast(meeting, control)
+
+        return control, connect(place, share, master=os.environ["MASTER_ADDR"])
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise WorkerError(
+            f"the {place.world} processes did not meet at {where} ({str(error).splitlines()[0]}); "
+            "start all of them, where that address can be reached"
+        ) from error

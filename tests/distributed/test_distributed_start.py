@@ -1,0 +1,45 @@
+"""Processes that are started again meet those of their own start, whatever earlier ones left in the launcher's store."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from ltaug.distributed.start import store_of_start
+from ltaug.place import Place
+
+SOON = timedelta(seconds=10)
+
+
+def started(store, world=3):
+    """What each process of one start gets."""
+    found = {}
+
+    def process(rank):
+        found[rank] = store_of_start(store, Place(rank, world, rank), patience=SOON)
+
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return [found[rank] for rank in range(world)]
+
+
+def test_a_second_start_shares_a_store_in_which_nothing_of_the_first_is_left():
+    launcher = dist.HashStore()
+    launcher.set_timeout(SOON)
+    first = started(launcher)
+    first[1].set("address", "of a process that is no more")
+    second = started(launcher)
+    assert not any(store.check(["address"]) for store in second)
+    second[0].set("address", "new")
+    assert [store.get("address") for store in second] == [b"new"] * 3
+
+
+def test_it_says_how_many_did_not_come():
+    with pytest.raises(RuntimeError, match="2 did not come"):
+        store_of_start(dist.HashStore(), Place(0, 3), patience=timedelta(seconds=0.1))
