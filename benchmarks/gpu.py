@@ -80,6 +80,12 @@ def ltaug(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ltaug", *arguments]
 
 
+def recipe(*, seeds: int) -> Step:
+    """The ten-minute recipe; more seeds go on from what fewer have done."""
+    flags = ("--dataset", "folder:DATA", "--seeds", str(seeds), "--out", "OUT/recipe")
+    return Step(ltaug("run", "cifar100-lt-10min", *flags), ltaug("run", "OUT/tiny.toml", *flags), 2, continues=True, data=True)
+
+
 SMALL = ("--channels", "16", "--rounds", "2")
 STEPS: dict[str, Step] = {
     "correct": Step(
@@ -97,13 +103,7 @@ STEPS: dict[str, Step] = {
         script("fit_step", "--batch-size", "16", *SMALL),
         6,
     ),
-    "recipe": Step(
-        ltaug("run", "cifar100-lt-10min", "--dataset", "folder:DATA", "--seeds", "1", "--out", "OUT/recipe"),
-        ltaug("run", "OUT/tiny.toml", "--dataset", "folder:DATA", "--seeds", "1", "--out", "OUT/recipe"),
-        2,
-        continues=True,
-        data=True,
-    ),
+    "recipe": recipe(seeds=1),
     "sampling": Step(
         script("sampling", "--image-size", "32", "--batches", "256,1024,2048", "--repeats", "2", "--compile"),
         script("sampling", "--image-size", "8", "--batches", "4,8", "--repeats", "1"),
@@ -122,13 +122,7 @@ STEPS: dict[str, Step] = {
         script("scaling", "--channels", "8", "--rounds", "1", "--sides", "8,16", "--classes", "10,100", "--counts", "100,1000"),
         6,
     ),
-    "recipe-seeds": Step(
-        ltaug("run", "cifar100-lt-10min", "--dataset", "folder:DATA", "--seeds", "3", "--out", "OUT/recipe"),
-        ltaug("run", "OUT/tiny.toml", "--dataset", "folder:DATA", "--seeds", "2", "--out", "OUT/recipe"),
-        2,
-        continues=True,
-        data=True,
-    ),
+    "recipe-seeds": recipe(seeds=3),
     "choices": Step(
         script("choices", "--dataset", "folder:DATA", "--reference", "folder:REST", "--out", "OUT/choices"),
         script("choices", "--dataset", "folder:DATA", "--reference", "test", "--out", "OUT/choices", "--tiny"),

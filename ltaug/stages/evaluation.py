@@ -63,17 +63,14 @@ def evaluate_generator(
     runtime = make_runtime(machine.device, threads=machine.threads)
     made, dataset, data = load_origin(generator, machine, label, listener)
     seed = made["seed"] if seed is None else seed
-    chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
+    chosen = _chosen(given, data.train)
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
-    # A mistake in what is cheap to look at is said before a classifier is trained.
-    check_sampling(chosen.sampler, chosen.guidance_interval)
-    passes = passes_of(chosen, chosen.samples)
-    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=passes)
+    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=passes_of(chosen, chosen.samples))
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
     reference = _reference(kind, dataset, data, machine, label, listener)
-    if name == CLASSIFIER and extractor_run is None:
-        beside: dict[str, Any] = {"out": out.with_name(f"{out.name}.extractor"), "label": f"{label} extractor"}
-        extractor_run = train_extractor(dataset, machine=machine, listener=listener, wait=wait, **beside)
+    if name == CLASSIFIER:
+        beside: dict[str, Any] = {"machine": machine, "label": f"{label} extractor", "listener": listener, "wait": wait}
+        extractor_run = extractor_run or train_extractor(dataset, out=out.with_name(f"{out.name}.extractor"), **beside)
     extractor = _extractor(name, extractor_run, weights, data.train, machine, runtime, label, listener)
     source = Generator.load(generator, runtime=runtime)
     chosen = dataclasses.replace(chosen, extractor=name, reference=kind)
@@ -95,19 +92,16 @@ def evaluate_generator(
         wait=wait,
     ) as run:
         if not already_done(run):
-            run_evaluation(
-                source,
-                data.train,
-                reference,
-                extractor,
-                chosen,
-                mirrored=_saw_mirrored(generator, made),
-                run=run,
-                runtime=sampling,
-                seed=seed,
-                provenance={"dataset": dataset["dataset"]},
-            )
+            seen: dict[str, Any] = {"mirrored": _saw_mirrored(generator, made), "provenance": {"dataset": dataset["dataset"]}}
+            run_evaluation(source, data.train, reference, extractor, chosen, run=run, runtime=sampling, seed=seed, **seen)
     return out
+
+
+def _chosen(given: Given, train: ImageSet) -> EvaluationOptions:
+    """The options; a mistake in what is cheap to look at is said before a classifier is trained."""
+    chosen = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
+    check_sampling(chosen.sampler, chosen.guidance_interval)
+    return chosen
 
 
 def _extractor(
