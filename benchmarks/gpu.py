@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +34,17 @@ PATIENCE = 30.0  # seconds for a step to save its state after it was asked to st
 
 @dataclass(frozen=True)
 class Step:
-    """A command, and what a smaller one is on the CPU.
+    """A command, and a smaller one that shows only that it works; {OUT}, {DATA} and {REST} are filled in.
 
     Attributes:
         minutes: it takes at most; it is not begun where less is left, unless it goes on where it was stopped.
         continues: stopped, it goes on where it was when run again.
-        data: it needs the images.
     """
 
     command: Sequence[str]
     tiny: Sequence[str]
     minutes: float
     continues: bool = False
-    data: bool = False
 
 
 TINY = """
@@ -82,8 +80,8 @@ def ltaug(*arguments: str) -> list[str]:
 
 def recipe(*, seeds: int) -> Step:
     """The ten-minute recipe; more seeds go on from what fewer have done."""
-    flags = ("--dataset", "folder:DATA", "--seeds", str(seeds), "--out", "OUT/recipe")
-    return Step(ltaug("run", "cifar100-lt-10min", *flags), ltaug("run", "OUT/tiny.toml", *flags), 2, continues=True, data=True)
+    flags = ("--dataset", "folder:{DATA}", "--seeds", str(seeds), "--out", "{OUT}/recipe")
+    return Step(ltaug("run", "cifar100-lt-10min", *flags), ltaug("run", "{OUT}/tiny.toml", *flags), 2, continues=True)
 
 
 SMALL = ("--channels", "16", "--rounds", "2")
@@ -124,11 +122,10 @@ STEPS: dict[str, Step] = {
     ),
     "recipe-seeds": recipe(seeds=3),
     "choices": Step(
-        script("choices", "--dataset", "folder:DATA", "--reference", "folder:REST", "--out", "OUT/choices"),
-        script("choices", "--dataset", "folder:DATA", "--reference", "test", "--out", "OUT/choices", "--tiny"),
+        script("choices", "--dataset", "folder:{DATA}", "--reference", "folder:{REST}", "--out", "{OUT}/choices"),
+        script("choices", "--dataset", "folder:{DATA}", "--reference", "test", "--out", "{OUT}/choices", "--tiny"),
         2,
         continues=True,
-        data=True,
     ),
 }
 
@@ -152,24 +149,32 @@ def main() -> None:
     if a.tiny:
         (a.out / "tiny.toml").write_text(TINY)
     done = _read(a.out / "done.json")
-    for name in a.only:
-        step = STEPS[name]
+    commands = {name: _placed(STEPS[name].tiny if a.tiny else STEPS[name].command, places) for name in a.only}
+    for name, command in commands.items():
         left = (deadline - time.monotonic()) / 60
-        if done.get(name) == "done" or (step.data and places["DATA"] is None):
+        if command is None or done.get(name) == "done":
             continue
-        if left < (0.1 if a.tiny else step.minutes):
-            print(f"{name}: left for the next call, which needs {step.minutes:g} minutes")
+        if left < (0.1 if a.tiny else STEPS[name].minutes):
+            print(f"{name}: left for the next call, which needs {STEPS[name].minutes:g} minutes")
             continue
-        done[name] = _take(name, step, a, places, deadline)
+        done[name] = _take(name, command, a, deadline)
         (a.out / "done.json").write_text(json.dumps(done, indent=2))
-    _conclude(a.out, done, [name for name, step in STEPS.items() if step.data and places["DATA"] is None])
+    _conclude(a.out, done, [name for name, command in commands.items() if command is None])
 
 
-def _take(name: str, step: Step, a: argparse.Namespace, places: dict[str, str | None], deadline: float) -> str:
+def _placed(words: Sequence[str], places: Mapping[str, str | None]) -> list[str] | None:
+    """A command with its paths; None where one that it needs was not given."""
+    placed = list(words)
+    for name, place in places.items():
+        if place is None and any(f"{{{name}}}" in word for word in words):
+            return None
+        placed = [word.replace(f"{{{name}}}", place or "") for word in placed]
+    return placed
+
+
+def _take(name: str, command: list[str], a: argparse.Namespace, deadline: float) -> str:
     """Run a step until it is done or the time is up; "done", "stopped" or "failed"."""
-    command = [_placed(word, places) for word in (step.tiny if a.tiny else step.command)]
-    made_here = str(HERE) in command[1]
-    if made_here:
+    if Path(command[1]).parent == HERE:
         command += ["--device", a.device, "--json", str(a.out / "tables.jsonl")]
     print(f"{name}: {' '.join(command[1:])}", flush=True)
     environment = os.environ | {"PYTHONPATH": f"{HERE.parent}:{os.environ.get('PYTHONPATH', '')}", "LTAUG_DEVICE": a.device}
@@ -178,7 +183,7 @@ def _take(name: str, step: Step, a: argparse.Namespace, places: dict[str, str | 
     with (a.out / f"{name}.log").open("a") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
-            code = process.wait(max(1.0, deadline - time.monotonic() - (PATIENCE if step.continues else 0)))
+            code = process.wait(max(1.0, deadline - time.monotonic() - (PATIENCE if STEPS[name].continues else 0)))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             try:
@@ -191,12 +196,6 @@ def _take(name: str, step: Step, a: argparse.Namespace, places: dict[str, str | 
     if outcome == "failed":
         print("\n".join((a.out / f"{name}.log").read_text().splitlines()[-15:]))
     return outcome
-
-
-def _placed(word: str, places: dict[str, str | None]) -> str:
-    for name, place in places.items():
-        word = word.replace(name, place or "none")
-    return word
 
 
 def _unpacked(data: Path | None, folder: Path) -> str | None:
@@ -224,7 +223,7 @@ def _read(path: Path) -> dict[str, str]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _conclude(out: Path, done: dict[str, str], without_data: list[str]) -> None:
+def _conclude(out: Path, done: dict[str, str], lacking: list[str]) -> None:
     """All tables so far and the recipe's report, printed and in OUT/gpu.json and OUT/gpu.md."""
     lines = (out / "tables.jsonl").read_text().splitlines() if (out / "tables.jsonl").exists() else []
     tables = [json.loads(line) for line in lines]
@@ -235,10 +234,10 @@ def _conclude(out: Path, done: dict[str, str], without_data: list[str]) -> None:
     found = {"steps": done, "tables": tables, "recipe": _read(report.with_suffix(".json")) or None}
     (out / "gpu.json").write_text(json.dumps(found, indent=2))
     print("\n" + text)
-    left = [name for name in STEPS if done.get(name) != "done" and name not in without_data]
+    left = [name for name in STEPS if done.get(name) != "done" and name not in lacking]
     print(f"done: {', '.join(n for n, how in done.items() if how == 'done') or 'nothing'}; left: {', '.join(left) or 'nothing'}")
-    if without_data:
-        print(f"without --data: {', '.join(without_data)}")
+    if lacking:
+        print(f"not without --data (choices: --rest too): {', '.join(lacking)}")
 
 
 if __name__ == "__main__":
