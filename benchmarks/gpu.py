@@ -5,10 +5,10 @@
     python benchmarks/gpu.py --out gpu --only fit-step,sampling
     python benchmarks/gpu.py --out /tmp/try --device cpu --tiny                 # the whole script on a machine without a GPU
 
-Needs the checkout, an environment that imports ltaug, and for what trains on real images one archive or folder of train/CLASS
-and test/CLASS. Steps leave their tables in OUT/tables.jsonl and their output in OUT/NAME.log; OUT/done.json says which are done.
-A step that is itself resumable (the recipe) goes on where --minutes stopped it. Every call ends with what there is so far, as
-tables, in OUT/gpu.json and in OUT/gpu.md.
+Needs the checkout, an environment that imports ltaug (and pytest), and for what trains on real images one archive or folder of
+train/CLASS and test/CLASS. Steps leave their tables in OUT/tables.jsonl and their output in OUT/NAME.log; OUT/done.json says which
+are done. A step that is itself resumable (the recipe) goes on where --minutes stopped it. Every call ends with what there is so
+far, as tables, in OUT/gpu.json and in OUT/gpu.md.
 """
 
 from __future__ import annotations
@@ -84,11 +84,12 @@ def recipe(*, seeds: int) -> Step:
     return Step(ltaug("run", "cifar100-lt-10min", *flags), ltaug("run", "{OUT}/tiny.toml", *flags), 2, continues=True)
 
 
+PYTEST, TESTS = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"), HERE.parent / "tests"
 SMALL = ("--channels", "16", "--rounds", "2")
 STEPS: dict[str, Step] = {
     "correct": Step(
-        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(HERE.parent / "tests")],
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE.parent / "tests" / "test_place.py")],
+        [*PYTEST, "-m", "gpu", *(str(path) for path in sorted(TESTS.rglob("test_*.py")) if "mark.gpu" in path.read_text())],
+        [*PYTEST, str(TESTS / "test_place.py")],
         5,
     ),
     "fit-step": Step(

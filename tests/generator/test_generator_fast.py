@@ -16,8 +16,10 @@ from ltaug.errors import OptionError
 from ltaug.generator import cpu_forms
 from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.backbones.unet import Enlarge, one_head
+from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import read_checkpoint, restore, save_checkpoint
-from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
+from ltaug.generator.fit import TrainingData, build_denoiser, build_trainee, draw_batch, fit
+from ltaug.generator.generate import generate
 from ltaug.generator.objectives import REGULARISERS, TARGETS
 from ltaug.generator.resampling import _permutation
 from ltaug.generator.step import Gradients, prepare, train_step
@@ -422,3 +424,18 @@ def test_on_a_gpu_a_step_does_not_wait(given):
             train_step(trainee, draw_batch(data, options, trainee.denoiser, step=step, seed=0), options, runtime, step=step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_gpu_takes_a_batch_that_its_memory_holds():
+    runtime = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16)
+    network = build_denoiser(GeneratorOptions(channels=32), image_shape=(3, 32, 32), num_classes=3).eval().to("cuda")
+    how = {"image_shape": (3, 32, 32), "runtime": runtime, "guidance": 1.0}
+    batch = batch_for(None, 10_000, denoiser=network, **how)
+    halvings = []
+    batch.tell = halvings.append
+    keys = [(0, i) for i in range(batch.size)]
+    made = generate(network, keys, seed=0, sample_steps=2, batch_size=batch, **how)
+    assert made.shape == (batch.size, 3, 32, 32)
+    assert halvings == []

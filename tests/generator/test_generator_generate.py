@@ -126,21 +126,6 @@ def test_a_fitting_batch_is_the_largest_power_of_two_for_the_memory_and_the_imag
     assert 2 * size * each > SHARE * free or 2 * size > LARGEST or size >= wanted
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_takes_a_batch_that_its_memory_holds():
-    runtime = Runtime(torch.device("cuda"), torch.bfloat16)
-    network = build_denoiser(GeneratorOptions(channels=32), image_shape=(3, 32, 32), num_classes=3).eval().to("cuda")
-    how = {"image_shape": (3, 32, 32), "runtime": runtime, "guidance": 1.0}
-    batch = batch_for(None, 10_000, denoiser=network, **how)
-    halvings = []
-    batch.tell = halvings.append
-    keys = [(0, i) for i in range(batch.size)]
-    made = generate(network, keys, seed=0, sample_steps=2, batch_size=batch, **how)
-    assert made.shape == (batch.size, 3, 32, 32)
-    assert halvings == []
-
-
 def test_a_source_in_bfloat16_draws_the_same_up_to_rounding_in_the_cpus_own_forms():
     options = resolve(GeneratorOptions, {"channels": 16, "attention": (4,)}, image_side=8)
     made = {}
