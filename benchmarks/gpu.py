@@ -6,7 +6,7 @@
     python benchmarks/gpu.py --out /tmp/try --device cpu --tiny                 # the whole script on a machine without a GPU
 
 Needs the checkout, an environment that imports ltaug (and pytest), and for what trains on real images one archive or folder of
-train/CLASS and test/CLASS. Steps leave their tables in OUT/tables.jsonl and their output in OUT/NAME.log; OUT/done.json says which
+train/CLASS and test/CLASS. Steps leave tables in OUT/tables.jsonl and their output in OUT/NAME.log; OUT/done.json says which
 are done. A step that is itself resumable (the recipe) goes on where --minutes stopped it. Every call ends with what there is so
 far, as tables, in OUT/gpu.json and in OUT/gpu.md.
 """
