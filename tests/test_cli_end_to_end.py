@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 import ltaug
 from ltaug.options import Machine
@@ -69,14 +70,6 @@ def artefacts(folder: Path) -> dict[str, bytes]:
         if not p.name.startswith(".") and ("checkpoints" not in p.parts or p.parent.name in ("step-20", "step-40"))
     ]
     return {str(p.relative_to(folder)): p.read_bytes() for p in kept if "report" not in p.parts}
-
-
-def wait_for(condition, process: subprocess.Popen, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

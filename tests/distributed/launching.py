@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -39,11 +38,3 @@ def ended(process: subprocess.Popen, *, code: int, seconds: float = 120.0) -> tu
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, err
     return out, err
-
-
-def wait_for(condition, process: subprocess.Popen, seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from launching import by_hand, ended, free_port, start, torchrun, wait_for
+from launching import by_hand, ended, free_port, start, torchrun
 from safetensors.torch import load_file
+from waiting import wait_for
 
 from ltaug import fit_generator
 from ltaug.distributed.group import Group
