@@ -1,4 +1,4 @@
-"""Run directories: where stages meet. run.json, a lock, atomic writes, digests, events.
+"""Run directories: where stages meet. run.json, a lock, digests, events.
 
 A run directory belongs to one stage with one set of options and inputs (its spec). Opening it again with the same spec
 continues or reuses it; with another spec it is refused and the difference is named.
@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
+from ltaug.files import file_digest, read_json, verify_file, write_json
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
-MANIFEST = "manifest.json"
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
 SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it is
 
@@ -52,75 +49,6 @@ Listener = Callable[[Event], None]
 
 def ignore_events(event: Event) -> None:
     """The listener of somebody who wants no progress."""
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete (temporary name, fsync, rename) or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)  # still there only if something went wrong
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON, atomically; NaN and infinity are refused rather than written."""
-    with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file of a run.
-
-    Raises:
-        CorruptError: the file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verify_file(path: Path, expected: str, *, whole: Path) -> None:
-    """Raise CorruptError unless the file has this SHA-256; `whole` is the directory to make again."""
-    remedy = f"delete {whole} and run its command again"
-    if not path.is_file():
-        raise CorruptError(f"{path} is missing; {remedy}")
-    if file_digest(path) != expected:
-        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; {remedy}")
-
-
-@contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """A directory that appears at `path` complete, with a manifest of digests written last, or not at all."""
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        write_json(temporary / MANIFEST, {p.name: file_digest(p) for p in sorted(temporary.iterdir())})
-        os.chmod(temporary, 0o755)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # still there only if something went wrong
-
-
-def verify_directory(path: Path) -> None:
-    """Raise CorruptError unless every file in the directory's manifest is there with its digest."""
-    for name, digest in read_json(path / MANIFEST).items():
-        verify_file(path / name, digest, whole=path)
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:

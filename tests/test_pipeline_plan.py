@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ltaug.errors import CorruptError
+from ltaug.files import write_json
 from ltaug.pipeline import Task, plan, plan_classifiers
 from ltaug.pipeline.task import urgency
 from ltaug.recipes import read_recipe
-from ltaug.runs import write_json
 
 RECIPE = """
 dataset = "digits"

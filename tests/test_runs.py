@@ -11,21 +11,8 @@ import pytest
 from filelock import FileLock
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.runs import (
-    LOCK_FILE,
-    RUN_FILE,
-    SEAL,
-    Event,
-    atomic_directory,
-    atomic_write,
-    differences,
-    open_run,
-    read_json,
-    read_run,
-    verify_directory,
-    verify_outputs,
-    write_json,
-)
+from ltaug.files import atomic_directory, atomic_write, read_json, verify_directory, write_json
+from ltaug.runs import LOCK_FILE, RUN_FILE, SEAL, Event, differences, open_run, read_run, verify_outputs
 
 
 def opened(path: Path, **changed):

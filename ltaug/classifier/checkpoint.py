@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ltaug.runs import atomic_directory, verify_directory
+from ltaug.files import atomic_directory, verify_directory
 
 STATE_FILE = "state.pt"
 

@@ -15,9 +15,10 @@ from ltaug.classifier.weights import WEIGHTS_FILE, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
+from ltaug.files import atomic_write, write_json
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
-from ltaug.runs import Run, atomic_write, write_json
+from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
 PREDICTIONS_FILE = "predictions.npz"

@@ -12,7 +12,7 @@ from torch import nn
 
 from ltaug.classifier.models import build_model
 from ltaug.data.imageset import ImageSet
-from ltaug.runs import atomic_write
+from ltaug.files import atomic_write
 
 WEIGHTS_FILE = "weights.safetensors"
 HEADER = "ltaug"

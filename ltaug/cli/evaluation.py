@@ -14,8 +14,9 @@ from ltaug.cli import dryrun, show
 from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option
 from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
 from ltaug.cli.progress import duration, progress
+from ltaug.files import read_json
 from ltaug.options import COMPUTING, NETWORKS, READING, EvaluationOptions
-from ltaug.runs import read_json, read_run
+from ltaug.runs import read_run
 
 # Key in metrics.json, what people call it, and which way is better.
 MEASURES = {

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ltaug.cli.progress import duration
+from ltaug.files import read_json
 from ltaug.pipeline import Task
-from ltaug.runs import read_json, read_run
+from ltaug.runs import read_run
 
 if TYPE_CHECKING:
     from ltaug.report import Report

@@ -80,7 +80,7 @@ def _said(url: str, done: str) -> Iterator[None]:
     """What goes wrong, as a DataError; a file that is not there stays a FileNotFoundError while reading."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # back ends share no class of errors: botocore's and gcsfs's are no OSErrors
         if done == "read" and isinstance(error, FileNotFoundError):
             raise
         reason = f"{type(error).__name__}: {error}"

@@ -13,12 +13,13 @@ from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
+from ltaug.files import write_json
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.metrics.fidelity import Looked, Measures, fidelity
 from ltaug.metrics.memorisation import memorisation
 from ltaug.options import EvaluationOptions
-from ltaug.runs import Run, write_json
+from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
 Result = TypeVar("Result")

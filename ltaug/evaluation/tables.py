@@ -12,8 +12,8 @@ import numpy as np
 
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.sheet import contact_sheet
+from ltaug.files import atomic_write
 from ltaug.metrics.memorisation import Pair
-from ltaug.runs import atomic_write
 
 METRICS = "metrics.json"
 PER_CLASS = "per-class.csv"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from ltaug.errors import CorruptError, DataError, MismatchError
-from ltaug.runs import atomic_write, file_digest
+from ltaug.files import atomic_write, file_digest
 
 CHUNK = 1 << 20
 PATIENCE = 60.0  # seconds without a byte before a download counts as failed

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ltaug.files import MANIFEST, atomic_directory, verify_directory
 from ltaug.generator.ema import EMA
-from ltaug.runs import MANIFEST, atomic_directory, verify_directory
 
 KEPT = 2
 WEIGHTS_FILE = "weights.safetensors"

@@ -17,6 +17,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.distributed.group import SOLO, Group
 from ltaug.distributed.stuck import stop_together
 from ltaug.errors import DataError
+from ltaug.files import atomic_write
 from ltaug.generator.checkpoints import EMA_FILE, State, Trainee, checkpoint_steps, read_checkpoint, restore, save_checkpoint
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
@@ -24,7 +25,7 @@ from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
 from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
-from ltaug.runs import Run, atomic_write, read_run, verify_outputs
+from ltaug.runs import Run, read_run, verify_outputs
 from ltaug.runtime import Runtime, derive_seed
 
 CHECKPOINTS = "checkpoints"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
+from ltaug.files import write_json
 from ltaug.meeting import names_in, wait_until
 from ltaug.options import Machine
 from ltaug.pipeline.plan import origin, plan, plan_classifiers
@@ -15,7 +16,7 @@ from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
-from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events, write_json
+from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events
 
 if TYPE_CHECKING:
     from ltaug.report import Report

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltaug.files import read_json
 from ltaug.options import GeneratorOptions
-from ltaug.runs import RUN_FILE, read_json
+from ltaug.runs import RUN_FILE
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.files import read_json
 from ltaug.options import nearest
-from ltaug.runs import RUN_FILE, differences, read_json, read_run, verify_outputs
+from ltaug.runs import RUN_FILE, differences, read_run, verify_outputs
 
 METRICS_FILE = "metrics.json"
 # The only metrics the report names; whatever else a run measured is carried along under its own key.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError
+from ltaug.files import read_json
 from ltaug.options import EVERYWHERE
 from ltaug.report.collect import METRICS_FILE, Experiment, run_directories
-from ltaug.runs import RUN_FILE, read_json, read_run, verify_outputs
+from ltaug.runs import RUN_FILE, read_run, verify_outputs
 
 STAGE = "evaluate-generator"
 PAIRS_FILE = "closest-pairs.png"

@@ -8,10 +8,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from ltaug.files import atomic_write, write_json
 from ltaug.report import wording
 from ltaug.report.document import Report
 from ltaug.report.markdown import to_markdown
-from ltaug.runs import atomic_write, write_json
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
 SCHEMA = 1

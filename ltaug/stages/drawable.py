@@ -10,9 +10,10 @@ from ltaug.data.load import Dataset
 from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.evaluations import Evaluation
 from ltaug.figures.subject import Subject, name_of, names_of
+from ltaug.files import file_digest, read_json
 from ltaug.generator.stage import Generator
 from ltaug.options import Machine
-from ltaug.runs import RUN_FILE, Listener, file_digest, read_json, read_run, verify_outputs
+from ltaug.runs import RUN_FILE, Listener, read_run, verify_outputs
 from ltaug.runtime import Runtime
 from ltaug.stages.opening import relative_to
 from ltaug.stages.origin import load_origin

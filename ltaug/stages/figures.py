@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltaug.errors import OptionError
+from ltaug.files import atomic_write
 from ltaug.options import Machine, nearest
-from ltaug.runs import Listener, Run, atomic_write, ignore_events, read_run
+from ltaug.runs import Listener, Run, ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages import prepared
 from ltaug.stages.opening import Given, already_done, open_stage, plain

@@ -15,7 +15,8 @@ from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import read_images
 from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
-from ltaug.runs import atomic_write, read_run, verify_outputs
+from ltaug.files import atomic_write
+from ltaug.runs import read_run, verify_outputs
 from ltaug.synthesis.select import KEPT
 
 IMAGES = "images"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltaug.data.shards import Shard
+from ltaug.files import atomic_write, read_json, write_json
 from ltaug.meeting import names_in, wait_until
-from ltaug.runs import atomic_write, read_json, write_json
 from ltaug.synthesis.manifest import Row, csv_to_rows, rows_to_csv
 
 FOLDER = "rounds"

@@ -17,11 +17,12 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import SHARDS_FILE, Shard, shards_to_csv
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
+from ltaug.files import atomic_write
 from ltaug.generator.generate import Key
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
-from ltaug.runs import Run, atomic_write, read_run
+from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle

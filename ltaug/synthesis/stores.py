@@ -15,7 +15,8 @@ from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
-from ltaug.runs import RUN_FILE, Run, atomic_write, read_run
+from ltaug.files import atomic_write
+from ltaug.runs import RUN_FILE, Run, read_run
 from ltaug.synthesis.manifest import IMAGES, Row, image_file, image_key, png_of, write_image
 from ltaug.synthesis.rounds import Part
 
@@ -117,7 +118,7 @@ class Shards:
 
 
 def _remove_halves(folder: Path, suffix: str) -> None:
-    """Remove the temporary files of runs.atomic_write below a folder."""
+    """Remove the temporary files of files.atomic_write below a folder."""
     for path in folder.rglob(f".*.{suffix}.*"):
         path.unlink()
 

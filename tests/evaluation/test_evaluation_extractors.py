@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ltaug.errors import DataError, OptionError
 from ltaug.evaluation.extractors import DINOV2_WEIGHTS, INCEPTION_WEIGHTS, Dinov2, Inception, Pixels, open_extractor
-from ltaug.runs import file_digest
+from ltaug.files import file_digest
 from ltaug.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"), None)

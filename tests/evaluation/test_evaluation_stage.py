@@ -13,9 +13,10 @@ from ltaug.data.load import load_dataset
 from ltaug.errors import CorruptError, LtaugError, MismatchError, OptionError
 from ltaug.evaluation import stage
 from ltaug.evaluation.stage import per_class
+from ltaug.files import read_json
 from ltaug.generator import sampling
 from ltaug.options import JUDGE, DatasetOptions, Machine
-from ltaug.runs import read_json, read_run
+from ltaug.runs import read_run
 
 CPU = Machine(device="cpu", threads=1)
 DIGITS = tuple("0123456789")

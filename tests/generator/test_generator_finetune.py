@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from ltaug import Machine, fit_generator, synthesize
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.files import read_json
 from ltaug.generator import stage
 from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.ema import EMA
@@ -21,7 +22,7 @@ from ltaug.generator.finetune import CLASSES, carry, embeddings, match_classes, 
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.stage import Generator
 from ltaug.options import NETWORK, GeneratorOptions
-from ltaug.runs import read_json, read_run
+from ltaug.runs import read_run
 from ltaug.runtime import derive_seed, make_runtime
 
 CPU = Machine(device="cpu", threads=1)

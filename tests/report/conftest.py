@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from ltaug.data.imageset import ImageSet
-from ltaug.runs import open_run, write_json
+from ltaug.files import write_json
+from ltaug.runs import open_run
 
 VERSIONS = {"python": "3.11.2", "ltaug": "0.1.0", "torch": "2.9.0"}
 DEVICE = {"type": "cpu", "name": "x86_64", "threads": 1, "precision": "float32"}
