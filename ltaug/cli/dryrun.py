@@ -13,9 +13,9 @@ from rich import box
 from rich.table import Table
 
 from ltaug.cli import show
-from ltaug.cli.options import shown
 from ltaug.cli.progress import duration
-from ltaug.options import JUDGE, STAGES, Machine, resolve
+from ltaug.fields import resolve, shown
+from ltaug.options import JUDGE, STAGES, Machine
 from ltaug.pipeline import Task, settled
 from ltaug.place import place_of
 from ltaug.runs import RUN_FILE, read_run, require_same_spec

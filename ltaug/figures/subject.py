@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, nearest
 from ltaug.generator.stage import Generator
-from ltaug.options import nearest
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ltaug.data.longtail import listed
 from ltaug.errors import MismatchError
+from ltaug.fields import check
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
-from ltaug.options import NETWORK, GeneratorOptions, check
+from ltaug.options import NETWORK, GeneratorOptions
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
 AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one

@@ -8,7 +8,8 @@ from typing import Any
 from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.errors import MismatchError
-from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, DatasetOptions, Machine, resolve
+from ltaug.fields import SMALL_SIDE, resolve
+from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions, Machine
 from ltaug.runs import Listener, ignore_events, read_run
 from ltaug.runtime import derive_seed, for_classifier, make_runtime
 from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of

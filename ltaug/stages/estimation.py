@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,25 @@ from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.stage import per_class
+from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
-from ltaug.generator.guidance import guides, interval_of
-from ltaug.generator.sampling import passes_of
+from ltaug.generator.guidance import guides
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
+    EVERYWHERE,
     ClassifierOptions,
     EvaluationOptions,
     GeneratorOptions,
     Machine,
     SamplingOptions,
     SynthesisOptions,
-    resolve,
 )
 from ltaug.runs import ignore_events, read_run
 from ltaug.runtime import Runtime, for_classifier, for_fit, for_sampling, make_runtime
@@ -127,7 +129,7 @@ def _sampling(
     """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
     side = side_of(train)
     network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
-    runtime = for_sampling(runtime, machine, image_side=side, passes=passes_of(options, wanted))
+    runtime = for_sampling(runtime, machine, image_side=side, passes=Sampling.of(options).passes(wanted))
     denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
     shape = train.image_shape
     batch = batch_for(
@@ -136,27 +138,19 @@ def _sampling(
     suit(denoiser.backbone, runtime)
     keys = [(0, i) for i in range(batch)]
 
-    def sample(sample_steps: int, guidance: float) -> float:
+    def sample(steps: int, guidance: float) -> float:
         began = time.perf_counter()
-        generate(
-            denoiser,
-            keys,
-            image_shape=shape,
-            seed=0,
-            runtime=runtime,
-            sampler=options.sampler,
-            sample_steps=sample_steps,
-            guidance=guidance,
-            batch_size=batch,
-        )
+        sampling = replace(Sampling.of(options), steps=steps, guidance=guidance, interval=EVERYWHERE)
+        generate(denoiser, keys, image_shape=shape, seed=0, runtime=runtime, sampling=sampling, batch_size=batch)
         return time.perf_counter() - began
 
     sample(2, options.guidance)  # warms up
     short, long = sample(2, options.guidance), sample(4, options.guidance)
     guided = max(long - short, 0.0) / 2
     levels = denoiser.preconditioning.grid(options.sample_steps)[:-1].tolist()
-    interval = interval_of(options.guidance_interval)
-    off = sum(not guides(denoiser.preconditioning, sigma, interval) for sigma in levels) if options.guidance else 0
+    off = (
+        sum(not guides(denoiser.preconditioning, sigma, options.guidance_interval) for sigma in levels) if options.guidance else 0
+    )
     saved = off * max(guided - max(sample(4, 0) - sample(2, 0), 0.0) / 2, 0.0) if off else 0.0
     return {
         "parameters": _count(denoiser),

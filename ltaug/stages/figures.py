@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, nearest
 from ltaug.files import atomic_write
-from ltaug.options import Machine, nearest
+from ltaug.options import Machine
 from ltaug.runs import Listener, Run, ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages import prepared

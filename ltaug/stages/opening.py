@@ -12,9 +12,10 @@ from typing import Any
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.distributed.group import Group
+from ltaug.fields import resolve
 from ltaug.generator.finetune import with_network_of
 from ltaug.meeting import join_run
-from ltaug.options import DatasetOptions, Machine, resolve
+from ltaug.options import DatasetOptions, Machine
 from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
 from ltaug.runtime import Runtime, versions

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import OptionError
+from ltaug.fields import resolve
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
 from ltaug.figures.denoising import draw_denoising, two_classes
 from ltaug.figures.features import draw_features, require_enough
@@ -19,8 +20,7 @@ from ltaug.figures.strengths import require_strengths
 from ltaug.figures.subject import Subject
 from ltaug.figures.table import Drawn, Progress
 from ltaug.figures.tau import draw_tau, points_of
-from ltaug.generator.sampling import check_sampling
-from ltaug.options import Machine, resolve
+from ltaug.options import Machine
 from ltaug.runs import Listener
 from ltaug.runtime import Runtime
 from ltaug.stages.classification import train_extractor
@@ -59,7 +59,6 @@ class Prepared:
 def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(SamplesOptions, given, image_side=_side(subjects), where="figure samples")
-    check_sampling(options.sampler, options.guidance_interval)
     shown_classes(subjects[0], options)
     return Prepared(
         options,
@@ -71,7 +70,6 @@ def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def denoising(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(DenoisingOptions, given, image_side=_side(subjects), where="figure denoising")
-    check_sampling(options.sampler, options.guidance_interval)
     two_classes(subjects[0], options)
     return Prepared(
         options,
@@ -99,7 +97,6 @@ def features(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def grid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(GridOptions, given, image_side=_side(subjects), where="figure grid")
-    check_sampling(options.sampler, options.guidance_interval)
     require_strengths(options.strengths, least=1)
     the_class(subjects[0], options)
     train = common_data(runs, machine=context.machine, label=context.label, listener=context.listener).train
@@ -116,7 +113,6 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     _, dataset, data = load_origin(generator, context.machine, context.label, context.listener)
     options = resolve(GuidanceOptions, given, image_side=side_of(data.train), where="figure guidance")
     strengths = require_strengths(options.strengths, least=2)
-    check_sampling(options.sampler, options.guidance_interval)
     folder = context.out.with_name(f"{context.out.name}.evaluations")
     shared: dict[str, Any] = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
     extractor = None
