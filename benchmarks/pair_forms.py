@@ -19,7 +19,7 @@ import torch
 from ltaug.data.load import load_dataset
 from ltaug.fields import resolve
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
-from ltaug.generator.objectives import make_objective, settings_of
+from ltaug.generator.objectives import make_objective
 from ltaug.options import DatasetOptions, GeneratorOptions
 from ltaug.runtime import Runtime
 
@@ -50,10 +50,9 @@ def main() -> None:
     parameters = list(denoiser.parameters())
     objectives = {
         name: make_objective(
-            "cbdm",
+            dataclasses.replace(options, **form),
             class_counts=torch.from_numpy(train.class_counts),
             feature_channels=denoiser.feature_channels,
-            settings=settings_of(dataclasses.replace(options, **form)),
         )
         for name, form in FORMS.items()
     }

@@ -35,6 +35,7 @@ from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import ImageNoise, generate
 from ltaug.generator.guidance import bind, guides
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.options import EVERYWHERE, GeneratorOptions
 from ltaug.runtime import Runtime, make_runtime
@@ -116,7 +117,15 @@ def against_batch(denoiser: Denoiser, shape: tuple[int, int, int], runtime: Runt
             keys, seconds = [(0, i) for i in range(batch)], []
             for _ in range(1 + a.repeats):  # the first warms up
                 began = time.perf_counter()
-                generate(network, keys, image_shape=shape, seed=0, runtime=way, guidance=a.guidance or 1.5, batch_size=batch)
+                generate(
+                    network,
+                    keys,
+                    image_shape=shape,
+                    seed=0,
+                    runtime=way,
+                    sampling=Sampling(guidance=a.guidance or 1.5),
+                    batch_size=batch,
+                )
                 seconds.append(time.perf_counter() - began)
             rate = batch / float(np.median(seconds[1:]))
             how = f"{a.precision}{', compiled' if compiled else ''}"
@@ -137,10 +146,7 @@ def against_full_grid(loaded: Generator, runtime: Runtime, a: argparse.Namespace
             image_shape=loaded.image_shape,
             seed=0,
             runtime=runtime,
-            sampler=sampler,
-            sample_steps=steps,
-            guidance=a.guidance,
-            guidance_interval=a.interval if a.limit else EVERYWHERE,
+            sampling=Sampling(sampler=sampler, steps=steps, guidance=a.guidance, interval=a.interval if a.limit else EVERYWHERE),
             batch_size=a.batch,
         ).astype(np.float64)
 

@@ -14,7 +14,7 @@ from ltaug.errors import CorruptError, LtaugError, MismatchError, OptionError
 from ltaug.evaluation import stage
 from ltaug.evaluation.stage import per_class
 from ltaug.files import read_json
-from ltaug.generator import sampling
+from ltaug.generator import generated
 from ltaug.options import JUDGE, DatasetOptions, Machine
 from ltaug.runs import read_run
 
@@ -83,7 +83,7 @@ def test_every_class_gets_the_same_number_of_images(samples, expected):
 
 def test_an_interrupted_evaluation_begins_again_and_ends_the_same(evaluate, monkeypatch):
     whole = evaluate("whole", sample_batch=16)
-    generate, made = sampling.generate, []
+    generate, made = generated.generate, []
 
     def dies_in_the_second_batch(*args, **kwargs):
         made.append(1)
@@ -91,7 +91,7 @@ def test_an_interrupted_evaluation_begins_again_and_ends_the_same(evaluate, monk
             raise KeyboardInterrupt
         return generate(*args, **kwargs)
 
-    monkeypatch.setattr(sampling, "generate", dies_in_the_second_batch)
+    monkeypatch.setattr(generated, "generate", dies_in_the_second_batch)
     with pytest.raises(KeyboardInterrupt):
         evaluate("cut", sample_batch=16)
     cut = evaluate("cut", sample_batch=16)
@@ -109,7 +109,7 @@ def test_planted_copies_and_mirror_images_are_found_and_shown(evaluate, drawn, m
         images[0], images[1] = head.images[5], head.images[7][..., ::-1]
         return images
 
-    monkeypatch.setattr(sampling, "generate", generate)
+    monkeypatch.setattr(generated, "generate", generate)
     for name, mirrored in (("plain", False), ("mirrored", True)):
         original = stages.evaluation.run_evaluation
         with monkeypatch.context() as patch:

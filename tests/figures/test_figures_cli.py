@@ -9,8 +9,9 @@ from pictures import rows_of
 from ltaug import stages
 from ltaug.cli import main
 from ltaug.cli.figure import figure
-from ltaug.generator import sampling
+from ltaug.generator import generated
 from ltaug.generator.generate import generate
+from ltaug.generator.sampling import Sampling
 from ltaug.options import Machine
 
 CPU = Machine(device="cpu", threads=1)
@@ -100,17 +101,17 @@ def test_a_guidance_sweep_has_the_same_noise_at_every_strength_and_at_0_what_gen
 
     def spied(denoiser, keys, **options):
         images = generate(denoiser, keys, **options)
-        calls.append((options["guidance"], options["seed"], list(keys), images))
+        calls.append((options["sampling"].guidance, options["seed"], list(keys), images))
         return images
 
-    monkeypatch.setattr(sampling, "generate", spied)
+    monkeypatch.setattr(generated, "generate", spied)
     given = ["--strengths", "2,0", "--extractor", "pixels", "--samples", 20, "--sample-steps", 2, "--seed", 8, "-q"]
     assert call(capsys, "guidance", runs["tau-1"], *given, "--out", tmp_path / "g")[0] == 0
     (w0, seed0, keys0, plain), (w2, seed2, keys2, guided) = calls
     assert (w0, w2, seed0, seed2) == (0.0, 2.0, 8, 8)
     assert keys0 == keys2 == [(c, i) for c in range(10) for i in range(2)]
     expected = generate(
-        subjects["tau-1"].generator.denoiser, keys0, image_shape=(1, 8, 8), seed=8, runtime=cpu, sample_steps=2, guidance=0.0
+        subjects["tau-1"].generator.denoiser, keys0, image_shape=(1, 8, 8), seed=8, runtime=cpu, sampling=Sampling(steps=2)
     )
     assert (plain == expected).all()
     assert not np.array_equal(guided, plain)

@@ -15,8 +15,9 @@ from ltaug.figures.options import FeaturesOptions, GridOptions
 from ltaug.figures.separation import separation
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
+from ltaug.generator.sampling import Sampling
 
-SAMPLING = {"image_shape": (1, 8, 8), "seed": 4, "sample_steps": 3, "batch_size": 2}
+HOW = {"image_shape": (1, 8, 8), "seed": 4, "batch_size": 2}
 
 
 def ignore(text, step, total):
@@ -47,7 +48,7 @@ def test_the_grid_shows_generated_images_above_the_nearest_by_brute_force(subjec
         block, column = int(row["row"]), int(row["column"])
         w, i = strengths[column // 2], column % 2
         assert (float(row["guidance"]), int(row["index"]), row["class"]) == (w, i, "7")
-        how = {"guidance": w, "guidance_interval": (0.1, 0.6), **SAMPLING}
+        how = {"sampling": Sampling(steps=3, guidance=w, interval=(0.1, 0.6)), **HOW}
         image = generate(chosen[block].generator.denoiser, [(7, 0), (7, 1)], runtime=cpu, **how)[i]
         assert (shown_at(pixels, placed[0].places[block, 0, column], image, 8) == image).all()
         plain, flipped = rms(image, data.train.images), rms(image, data.train.images[..., ::-1])

@@ -12,6 +12,7 @@ from ltaug.figures.strengths import told
 from ltaug.figures.trajectory import follow
 from ltaug.generator.generate import ImageNoise, generate
 from ltaug.generator.guidance import bind
+from ltaug.generator.sampling import Sampling
 from ltaug.methods import SAMPLERS
 
 SHAPE = (1, 8, 8)
@@ -22,8 +23,12 @@ SHAPE = (1, 8, 8)
 @pytest.mark.parametrize(("guidance", "interval"), [(0.0, (0.0, 1.0)), (1.5, (0.0, 1.0)), (1.5, (0.2, 0.7))])
 def test_what_is_followed_to_the_end_is_what_generate_makes(subjects, cpu, name, sampler, guidance, interval):
     denoiser, keys = subjects[name].generator.denoiser, [(0, 3), (9, 1), (4, 0)]
-    options = {"image_shape": SHAPE, "seed": 5, "runtime": cpu, "sampler": sampler, "sample_steps": 5, "guidance": guidance}
-    options["guidance_interval"] = interval
+    options = {
+        "image_shape": SHAPE,
+        "seed": 5,
+        "runtime": cpu,
+        "sampling": Sampling(sampler=sampler, steps=5, guidance=guidance, interval=interval),
+    }
     way = follow(denoiser, [c for c, _ in keys], keys, **options)
     assert (way.images == generate(denoiser, keys, batch_size=3, **options)).all()
     assert way.sigmas == tuple(denoiser.preconditioning.grid(5).tolist()[:-1])
@@ -32,8 +37,7 @@ def test_what_is_followed_to_the_end_is_what_generate_makes(subjects, cpu, name,
 
 def test_the_first_estimate_is_of_the_noise_itself(subjects, cpu):
     denoiser, keys = subjects["tau-1"].generator.denoiser, [(0, 0), (0, 1)]
-    options = {"sampler": "heun", "sample_steps": 4, "guidance": 0.0, "guidance_interval": (0.0, 1.0)}
-    way = follow(denoiser, [7, 7], keys, image_shape=SHAPE, seed=2, runtime=cpu, **options)
+    way = follow(denoiser, [7, 7], keys, image_shape=SHAPE, seed=2, runtime=cpu, sampling=Sampling(sampler="heun", steps=4))
     x = ImageNoise(keys, seed=2, image_shape=SHAPE, device=cpu.device)() * denoiser.preconditioning.prior_scale()
     with torch.inference_mode():
         expected = bind(denoiser, torch.tensor([7, 7]))(x, way.sigmas[0])
@@ -74,7 +78,7 @@ def test_rows_of_a_sheet_are_generated_images_and_with_one_noise_the_first_row_s
     subject, shown = subjects["tau-1"], [8, 0, 3]
     plain = SamplesOptions(per_class=4, guidance=1.0, sample_steps=3, sample_batch=5)
     own = [[(c, i) for i in range(4)] for c in shown]
-    options = {"image_shape": SHAPE, "seed": 6, "runtime": cpu, "sample_steps": 3, "guidance": 1.0}
+    options = {"image_shape": SHAPE, "seed": 6, "runtime": cpu, "sampling": Sampling(steps=3, guidance=1.0)}
     rows = class_samples(subject, shown, own, plain, seed=6, runtime=cpu)
     flat = generate(subject.generator.denoiser, [key for keys in own for key in keys], batch_size=5, **options)
     assert (np.concatenate(rows) == flat).all()

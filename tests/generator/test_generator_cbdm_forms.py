@@ -9,6 +9,7 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives import make_objective
 from ltaug.generator.objectives.cbdm import CBDM, PAIR_FORMS
 from ltaug.generator.objectives.terms import Batch
+from ltaug.options import GeneratorOptions
 
 COUNTS = torch.tensor([6, 3, 1])
 NULL = 3
@@ -55,7 +56,7 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_form_has_the_expectation_of_the_papers(form):
     torch.manual_seed(0)
-    objective = make_objective("cbdm", class_counts=COUNTS, feature_channels=1, settings={"cbdm": form})
+    objective = make_objective(GeneratorOptions(objective="cbdm", **form), class_counts=COUNTS, feature_channels=1)
     values = objective(network, batch_of(COPIES)).terms["cbdm"].detach().view(COPIES, 4)
     error = values.std(0) / COPIES**0.5
     assert ((values.mean(0) - exact()).abs() <= 4 * error).all()
@@ -111,7 +112,9 @@ def test_several_draws_are_averaged():
 
 def test_a_batch_of_which_nothing_is_paired_makes_one_pass_and_a_term_of_zero():
     batch = dataclasses.replace(batch_of(1), time=torch.zeros(4, dtype=torch.float64))
-    objective = make_objective("cbdm", class_counts=COUNTS, feature_channels=1, settings={"cbdm": {"pair_form": "sampled"}})
+    objective = make_objective(
+        GeneratorOptions(objective="cbdm", **{"pair_form": "sampled"}), class_counts=COUNTS, feature_channels=1
+    )
     result = objective(network, batch)
     assert result.terms["cbdm"].tolist() == [0, 0, 0, 0]
     result.loss.mean().backward()

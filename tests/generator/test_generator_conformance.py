@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from ltaug import methods
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
 from ltaug.generator.guidance import bind
 from ltaug.generator.objectives.cbdm import PAIR_FORMS
 from ltaug.generator.objectives.coral import STRENGTHS
-from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, REGULARISERS, RESAMPLINGS, SAMPLERS, TARGETS
+from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, REGULARISERS, SAMPLERS, TARGETS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
 
 OBJECTIVES = [*TARGETS, *REGULARISERS, *("+".join([target, *REGULARISERS]) for target in TARGETS)]
 CPU = Runtime(torch.device("cpu"), None)
-SIZES = {
-    "unet": {"channels": 8, "channel_mults": (1, 2), "blocks": 1, "attention": ()},
-    "vit": {"patch": 4, "depth": 2, "heads": 2, "width": 8},
-}
 
 
 def tiny_set():
@@ -30,7 +27,7 @@ def tiny_set():
 
 
 def trainee_and_batch(backbone, **given):
-    options = GeneratorOptions(backbone=backbone, **SIZES[backbone], batch_size=6, label_dropout=0.3, **given)
+    options = GeneratorOptions(backbone=backbone, **BACKBONES[backbone].TINY, batch_size=6, label_dropout=0.3, **given)
     trainee = build_trainee(options, tiny_set(), seed=0, device=CPU.device)
     torch.manual_seed(0)
     for p in trainee.denoiser.parameters():
@@ -105,15 +102,17 @@ def test_every_form_of_a_method_trains_on_every_backbone_and_preconditioning(giv
     assert not all(torch.equal(a, b) for a, b in zip(before, trainee.denoiser.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("option", "registry"),
-    [
-        ("augment", GENERATOR_AUGMENTATIONS),
-        ("preconditioning", PRECONDITIONINGS),
-        ("sampling", RESAMPLINGS),
-        ("pair_form", PAIR_FORMS),
-        ("coral_mode", STRENGTHS),
-    ],
-)
-def test_an_options_choices_are_the_names_in_its_registry(option, registry):
-    assert GeneratorOptions.__dataclass_fields__[option].metadata["choices"] == tuple(registry)
+@pytest.mark.parametrize(("option", "forms"), [("pair_form", PAIR_FORMS), ("coral_mode", STRENGTHS)])
+def test_an_options_choices_are_the_forms_its_method_has(option, forms):
+    assert GeneratorOptions.__dataclass_fields__[option].metadata["choices"] == tuple(forms)
+
+
+@pytest.mark.parametrize("registry", [v for v in vars(methods).values() if isinstance(v, methods.Registry)], ids=lambda r: r.flag)
+def test_every_name_is_of_something_that_exists(registry):
+    for name in registry:
+        assert registry.about(name).where is None or registry[name] is not None
+
+
+@pytest.mark.parametrize("name", GENERATOR_AUGMENTATIONS)
+def test_what_methods_say_of_an_augmentation_is_so(name):
+    assert GENERATOR_AUGMENTATIONS.about(name).tells_network == (GENERATOR_AUGMENTATIONS[name].label_channels > 0)

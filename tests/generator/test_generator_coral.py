@@ -66,7 +66,7 @@ def test_an_image_taken_out_is_no_anchor_no_positive_and_no_negative():
 
 @pytest.mark.parametrize(("decay", "expected"), [(0.3, 8.12301), (0.8, 1.99352), (1.0, 1.71914)])
 def test_the_mean_strength_over_the_steps_is_the_published_one(decay, expected):
-    coral = CORAL(2, weight=1.0, decay=decay, temperature=1.0)
+    coral = CORAL(torch.ones(1), 2, weight=1.0, decay=decay, temperature=1.0)
     batch = batch_of([0] * 1000, time=[t / VP.T for t in range(1000)])
     z = torch.ones(1000, 2)  # all alike: every anchor's loss is log(999)
     value = values_of(coral, features(z), batch).mean().item()
@@ -75,7 +75,7 @@ def test_the_mean_strength_over_the_steps_is_the_published_one(decay, expected):
 
 def test_the_mean_of_the_values_is_the_mean_over_anchors_that_have_a_positive():
     batch = batch_of([0, 0, 1, 0], time=[0.0, 0.5, 0.25, 0.75])
-    coral = identity_head(CORAL(2, weight=0.1, temperature=0.5, decay=0.8))
+    coral = identity_head(CORAL(torch.ones(1), 2, weight=0.1, temperature=0.5, decay=0.8))
     values = values_of(coral, features(Z), batch)
     loss, _ = supervised_contrast(Z, batch.classes, temperature=0.5)
     strength = [0.1 * math.exp((1 - t) / 0.8) for t in batch.time.tolist()]
@@ -86,7 +86,7 @@ def test_the_mean_of_the_values_is_the_mean_over_anchors_that_have_a_positive():
 
 def test_the_released_mode_takes_the_mean_strength_and_the_temperature_once_more():
     batch = batch_of([0, 0, 1, 0], time=[0.0, 0.5, 0.25, 0.75])
-    coral = identity_head(CORAL(2, weight=0.1, temperature=0.5, decay=0.8, mode="released"))
+    coral = identity_head(CORAL(torch.ones(1), 2, weight=0.1, temperature=0.5, decay=0.8, mode="released"))
     loss, valid = supervised_contrast(Z, batch.classes, temperature=0.5)
     mean_strength = sum(0.1 * math.exp((1 - t) / 0.8) for t in batch.time.tolist()) / 4
     expected = mean_strength * loss[valid].mean().item() * 0.5
@@ -94,9 +94,9 @@ def test_the_released_mode_takes_the_mean_strength_and_the_temperature_once_more
 
 
 def test_images_without_their_label_take_no_part():
-    whole = values_of(identity_head(CORAL(2)), features(Z[:2]), batch_of([0, 0], time=[0.1, 0.2])).mean()
+    whole = values_of(identity_head(CORAL(torch.ones(1), 2)), features(Z[:2]), batch_of([0, 0], time=[0.1, 0.2])).mean()
     batch = batch_of([0, 0, 0, 1], time=[0.1, 0.2, 0.3, 0.4], labels=[0, 0, NULL, NULL])
-    values = values_of(identity_head(CORAL(2)), features(Z), batch)
+    values = values_of(identity_head(CORAL(torch.ones(1), 2)), features(Z), batch)
     assert values[2:].tolist() == [0, 0]
     assert values.mean().item() == pytest.approx(whole.item())
 
@@ -104,7 +104,7 @@ def test_images_without_their_label_take_no_part():
 @pytest.mark.parametrize(("classes", "labels"), [([0, 1, 2, 3], None), ([0], None), ([0, 0], [NULL, NULL])])
 def test_a_batch_without_any_positive_gives_zero_and_no_gradient(classes, labels):
     given = features(Z[: len(classes)])
-    coral = CORAL(2)
+    coral = CORAL(torch.ones(1), 2)
     values = values_of(coral, given, batch_of(classes, time=[0.5] * len(classes), labels=labels))
     assert values.tolist() == [0] * len(classes)
     values.mean().backward()
@@ -114,7 +114,7 @@ def test_a_batch_without_any_positive_gives_zero_and_no_gradient(classes, labels
 
 def test_it_asks_for_no_further_pass_and_reaches_the_bottleneck_and_the_head():
     batch = batch_of([0, 0, 1, 1], time=[0.1] * 4)
-    coral = CORAL(2)
+    coral = CORAL(torch.ones(1), 2)
     assert Objective(plain_target, {"coral": coral}).draw(batch).given == {"coral": None}
     given = features(Z)
     values_of(coral, given, batch).mean().backward()

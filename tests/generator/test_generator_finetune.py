@@ -30,9 +30,6 @@ TINY = {"channels": 8, "batch_size": 4, "warmup": 2}
 DIGITS = {"dataset": "digits", "imbalance": 10.0, "head": 20}
 
 
-SIZES = {"unet": {}, "vit": {"backbone": "vit", "channels": 16, "patch": 4, "depth": 2, "heads": 2, "width": 8}}
-
-
 def trained(tiny_set, options, cpu):
     """The average after a few steps on classes a, b and c, so that no weight is at its initial value."""
     trainee = build_trainee(options, tiny_set, seed=1, device=cpu.device)
@@ -75,8 +72,8 @@ def same(one, other):
     ids=["the same", "another order", "more", "one", "some and a new one"],
 )
 def test_a_carried_class_is_drawn_bit_for_bit_as_before(names, backbone, tiny_set, tiny_options, cpu):
-    source = trained(tiny_set, dataclasses.replace(tiny_options, **SIZES[backbone]), cpu)
-    trainee = carried(source, tiny_options, renamed(tiny_set, *names), **SIZES[backbone])
+    source = trained(tiny_set, dataclasses.replace(tiny_options, backbone=backbone, **BACKBONES[backbone].TINY), cpu)
+    trainee = carried(source, tiny_options, renamed(tiny_set, *names), backbone=backbone, **BACKBONES[backbone].TINY)
     kept = [name for name in names if name in "abc"]
     before = outputs(source, ["abc".index(name) for name in kept])
     for network in (trainee.denoiser, trainee.ema.module):
@@ -153,12 +150,12 @@ def test_the_network_is_the_sources_and_everything_else_is_not():
     ("backbone", "changed"),
     [
         ("unet", {"channels": 16, "channel_mults": (1, 1), "blocks": 2, "attention": (8,)}),
-        ("vit", {"patch": 2, "depth": 3, "width": 16}),
+        ("vit", {"patch": 4, "depth": 4, "width": 16}),
     ],
 )
 def test_what_changes_the_weights_is_an_option_of_the_network(backbone, changed, tiny_set, tiny_options, cpu):
     def shapes(**sizes):
-        options = dataclasses.replace(tiny_options, **SIZES[backbone] | sizes)
+        options = dataclasses.replace(tiny_options, **{**BACKBONES[backbone].TINY, "backbone": backbone} | sizes)
         state = build_trainee(options, tiny_set, seed=0, device=cpu.device).denoiser.state_dict()
         return {key: value.shape for key, value in state.items()}
 

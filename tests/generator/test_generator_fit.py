@@ -15,6 +15,7 @@ from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, tr
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import EDM
 from ltaug.generator.resampling import rows_of_step
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator, run_generator
 from ltaug.runs import open_run
 
@@ -197,7 +198,7 @@ def test_a_generator_is_loaded_under_the_preconditioning_it_was_fitted_with(tiny
     stage(tmp_path / "gen", tiny_set, dataclasses.replace(tiny_options, preconditioning="edm"), cpu)
     loaded = Generator.load(tmp_path / "gen", runtime=cpu)
     assert isinstance(loaded.denoiser.preconditioning, EDM)
-    images = generate(loaded.denoiser, [(0, 0), (1, 0)], image_shape=(1, 8, 8), seed=0, runtime=cpu, sample_steps=3)
+    images = generate(loaded.denoiser, [(0, 0), (1, 0)], image_shape=(1, 8, 8), seed=0, runtime=cpu, sampling=Sampling(steps=3))
     assert images.shape == (2, 1, 8, 8)
 
 
@@ -226,9 +227,8 @@ def test_an_image_is_the_same_in_any_batch_and_any_company(sampler, tiny_set, ti
         p.add_(0.05 * torch.randn_like(p))
 
     def make(keys, batch_size):
-        return generate(
-            denoiser, keys, image_shape=(1, 8, 8), seed=5, runtime=cpu, sampler=sampler, sample_steps=4, batch_size=batch_size
-        )
+        sampling = Sampling(sampler=sampler, steps=4)
+        return generate(denoiser, keys, image_shape=(1, 8, 8), seed=5, runtime=cpu, sampling=sampling, batch_size=batch_size)
 
     keys = [(c, i) for c in range(3) for i in range(7)]
     together = make(keys, 8)

@@ -15,8 +15,9 @@ from ltaug.generator.batching import LARGEST, ON_CPU, SHARE, BatchSize, batch_fo
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
+from ltaug.generator.generated import open_generated
 from ltaug.generator.preconditioning import VP
-from ltaug.generator.sampling import open_source
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.options import GeneratorOptions, SamplingOptions
 from ltaug.runtime import Runtime
@@ -58,8 +59,8 @@ class LittleRoom(torch.nn.Module):
 
 
 def images(denoiser, batch_size=8, **options):
-    how = {"sample_steps": 4, "sampler": "ddpm", **options}
-    return generate(denoiser, KEYS, image_shape=(1, 8, 8), seed=0, runtime=CPU, batch_size=batch_size, **how)
+    sampling = Sampling(**{"steps": 4, "sampler": "ddpm", **options})
+    return generate(denoiser, KEYS, image_shape=(1, 8, 8), seed=0, runtime=CPU, batch_size=batch_size, sampling=sampling)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.5])
@@ -99,7 +100,7 @@ def test_a_real_network_draws_the_same_after_a_retreat_up_to_rounding():
     network = build_denoiser(options, image_shape=(1, 8, 8), num_classes=3).eval().requires_grad_(False)
     for p in network.parameters():
         p.add_(0.1 * torch.randn_like(p))
-    settings = {"guidance": 1.0, "sampler": "dpm++2m", "sample_steps": 6}
+    settings = {"guidance": 1.0, "sampler": "dpm++2m", "steps": 6}
     whole, after = images(network, **settings), images(LittleRoom(network, 5), **settings)
     assert np.abs(whole.astype(int) - after).max() <= 1
     assert (whole != after).mean() < 0.01
@@ -127,7 +128,7 @@ def test_a_fitting_batch_is_the_largest_power_of_two_for_the_memory_and_the_imag
     assert 2 * size * each > SHARE * free or 2 * size > LARGEST or size >= wanted
 
 
-def test_a_source_in_bfloat16_draws_the_same_up_to_rounding_in_the_cpus_own_forms():
+def test_a_generator_in_bfloat16_draws_the_same_up_to_rounding_in_the_cpus_own_forms():
     options = resolve(GeneratorOptions, {"channels": 16, "attention": (4,)}, image_side=8)
     made = {}
     for dtype in (None, torch.bfloat16):
@@ -138,8 +139,8 @@ def test_a_source_in_bfloat16_draws_the_same_up_to_rounding_in_the_cpus_own_form
         generator = Generator(denoiser.eval().requires_grad_(False), ("a", "b", "c"), (1, 8, 8), "", Path(), 1)
         runtime = Runtime(torch.device("cpu"), dtype)
         sampling = SamplingOptions(sample_steps=4, guidance=1.5, sample_batch=8)
-        source = open_source(generator, sampling, len(KEYS), seed=0, runtime=runtime, tell=lambda text: None)
-        made[dtype] = source(KEYS).astype(int)
+        generated = open_generated(generator, sampling, len(KEYS), seed=0, runtime=runtime, tell=lambda text: None)
+        made[dtype] = generated(KEYS).astype(int)
         own = [m for m in denoiser.modules() if isinstance(getattr(m, "forward", None), partial)]
         assert bool(own) == (dtype is not None)
     apart = np.abs(made[None] - made[torch.bfloat16])

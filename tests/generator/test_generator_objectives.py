@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from ltaug.errors import OptionError
+from ltaug.fields import resolve, settings_of
 from ltaug.generator.denoiser import Denoised
-from ltaug.generator.objectives import make_objective, settings_of
+from ltaug.generator.objectives import make_objective
 from ltaug.generator.objectives.cbdm import CBDM, label_distribution
-from ltaug.generator.objectives.terms import Batch, Conditioning
+from ltaug.generator.objectives.terms import Batch, Comparison, Conditioning
 from ltaug.methods import REGULARISERS, TARGETS
 from ltaug.options import GeneratorOptions
 
@@ -55,6 +56,10 @@ class Answers(nn.Module):
         return Denoised(x0=x - eps, eps=eps, features=torch.zeros(len(x), 1, 1, 1))
 
 
+def objective_of(name, class_counts, *, feature_channels=1, **given):
+    return make_objective(GeneratorOptions(objective=name, **given), class_counts=class_counts, feature_channels=feature_channels)
+
+
 def paper_example():
     own, other = denoised([[1, 2], [3, 4]]), denoised([[0, 2], [1, 1]])
     return own, other, batch_of([[1, 2], [3, 4]], time=[0, 0.5])
@@ -62,9 +67,7 @@ def paper_example():
 
 def test_cbdm_gives_the_exact_loss_terms_and_gradients_of_the_worked_example():
     own, other, batch = paper_example()
-    objective = make_objective(
-        "cbdm", class_counts=torch.tensor([3, 1]), feature_channels=1, settings={"cbdm": {"label_set": "train"}}
-    )
+    objective = objective_of("cbdm", torch.tensor([3, 1]), label_set="train")
     network = Answers(own, other)
     result = objective(network, batch)
     assert network.calls == 1  # both conditionings in one forward pass
@@ -87,8 +90,8 @@ def test_cbdm_pulls_both_predictions_in_the_ratio_of_gamma():
 def test_cbdm_without_weight_is_ddpm_exactly(tau, time):
     own, other, batch = paper_example()
     batch = Batch(**{**vars(batch), "time": torch.tensor(time, dtype=torch.float64)})
-    with_term = make_objective("cbdm", class_counts=torch.tensor([3, 1]), feature_channels=1, settings={"cbdm": {"tau": tau}})
-    plain = make_objective("ddpm", class_counts=torch.tensor([3, 1]), feature_channels=1, settings={})
+    with_term = objective_of("cbdm", torch.tensor([3, 1]), tau=tau)
+    plain = objective_of("ddpm", torch.tensor([3, 1]))
     a, b = with_term(Answers(own, other), batch).loss, plain(Answers(own), batch).loss
     assert torch.equal(a, b)
 
@@ -145,32 +148,48 @@ def test_a_regulariser_may_look_at_part_of_the_batch_again_in_the_same_pass():
 )
 def test_an_objective_that_does_not_exist_is_refused_by_name(name, word):
     with pytest.raises(OptionError, match=word):
-        make_objective(name, class_counts=torch.tensor([1]), feature_channels=1, settings={})
+        objective_of(name, torch.tensor([1]))
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"objective": "ddpm", "tau": 2.0}, "--tau 2.0 belongs to cbdm, which --objective 'ddpm' does not name"),
-        ({"objective": "coral", "label_set": "bal"}, "use --objective coral+cbdm"),
-        ({"objective": "t2h+cbdm", "coral_mode": "released"}, "--coral-mode released belongs to coral"),
+        ({"objective": "ddpm", "tau": 2.0}, "--tau 2.0 is read only with --objective ddpm+cbdm (it is ddpm)"),
+        ({"objective": "coral", "label_set": "bal"}, "--objective coral+cbdm"),
+        ({"objective": "t2h+cbdm", "coral_mode": "released"}, "--coral-mode released is read only with --objective"),
     ],
 )
 def test_an_option_of_a_method_that_is_not_in_use_is_refused_by_name(given, said):
     with pytest.raises(OptionError, match=re.escape(said)):
-        settings_of(GeneratorOptions(**given))
+        resolve(GeneratorOptions, given, image_side=8)
 
 
 def test_a_terms_options_become_its_keyword_arguments():
     options = GeneratorOptions(objective="t2h+coral", coral_weight=0.5)
-    assert settings_of(options) == {"coral": {"weight": 0.5, "temperature": 0.09, "decay": 1.0, "mode": "paper"}}
+    own = {"weight": 0.5, "temperature": 0.09, "decay": 1.0, "mode": "paper"}
+    assert settings_of(options, "objective", "coral") == own
+    assert settings_of(options, "objective", "t2h") == {}
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_the_defaults_of_the_options_are_those_of_the_methods(name):
-    made = [
-        make_objective(name, class_counts=torch.tensor([2, 1]), feature_channels=4, settings=settings)
-        for settings in ({}, settings_of(GeneratorOptions(objective=name)))
-    ]
-    plain, resolved = ({k: v for k, v in vars(m.regularisers[name]).items() if isinstance(v, int | float | str)} for m in made)
+    counts = torch.tensor([2, 1])
+    made = [REGULARISERS[name](counts, 4), objective_of(name, counts, feature_channels=4).regularisers[name]]
+    plain, resolved = ({k: v for k, v in vars(m).items() if isinstance(v, int | float | str)} for m in made)
     assert plain == resolved
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_what_methods_say_of_a_regulariser_is_so(name):
+    made = REGULARISERS[name](torch.tensor([2, 1]), 4)
+    assert REGULARISERS.about(name).compares == isinstance(made, Comparison)
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARISERS if not REGULARISERS.about(name).compares])
+@pytest.mark.parametrize("given", [{}, {"draws": 3}, {"pair_fraction": 0.5}], ids=str)
+def test_the_passes_that_urgency_counts_are_those_a_batch_takes(name, given):
+    batch = batch_of([[0.0]] * 40, time=[0.5] * 40)
+    options = GeneratorOptions(objective=name, **given)
+    conditioning = make_objective(options, class_counts=torch.tensor([2, 1]), feature_channels=4).draw(batch).given[name]
+    passes = 0 if conditioning is None else len(conditioning.labels) / len(batch.labels)
+    assert REGULARISERS.about(name).passes(**settings_of(options, "objective", name)) == passes

@@ -8,6 +8,7 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives import make_objective
 from ltaug.generator.objectives.t2h import OrientedCalibration, posterior
 from ltaug.generator.objectives.terms import Batch
+from ltaug.options import GeneratorOptions
 
 
 def batch_of(x0, eps, *, sigma=1.0, classes=(0, 1), labels=None):
@@ -101,7 +102,9 @@ def test_the_network_still_gets_the_images_own_noise_and_label_and_the_target_no
     torch.manual_seed(0)
     batch = Batch(**{**vars(EXAMPLE), "x0": EXAMPLE.x0.clone().requires_grad_()})
     network = Recorder()
-    result = make_objective(name, class_counts=torch.tensor([1, 9]), feature_channels=2, settings={})(network, batch)
+    result = make_objective(GeneratorOptions(objective=name), class_counts=torch.tensor([1, 9]), feature_channels=2)(
+        network, batch
+    )
     x, _, labels = network.seen
     torch.testing.assert_close(x[:2], EXAMPLE.x0 + EXAMPLE.eps)
     assert labels[:2].tolist() == [0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,8 @@ class UNet(nn.Module):
 
     Source: Ho et al., NeurIPS 2020, appendix B; class embedding as in CBDM (Qin et al., CVPR 2023).
     """
+
+    TINY: ClassVar[dict[str, Any]] = {"channels": 8, "channel_mults": (1, 2), "blocks": 1, "attention": (4,)}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,8 @@ class ViT(nn.Module):
     Discriminative-Generative Diffusion Model", 2022: depth 9, 12 heads, 384 channels, patches of 4 (CBDM: 2 is better at
     32x32), and a class embedding as in the U-Net.
     """
+
+    TINY: ClassVar[dict[str, Any]] = {"patch": 2, "depth": 3, "heads": 2, "width": 8}
 
     def __init__(
         self,
