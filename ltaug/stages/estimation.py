@@ -1,4 +1,7 @@
-"""What a stage would take on this machine: a few steps are measured, the rest is arithmetic."""
+"""What a stage would take on this machine: a few steps are measured, the rest is arithmetic.
+
+Classifiers and evaluations are imported where they are measured: they load scikit-learn, which takes a second.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ltaug.classifier.fit import seconds_per_step as classifier_seconds_per_step
-from ltaug.classifier.fit import total_steps
-from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
-from ltaug.evaluation.stage import per_class
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
@@ -149,6 +148,8 @@ def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
 
 
 def _evaluation(at: Setting, options: EvaluationOptions) -> dict[str, Any]:
+    from ltaug.evaluation.stage import per_class
+
     wanted = at.train.num_classes * per_class(options.samples, at.train.num_classes)
     return {
         **_sampling(at, options, wanted),
@@ -199,6 +200,9 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
 
 
 def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
+    from ltaug.classifier.fit import seconds_per_step, total_steps
+    from ltaug.classifier.models import build_model
+
     train = at.train
     steps = total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
     runtime = for_classifier(at.runtime, at.machine, image_side=side_of(train), steps=steps)
@@ -206,7 +210,7 @@ def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "steps": steps,
-        "seconds_per_step": classifier_seconds_per_step(train, options, runtime),
+        "seconds_per_step": seconds_per_step(train, options, runtime),
         "disk_bytes": 4 * parameters,
     }
 
