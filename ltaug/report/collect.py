@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
-from ltaug.options import nearest
 from ltaug.runs import RUN_FILE, differences, read_run, verify_outputs
 
 METRICS_FILE = "metrics.json"

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeVar
 
-from ltaug.errors import OptionError
-from ltaug.options import nearest
+from ltaug.errors import OptionError, nearest
 
 FILE = "published.toml"
 KINDS = ("generation", "recognition")
