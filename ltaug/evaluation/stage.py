@@ -12,7 +12,7 @@ from ltaug.data.groups import class_groups
 from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
-from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
+from ltaug.evaluation.tables import OUTPUTS, write_pairs, write_per_class, write_samples
 from ltaug.files import write_json
 from ltaug.generator.generated import open_generated
 from ltaug.generator.sampling import Sampling
@@ -20,6 +20,7 @@ from ltaug.generator.stage import Generator
 from ltaug.metrics.fidelity import Looked, Measures, fidelity
 from ltaug.metrics.memorisation import memorisation
 from ltaug.options import EvaluationOptions
+from ltaug.records import METRICS_FILE
 from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
@@ -83,7 +84,7 @@ def run_evaluation(
     )
     origin = _origin(extractor, reference, options, samples=len(images), seed=seed) | dict(provenance)
     document = _document(measured | copied, train, groups, origin)
-    write_json(run.path / METRICS, document)
+    write_json(run.path / METRICS_FILE, document)
     write_per_class(run.path, document, generated=labels, reference=reference.labels)
     write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
     write_samples(run.path, images, train)
