@@ -27,6 +27,11 @@ class Groups:
     rule: str
 
 
+def by_frequency(counts: Sequence[int] | npt.NDArray[np.int64]) -> list[int]:
+    """Class indices, most frequent first; of equal counts the lower index."""
+    return [int(c) for c in np.argsort(-np.asarray(counts, dtype=np.int64), kind="stable")]
+
+
 def class_groups(counts: Sequence[int] | npt.NDArray[np.int64]) -> Groups:
     """Group classes by their training images.
 
@@ -45,7 +50,7 @@ def class_groups(counts: Sequence[int] | npt.NDArray[np.int64]) -> Groups:
         num_few = max(1, num_classes // 3)
         num_many = max(1, (num_classes - num_few) // 2)
         rank = np.empty(num_classes, dtype=np.int64)
-        rank[np.argsort(-sizes, kind="stable")] = np.arange(num_classes)
+        rank[by_frequency(sizes)] = np.arange(num_classes)
         few, many = rank >= num_classes - num_few, rank < num_many
         masks = {"many": many, "medium": ~few & ~many, "few": few}
         shares = ", ".join(f"{int(mask.sum())} {name}" for name, mask in masks.items() if mask.any())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.sheet import contact_sheet
 from ltaug.files import atomic_write
@@ -82,9 +83,9 @@ def write_samples(path: Path, images: Images, train: ImageSet) -> None:
         images: uint8 (K n, C, H, W), class after class.
     """
     by_class = images.reshape(train.num_classes, -1, *images.shape[1:])
-    ranked = np.argsort(-train.class_counts, kind="stable")
-    shown = ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES)).round().astype(int)]
-    _write_sheet(path / SAMPLES, [by_class[c, :SHEET_COLUMNS] for c in shown])
+    ranked = by_frequency(train.class_counts)
+    shown = np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES)).round().astype(int)
+    _write_sheet(path / SAMPLES, [by_class[ranked[rank], :SHEET_COLUMNS] for rank in shown])
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

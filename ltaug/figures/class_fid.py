@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ltaug import drawing
+from ltaug.data.groups import by_frequency
 from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.evaluations import Evaluation, require_alike, terms_of
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, to_csv
@@ -55,8 +56,8 @@ def rank_differences(pairs: Sequence[Pair]) -> list[Ranked]:
             raise MismatchError(f"{a.path} and {b.path} are of generators fitted to other images; compare generators of one draw")
         if len(a.metrics["class_names"]) != len(pairs[0][0].metrics["class_names"]):
             raise MismatchError(f"{a.path} has another number of classes than {pairs[0][0].path}; pair runs of one dataset")
-    orders = [np.argsort(-np.asarray(a.metrics["class_counts"]), kind="stable") for a, _ in pairs]
-    ranked = [_at_rank(pairs, [int(order[rank]) for order in orders]) for rank in range(len(orders[0]))]
+    orders = [by_frequency(a.metrics["class_counts"]) for a, _ in pairs]
+    ranked = [_at_rank(pairs, [order[rank] for order in orders]) for rank in range(len(orders[0]))]
     if not any(r.differences for r in ranked):
         raise OptionError(
             f"{pairs[0][0].path} and {pairs[0][1].path} share no class with a distance; evaluate with more --samples"

@@ -35,10 +35,10 @@ def _generators(table: GeneratorTable) -> list[str]:
     """One table of generators with its terms and notes."""
     parts = [f"## The generators themselves: {table.title}", table.about]
     for name, columns, compared in table.panels:
-        head, rows = table.text(list(columns))
+        head, rows = table.text(columns)
         for row, cells in zip(table.rows, rows, strict=True):
             cells += [wording.paired_text(row.against.get(key), table.digits(key)) for key in compared]
-        against = [f"{heading} against {table.compared_with}" for heading in compared.values()]
+        against = [f"{m.heading} against {table.compared_with}" for m in compared.values()]
         parts += [f"{name}:", _table([*head, *against], rows)]
     parts += table.notes
     if table.curve is not None:
