@@ -1,0 +1,300 @@
+"""Runs as typed records: what a generator, a synthesis, an evaluation or a classifier was made from, with and by.
+
+`runs` writes run.json; here it is read. An option that an older version did not record has its default. A record follows its
+inputs to the runs that made them and gets None where they no longer lie there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from ltaug.errors import CorruptError, MismatchError
+from ltaug.files import read_json
+from ltaug.options import EVERYWHERE, ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
+from ltaug.runs import RUN_FILE, read_run, verify_outputs
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# Files of a run that others than its stage read.
+METRICS_FILE = "metrics.json"
+MANIFEST_FILE = "manifest.csv"
+PAIRS_SHEET = "closest-pairs.png"
+
+METRICS = (
+    "summary",
+    "reasons",
+    "warnings",
+    "per_class",
+    "class_names",
+    "class_counts",
+    "groups",
+    "provenance",
+)  # of an evaluation
+Json = dict[str, Any]
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """A run that another one took: SHA-256 of what was taken, where it lay if that is known, training steps if recorded."""
+
+    digest: str
+    path: Path | None
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What the records of all four stages hold: `train_*` of the real training images, seconds by part of the work as
+    `timings`, and as `outputs` the SHA-256 of the files that others may read.
+    """
+
+    stage: ClassVar[str]
+    path: Path
+    label: str
+    seed: int
+    finished: bool
+    dataset: DatasetOptions
+    train_source: str
+    train_digest: str
+    timings: Mapping[str, float]
+    versions: Mapping[str, str]
+    device: Json
+    outputs: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path, *, finished: bool = False) -> Self:
+        """The record in a run directory.
+
+        Raises:
+            MismatchError: another stage's run, not finished where that is needed, or with options this version does not know.
+            CorruptError: run.json is missing or damaged.
+        """
+        return cls.of(path, read_run(path, stage=cls.stage, finished=finished))
+
+    @classmethod
+    def of(cls, path: Path, record: Json) -> Self:
+        """The record, given what `read_run` found at `path`."""
+        raise NotImplementedError
+
+    def verify(self, *names: str) -> None:
+        """Raise CorruptError unless these files (or all) are as the run left them."""
+        verify_outputs(self.path, {"outputs": self.outputs}, list(names) or None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRecord(RunRecord):
+    """A fit-generator run: its training images and the number of its network's parameters are empty until it trains.
+
+    `source_run` is the generator it was started from.
+    """
+
+    stage: ClassVar[str] = "fit-generator"
+    options: GeneratorOptions
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    parameters: int | None
+    source_run: RunInput | None
+
+    @classmethod
+    def of(cls, path: Path, record: Json) -> Self:
+        facts = record["facts"]
+        return cls(
+            **_shared(path, record),
+            options=_options(GeneratorOptions, record, cls.stage, path),
+            class_names=tuple(facts.get("class_names", ())),
+            class_counts=tuple(facts.get("class_counts", ())),
+            image_shape=tuple(facts.get("image_shape", ())),
+            parameters=facts.get("parameters"),
+            source_run=_run(path, record, "source"),
+        )
+
+    @property
+    def steps_before(self) -> int:
+        """Training steps behind the generator it was started from, 0 without one."""
+        return 0 if self.source_run is None else self.source_run.steps
+
+    @property
+    def steps(self) -> int:
+        """Training steps behind the weights, with those of the generators it came from."""
+        return self.options.steps + self.steps_before
+
+    def source(self) -> GeneratorRecord | None:
+        """The generator it was started from, where it still lies there."""
+        return _follow(GeneratorRecord, self.source_run)
+
+    def lineage(self) -> Iterator[GeneratorRecord]:
+        """This generator, the one it was started from, and so on, as far as they still lie there."""
+        record: GeneratorRecord | None = self
+        while record is not None:
+            yield record
+            record = record.source()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisRecord(RunRecord):
+    """A synthesize run: images by class, and candidates rejected by reason; empty until it is finished.
+
+    `real_nearest` holds quantiles of the distances from real images to their nearest other one.
+    """
+
+    stage: ClassVar[str] = "synthesize"
+    options: SynthesisOptions
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    wanted: Mapping[str, int]
+    kept: Mapping[str, int]
+    candidates: Mapping[str, int]
+    rejected: Mapping[str, int]
+    shortfall: Mapping[str, int]
+    real_nearest: Mapping[str, float]
+    generator_run: RunInput
+
+    @classmethod
+    def of(cls, path: Path, record: Json) -> Self:
+        facts = record["facts"]
+        by_class: Json = {key: facts.get(key) or {} for key in ("wanted", "kept", "candidates", "rejected", "shortfall")}
+        return cls(
+            **_shared(path, record),
+            **by_class,
+            options=_options(SynthesisOptions, record, cls.stage, path),
+            class_names=tuple(facts.get("class_names", ())),
+            image_shape=tuple(facts.get("image_shape", ())),
+            real_nearest=facts.get("real_nearest") or {},
+            generator_run=_run(path, record, "generator") or RunInput("", None),
+        )
+
+    def generator(self) -> GeneratorRecord | None:
+        """The generator that was sampled from, where it still lies there."""
+        return _follow(GeneratorRecord, self.generator_run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(RunRecord):
+    """An evaluate-generator run; `arm` is what the generator is called in a report, and may be empty."""
+
+    stage: ClassVar[str] = "evaluate-generator"
+    arm: str
+    options: EvaluationOptions
+    generator_run: RunInput
+
+    @classmethod
+    def of(cls, path: Path, record: Json) -> Self:
+        return cls(
+            **_shared(path, record),
+            arm=record["options"].get("arm") or "",
+            options=_options(EvaluationOptions, record, cls.stage, path),
+            generator_run=_run(path, record, "generator") or RunInput("", None),
+        )
+
+    def generator(self) -> GeneratorRecord | None:
+        """The generator that was evaluated, where it still lies there."""
+        return _follow(GeneratorRecord, self.generator_run)
+
+    def metrics(self) -> Json:
+        """What metrics.json holds; its provenance says what was measured and how.
+
+        Raises:
+            CorruptError: metrics.json is missing or damaged, or something is missing from it.
+        """
+        self.verify(METRICS_FILE)
+        found: Json = read_json(self.path / METRICS_FILE)
+        missing = [key for key in METRICS if key not in found] or ["generator's digest"] * (not self.generator_run.digest)
+        if missing:
+            raise CorruptError(f"{self.path} is an evaluation without {', '.join(missing)}; delete it and run its command again")
+        # The first runs do not record the interval: they guided everywhere.
+        return found | {"provenance": {"guidance_interval": list(EVERYWHERE), **found["provenance"]}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecord(RunRecord):
+    """A train-classifier run.
+
+    Attributes:
+        arm, about: what it is called and said to be in a report; may be empty.
+        judge: whether it serves others as a judge or an extractor; reports leave it out.
+        synthetic_counts, synthetic_run: the synthetic training images of every class, if any, and where they came from.
+        groups: class indices by group.
+    """
+
+    stage: ClassVar[str] = "train-classifier"
+    arm: str
+    about: str
+    judge: bool
+    options: ClassifierOptions
+    draw_seed: int
+    test_digest: str
+    class_counts: tuple[int, ...]
+    synthetic_counts: tuple[int, ...] | None
+    groups: Mapping[str, list[int]]
+    synthetic_run: RunInput | None
+
+    @classmethod
+    def of(cls, path: Path, record: Json) -> Self:
+        facts, added = record["facts"], record["facts"].get("synthetic_counts")
+        return cls(
+            **_shared(path, record),
+            arm=record["options"].get("arm") or "",
+            about=record["options"].get("about") or "",
+            judge=bool(record["options"].get("judge")),
+            options=_options(ClassifierOptions, record, cls.stage, path),
+            draw_seed={"draw_seed": record["seed"], **_given(record, "train")}["draw_seed"],
+            test_digest=_given(record, "test").get("digest", ""),
+            class_counts=tuple(facts.get("class_counts", ())),
+            synthetic_counts=None if added is None else tuple(added),
+            groups=facts.get("groups") or {},
+            synthetic_run=_run(path, record, "synthetic"),
+        )
+
+    def synthesis(self) -> SynthesisRecord | None:
+        """The synthesis that was added, where it still lies there."""
+        return _follow(SynthesisRecord, self.synthetic_run)
+
+
+Record = TypeVar("Record", bound=RunRecord)
+
+
+def _follow(cls: type[Record], taken: RunInput | None) -> Record | None:
+    if taken is None or taken.path is None or not (taken.path / RUN_FILE).is_file():
+        return None
+    return cls.read(taken.path.resolve())
+
+
+def _shared(path: Path, record: Json) -> dict[str, Any]:
+    """The fields of RunRecord."""
+    train = _given(record, "train")
+    return {
+        "path": path,
+        "label": record.get("label", path.name),
+        "finished": record["status"] == "finished",
+        "dataset": _options(DatasetOptions, record, "dataset", path),
+        "train_source": train.get("source", ""),
+        "train_digest": train.get("digest", ""),
+        **{key: record[key] for key in ("seed", "timings", "versions", "device", "outputs")},
+    }
+
+
+def _options(cls: type[Options], record: Json, table: str, path: Path) -> Options:
+    """A table of options as it was recorded; JSON has lists where they have tuples."""
+    recorded = record["options"].get(table, {})
+    unknown = [key for key in recorded if key not in cls.__dataclass_fields__]
+    if unknown:
+        raise MismatchError(f"{path} has options unknown to this version ({', '.join(unknown)}); use the ltaug that made it")
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()})
+
+
+def _given(record: Json, name: str) -> Json:
+    """An input as it was recorded; empty where there is none."""
+    return record["inputs"].get(name) or {}
+
+
+def _run(path: Path, record: Json, name: str) -> RunInput | None:
+    """A run that the run at `path` took; its recorded path is relative to that."""
+    given = _given(record, name)
+    lies = given.get("path")
+    return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0)) if given else None
