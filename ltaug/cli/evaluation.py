@@ -18,6 +18,7 @@ from ltaug.files import read_json
 from ltaug.options import COMPUTING, NETWORKS, READING, EvaluationOptions
 from ltaug.runs import read_run
 
+
 @click.command("evaluate-generator", cls=SectionCommand)
 @click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
 @options_of(EvaluationOptions, "Evaluation")

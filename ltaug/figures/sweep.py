@@ -65,8 +65,8 @@ def levels_of(points: Sequence[Point]) -> list[Level]:
 
 
 def draw_sweep(points: Sequence[Point], *, setting: str, axis_name: str, extractor: str, terms: str) -> Drawn:
-    """figure.svg: a panel for each measure that figures draw, as far as it was taken; figure.csv: mean and spread of all measures;
-    points.csv: every evaluation's.
+    """figure.svg: a panel for each measure that figures draw, as far as it was taken; figure.csv: mean and spread of all
+    measures; points.csv: every evaluation's.
 
     Args:
         setting: the column's name, "tau" or "guidance".

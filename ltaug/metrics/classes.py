@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.metrics.frechet import frechet_distance, gaussian
 from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.frechet import frechet_distance, gaussian
 from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, Unmeasurable
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from ltaug.metrics.measures import MEASURES, Measure, Place, shown_in
 from ltaug.options import EVERYWHERE
+from ltaug.records import PAIRS_SHEET
 from ltaug.report.class_fid import ClassCurve, class_curve
 from ltaug.report.collect import Experiment
-from ltaug.report.evaluations import PAIRS_FILE, Evaluation, comparable, names_of, users
+from ltaug.report.evaluations import Evaluation, comparable, names_of, users
 from ltaug.report.remarks import remarks
 from ltaug.report.statistics import Paired, Spread, paired, spread
 from ltaug.report.wording import setting, spread_text
@@ -34,7 +35,6 @@ class GeneratorRow:
     Attributes:
         arms: those that use it; its label where none does.
         sampling: sampler, its steps, guidance and the interval of it.
-        training: the options it was fitted with; empty where its run is gone.
         summary: measure -> mean and spread over the seeds at which it could be taken.
         missing: measure -> why it could not be taken, for those that no seed has.
         against: measure -> paired difference from the table's `compared_with`; empty for that row itself.
@@ -43,7 +43,6 @@ class GeneratorRow:
     name: str
     arms: tuple[str, ...]
     sampling: Mapping[str, Any]
-    training: Mapping[str, Any]
     seeds: tuple[int, ...]
     summary: Mapping[str, Spread]
     missing: Mapping[str, str]
@@ -211,7 +210,6 @@ def _row(
         name=name,
         arms=arms,
         sampling=one.sampling,
-        training=dict(one.fitted["options"]["fit-generator"]) if one.fitted else {},
         seeds=tuple(sorted(by_seed)),
         summary={key: spread(list(values.values())) for key, values in own.items()},
         missing={key: reason for e in by_seed.values() for key, reason in e.reasons.items() if key not in own},
@@ -229,7 +227,7 @@ def _by_measure(by_seed: Mapping[int, Evaluation]) -> dict[str, dict[int, float]
 
 def _closest(name: str, by_seed: Mapping[int, Evaluation]) -> ClosestPairs | None:
     seed = min(by_seed)
-    path = by_seed[seed].path / PAIRS_FILE
+    path = by_seed[seed].path / PAIRS_SHEET
     if not path.is_file():
         return None
     return ClosestPairs(name, seed, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}")

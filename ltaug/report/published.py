@@ -23,11 +23,12 @@ Row = tuple[str, str, tuple[float | None, ...]]  # method, source, a value for e
 
 @dataclass(frozen=True)
 class Published:
-    """Results on one dataset, which is `source` with an exponential profile and imbalance 100."""
+    """Results on one dataset: `source` with an exponential profile and imbalance 100."""
 
     name: str
     source: str
     rows: tuple[Row, ...]
+    about: str = ABOUT
 
     @property
     def columns(self) -> dict[str, str]:

@@ -31,8 +31,8 @@ def write_report(
     Args:
         runs: directories searched for finished train-classifier and evaluate-generator runs.
         baseline: the arm others are compared with [default: "real", else the first arm without synthetic images].
-        published: the dataset whose published results to show beside these (cifar100-lt, cifar10-lt) [default: the one
-            that the runs' dataset options name, if any].
+        published: the dataset whose published results to show (cifar100-lt, cifar10-lt) [default: the one that the runs'
+            dataset options name, if any].
     """
     from ltaug.report.build import build_report  # loads matplotlib and scipy, which no other stage needs
 
@@ -40,7 +40,7 @@ def write_report(
         return load_data(dataset, seed, machine, "report", listener)[1].train
 
     return build_report(
-        runs, out=out, load_train=load_train, baseline=baseline, title=title, beside_published=published, listener=listener
+        runs, out=out, load_train=load_train, baseline=baseline, title=title, published=published, listener=listener
     )
 
 
