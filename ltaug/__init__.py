@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from ltaug.options import Machine
     from ltaug.pipeline import run_recipe
     from ltaug.recipes import Recipe, read_recipe
-    from ltaug.stages import estimate, evaluate_generator, fit_generator, inspect, synthesize, train_classifier, write_report
-    from ltaug.stages.figures import draw_figure
+    from ltaug.stages import (
+        draw_figure,
+        estimate,
+        evaluate_generator,
+        fit_generator,
+        inspect,
+        synthesize,
+        train_classifier,
+        write_report,
+    )
 
 _HOME = {
     "Dataset": "ltaug.data.load",
@@ -24,7 +32,7 @@ _HOME = {
     "LtaugError": "ltaug.errors",
     "Machine": "ltaug.options",
     "Recipe": "ltaug.recipes",
-    "draw_figure": "ltaug.stages.figures",
+    "draw_figure": "ltaug.stages",
     "estimate": "ltaug.stages",
     "evaluate_generator": "ltaug.stages",
     "fit_generator": "ltaug.stages",

@@ -11,7 +11,7 @@ from ltaug.classifier.evaluate import Floats, features, probabilities
 from ltaug.classifier.weights import WEIGHTS_FILE, load_weights
 from ltaug.data.imageset import AnyImages
 from ltaug.errors import MismatchError
-from ltaug.runs import read_run, verify_outputs
+from ltaug.records import ClassifierRecord
 from ltaug.runtime import Runtime
 
 
@@ -40,10 +40,10 @@ class Judge:
             MismatchError: the directory is another stage's run, or not finished.
             CorruptError: its weights are missing or damaged.
         """
-        record = read_run(path, stage="train-classifier", finished=True)
-        verify_outputs(path, record, [WEIGHTS_FILE])
+        record = ClassifierRecord.read(path, finished=True)
+        record.verify(WEIGHTS_FILE)
         model, class_names, image_shape = load_weights(path / WEIGHTS_FILE)
-        return cls(model.to(runtime.device), class_names, image_shape, record["outputs"][WEIGHTS_FILE], runtime)
+        return cls(model.to(runtime.device), class_names, image_shape, record.outputs[WEIGHTS_FILE], runtime)
 
     def features(self, images: AnyImages | Tensor) -> Floats:
         """What the last layer sees for uint8 images (N, C, H, W): float32 (N, D), not normalised.

@@ -18,11 +18,11 @@ from ltaug.errors import DataError, MismatchError
 from ltaug.files import atomic_write, write_json
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
+from ltaug.records import METRICS_FILE
 from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
 PREDICTIONS_FILE = "predictions.npz"
-METRICS_FILE = "metrics.json"
 CHECKPOINTS = "checkpoints"
 
 

@@ -15,9 +15,10 @@ from rich.table import Table
 from ltaug.cli import show
 from ltaug.cli.options import shown
 from ltaug.cli.progress import duration
-from ltaug.options import JUDGE, STAGES, Machine, resolve
+from ltaug.options import JUDGE, Machine
 from ltaug.pipeline import Task, settled
 from ltaug.place import place_of
+from ltaug.records import GeneratorRecord
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 
 Estimate = dict[str, Any]
@@ -43,16 +44,16 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     name, dataset, given, generator = _described(task, [task])
     from ltaug import stages
 
-    side = max(stages.inspect(dataset, seed=kwargs["seed"] or 0, machine=machine)["image_shape"][1:])
-    options = dataclasses.asdict(resolve(STAGES[name], given, image_side=side, where=name))
+    source = kwargs.get("source")
+    prospect = stages.foresee(name, dataset, given, generator=generator, source=source, seed=kwargs["seed"], machine=machine)
+    options = dataclasses.asdict(prospect.options)
     if name != "evaluate-generator" and _status(task) != "new":  # an evaluation records what it made of its options
         record = read_run(out)
         mine = {name: record.get("options", {}).get(name)}
         require_same_spec(out, record | {"options": mine}, record | {"stage": name, "options": {name: options}})
-    source, seed = kwargs.get("source"), kwargs["seed"]
     if source is not None:
         options = {"from": str(source), **options}
-    estimate = stages.estimate(name, dataset, given, generator=generator, source=source, seed=seed, machine=machine)
+    estimate = prospect.measure()
     if as_json:
         show.as_object({"dry_run": True, "run": str(out), "status": _status(task), "options": options, **estimate})
         return
@@ -142,8 +143,8 @@ def _generator(directory: Path, planned: Sequence[Task]) -> tuple[dict[str, Any]
     task = next((t for t in planned if t.directory == directory), None)
     if task is not None:
         return _described(task, planned)[1:3]
-    options = read_run(directory, stage="fit-generator")["options"]
-    return options["dataset"], options["fit-generator"]
+    made = GeneratorRecord.read(directory)
+    return dataclasses.asdict(made.dataset), dataclasses.asdict(made.options)
 
 
 def _status(task: Task) -> str:

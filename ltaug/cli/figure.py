@@ -135,10 +135,10 @@ def class_fid(evaluations: tuple[Path, ...], **values: Any) -> None:
 
 
 def _draw(kind: str, runs: Sequence[Path], options: type, values: Mapping[str, Any]) -> None:
-    from ltaug.stages.figures import draw_figure
+    from ltaug import stages
 
     out, chosen = values["out"], given(options, values)
     before = finished(out)
     with progress(quiet=values["quiet"]) as listener:
-        draw_figure(kind, list(runs), chosen, out=out, seed=values.get("seed"), machine=machine(values), listener=listener)
+        stages.draw_figure(kind, list(runs), chosen, out=out, seed=values.get("seed"), machine=machine(values), listener=listener)
     show.figure(out, already_done=before, as_json=values["as_json"])

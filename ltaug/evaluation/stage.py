@@ -12,7 +12,7 @@ from ltaug.data.groups import class_groups
 from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
-from ltaug.evaluation.tables import METRICS, OUTPUTS, write_pairs, write_per_class, write_samples
+from ltaug.evaluation.tables import OUTPUTS, write_pairs, write_per_class, write_samples
 from ltaug.files import write_json
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
@@ -21,6 +21,7 @@ from ltaug.metrics.measured import Measured
 from ltaug.metrics.measures import measure_all
 from ltaug.metrics.memorisation import closest_pairs
 from ltaug.options import EvaluationOptions
+from ltaug.records import METRICS_FILE
 from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
@@ -78,7 +79,7 @@ def run_evaluation(
     measured, pairs = _timed(run, "measure", lambda: (measure_all(given), closest_pairs(given, options.pairs)))
     origin = _origin(extractor, reference, options, samples=len(images), seed=seed) | dict(provenance)
     document = _document(measured, train, groups, origin)
-    write_json(run.path / METRICS, document)
+    write_json(run.path / METRICS_FILE, document)
     write_per_class(run.path, document, generated=labels, reference=reference.labels)
     write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
     write_samples(run.path, images, train)

@@ -15,13 +15,12 @@ from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.sheet import contact_sheet
 from ltaug.files import atomic_write
 from ltaug.metrics.memorisation import Pair
+from ltaug.records import METRICS_FILE, PAIRS_SHEET
 
-METRICS = "metrics.json"
 PER_CLASS = "per-class.csv"
 PAIRS = "closest-pairs.csv"
-PAIRS_SHEET = "closest-pairs.png"
 SAMPLES = "samples.png"
-OUTPUTS = (METRICS, PER_CLASS, PAIRS, PAIRS_SHEET, SAMPLES)
+OUTPUTS = (METRICS_FILE, PER_CLASS, PAIRS, PAIRS_SHEET, SAMPLES)
 SHEET_COLUMNS = 10
 SHEET_CLASSES = 100
 
@@ -84,8 +83,8 @@ def write_samples(path: Path, images: Images, train: ImageSet) -> None:
     """
     by_class = images.reshape(train.num_classes, -1, *images.shape[1:])
     ranked = by_frequency(train.class_counts)
-    shown = np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES)).round().astype(int)
-    _write_sheet(path / SAMPLES, [by_class[ranked[rank], :SHEET_COLUMNS] for rank in shown])
+    shown = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES))]
+    _write_sheet(path / SAMPLES, [by_class[c, :SHEET_COLUMNS] for c in shown])
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

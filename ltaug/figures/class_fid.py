@@ -52,7 +52,7 @@ def rank_differences(pairs: Sequence[Pair]) -> list[Ranked]:
     """
     for a, b in pairs:
         require_alike([pairs[0][0], a, b])
-        if a.train != b.train:
+        if a.generator.train_digest != b.generator.train_digest:
             raise MismatchError(f"{a.path} and {b.path} are of generators fitted to other images; compare generators of one draw")
         if len(a.metrics["class_names"]) != len(pairs[0][0].metrics["class_names"]):
             raise MismatchError(f"{a.path} has another number of classes than {pairs[0][0].path}; pair runs of one dataset")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ltaug.errors import MismatchError
+from ltaug.errors import MismatchError, OptionError
+from ltaug.figures.subject import name_of
 from ltaug.metrics.measures import MEASURES
-from ltaug.options import EVERYWHERE
+from ltaug.records import EvaluationRecord, GeneratorRecord
 
 MEASURED = ("dataset", "extractor", "extractor_digest", "reference", "reference_digest", "samples")
 SAMPLED = ("sampler", "sample_steps", "guidance", "guidance_interval")
@@ -16,33 +18,57 @@ SAMPLED = ("sampler", "sample_steps", "guidance", "guidance_interval")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluate-generator run.
+    """A finished evaluate-generator run, the generator it evaluated, and its metrics.json."""
 
-    Attributes:
-        path: as it was named, for sentences.
-        name: what its generator is called; others may be called the same.
-        seed: of its generator.
-        train: digest of its generator's training images.
-        settings: its generator's fit-generator options.
-        origin: what else its generator came from (dataset options, steps of a generator it was started from).
-        metrics: its metrics.json.
-    """
-
-    path: str
-    name: str
-    seed: int
-    train: str
-    settings: Mapping[str, Any]
-    origin: Mapping[str, Any]
+    record: EvaluationRecord
+    generator: GeneratorRecord
     metrics: Mapping[str, Any]
 
     @property
+    def path(self) -> str:
+        """For sentences."""
+        return str(self.record.path)
+
+    @property
+    def seed(self) -> int:
+        """Of its generator."""
+        return self.generator.seed
+
+    @property
+    def name(self) -> str:
+        """What its generator is called; others may be called the same."""
+        return self.record.arm or name_of(self.generator.options)
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
-        return {"guidance_interval": list(EVERYWHERE), **self.metrics["provenance"]}  # the first runs do not record it
+        return dict(self.metrics["provenance"])
 
     @property
     def summary(self) -> Mapping[str, float | None]:
         return dict(self.metrics["summary"])
+
+
+def open_evaluations(runs: Sequence[Path]) -> list[Evaluation]:
+    """Evaluations with what is known of their generators.
+
+    Raises:
+        OptionError: one is named twice.
+        MismatchError: another stage's run, not finished, or its generator is no longer where it was.
+        CorruptError: metrics.json is missing or damaged.
+    """
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise OptionError(f"{', '.join(map(str, runs))}: an evaluation is named twice; name each once")
+    return [_evaluation(EvaluationRecord.read(path, finished=True)) for path in runs]
+
+
+def _evaluation(record: EvaluationRecord) -> Evaluation:
+    metrics, path, evaluated = record.metrics(), record.path, record.generator_run
+    made = record.generator()
+    if made is None:
+        raise MismatchError(f"the generator of {path} is not at {evaluated.path}; keep them together, as they were made")
+    if evaluated.digest not in made.outputs.values():
+        raise MismatchError(f"the generator at {evaluated.path} is another than {path} evaluated; evaluate it again")
+    return Evaluation(record, made, metrics)
 
 
 def require_alike(evaluations: Sequence[Evaluation], *, keys: Sequence[str] = MEASURED) -> None:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 
 from ltaug import drawing
-from ltaug.data.groups import class_groups
+from ltaug.data.groups import by_frequency, class_groups
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import DataError
 from ltaug.figures.bottleneck import bottleneck
@@ -84,7 +84,7 @@ def draw_features(
         measured = separation(features, seen.labels, num_classes=seen.num_classes, groups=groups, neighbours=options.neighbours)
         panels.append(Panel(subject.name, plane_of(features, perplexity=options.perplexity, seed=seed), measured))
         progress("drawing", len(panels), len(subjects))
-    ranked = [int(c) for c in np.argsort(-class_counts, kind="stable")]
+    ranked = by_frequency(class_counts)
     points = [
         {"generator": p.name, "image": i, "class": seen.class_names[seen.labels[i]], "x": float(x), "y": float(y)}
         for p in panels

@@ -14,6 +14,7 @@ from ltaug.figures.plate import Block, Row, plate
 from ltaug.figures.strengths import require_strengths, told
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, Progress, to_csv
+from ltaug.generator.finetune import saw_mirrored
 from ltaug.generator.generate import generate
 from ltaug.metrics.neighbours import fit_neighbours
 from ltaug.runtime import Runtime
@@ -59,8 +60,7 @@ def draw_grid(
             ]
         )
         progress("drawing", row + 1, len(subjects))
-        # A generator that saw mirrored images may copy one.
-        mirrors = bool(subject.settings["flip"]) or subject.settings["augment"] == "ada"
+        mirrors = saw_mirrored(subject.record)  # it may copy a mirrored image
         index, distance = fit_neighbours(train, mirrored=mirrors).nearest(made)
         real, mirrored = _as_nearest(made, train.images[index], mirrors=mirrors)
         classes = [train.class_names[k] for k in train.labels[index]]
@@ -71,7 +71,7 @@ def draw_grid(
         table += [
             {
                 "generator": subject.name,
-                "objective": subject.settings["objective"],
+                "objective": subject.record.options.objective,
                 "tau": subject.tau,
                 "guidance": float(strengths[column // options.images]),
                 "class": train.class_names[c],

@@ -24,7 +24,7 @@ def points_of(evaluations: Sequence[Evaluation]) -> list[Point]:
         MismatchError: not measured or sampled alike, generators that differ in more than tau, or one tau and seed twice.
     """
     require_alike(evaluations, keys=(*MEASURED, *SAMPLED))
-    taus = [tau_of(e.settings) or 0.0 for e in evaluations]
+    taus = [tau_of(e.generator.options) or 0.0 for e in evaluations]
     if len(set(taus)) < 2:
         only = f"{taus[0]:g}" if taus else "none"
         raise OptionError(f"a tau sweep needs generators of at least two values of tau; these have {only}")
@@ -52,9 +52,9 @@ def _require_same_fit(evaluations: Sequence[Evaluation]) -> None:
     """Compare every generator with the first, and those with the class-balancing term in that term's options too."""
     firsts: dict[bool, Evaluation] = {}
     for e in evaluations:
-        balanced = tau_of(e.settings) is not None
+        balanced = tau_of(e.generator.options) is not None
         for first in (evaluations[0], firsts.setdefault(balanced, e)):
-            both = balanced and tau_of(first.settings) is not None
+            both = balanced and tau_of(first.generator.options) is not None
             found = unlike(_but_tau(first, with_term=both), _but_tau(e, with_term=both), names=(first.path, e.path))
             if found:
                 raise MismatchError(f"these generators differ in more than tau ({found}); a tau sweep varies nothing else")
@@ -63,6 +63,11 @@ def _require_same_fit(evaluations: Sequence[Evaluation]) -> None:
 def _but_tau(evaluation: Evaluation, *, with_term: bool) -> Mapping[str, Any]:
     """What a generator was fitted with, without tau; without its class-balancing term unless `with_term`."""
     left_out = ("tau",) if with_term else OF_CBDM
-    options = {k: v for k, v in evaluation.settings.items() if k not in left_out}
-    terms = [t for t in str(options["objective"]).split("+") if t not in ("cbdm", "ddpm")]
-    return {**evaluation.origin, **options, "objective": "+".join(terms) or "ddpm"}
+    made = evaluation.generator
+    terms = [t for t in made.options.objective.split("+") if t not in ("cbdm", "ddpm")]
+    return {
+        **{f"dataset.{key}": value for key, value in dataclasses.asdict(made.dataset).items()},
+        "steps of the generator it was started from": made.steps_before,
+        **{key: value for key, value in dataclasses.asdict(made.options).items() if key not in left_out},
+        "objective": "+".join(terms) or "ddpm",
+    }

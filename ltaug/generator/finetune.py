@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from ltaug.data.longtail import listed
 from ltaug.errors import MismatchError
+from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.options import NETWORK, GeneratorOptions, check
+from ltaug.records import GeneratorRecord
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
 AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one
@@ -35,11 +38,31 @@ class Carried:
         return "; ".join(parts)
 
 
+def continued(
+    source: Path | None, dataset: Mapping[str, Any], given: Mapping[str, Any], seed: int | None
+) -> tuple[Mapping[str, Any], Mapping[str, Any], int]:
+    """Dataset options, GeneratorOptions and seed of a fit, completed from the finished run it starts from, if any.
+
+    Raises:
+        MismatchError: the source is no finished fit-generator run, or options were given that would be another network.
+    """
+    if source is None:
+        return dataset, given, seed or 0
+    made = GeneratorRecord.read(source, finished=True)
+    network = with_network_of(asdict(made.options), given, name=str(source))
+    return dataset or asdict(made.dataset), network, made.seed if seed is None else seed
+
+
+def saw_mirrored(generator: GeneratorRecord) -> bool:
+    """Whether the generator, or one it was fine-tuned from, saw mirrored images, as far as they still lie there."""
+    return any(made.options.flip or AUGMENTATIONS[made.options.augment].mirrors for made in generator.lineage())
+
+
 def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     """The GeneratorOptions given, completed by those that describe the source's network; all others start from defaults.
 
     Args:
-        source: the source's GeneratorOptions by name, as in its run.json.
+        source: the source's GeneratorOptions by name.
         name: what to call the source.
 
     Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.distributed.group import SOLO, Group
@@ -25,7 +25,8 @@ from ltaug.generator.fit import build_denoiser, build_trainee, fit
 from ltaug.generator.generate import generate
 from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
-from ltaug.runs import Run, read_run, verify_outputs
+from ltaug.records import GeneratorRecord
+from ltaug.runs import Run
 from ltaug.runtime import Runtime, derive_seed
 
 CHECKPOINTS = "checkpoints"
@@ -149,8 +150,8 @@ def _final_weights(steps: int) -> str:
 
 def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:
     """A sheet of 8 samples each of the classes (at most 20), most frequent first."""
-    shown = np.argsort(-train.class_counts, kind="stable")[:20]
-    keys = [(int(c), i) for c in shown for i in range(8)]
+    shown = by_frequency(train.class_counts)[:20]
+    keys = [(c, i) for c in shown for i in range(8)]
     images = generate(denoiser, keys, image_shape=train.image_shape, seed=seed, runtime=runtime, batch_size=len(keys))
     with atomic_write(run.path / SAMPLES) as file:
         contact_sheet(np.split(images, len(shown))).save(file, format="PNG")
@@ -182,19 +183,14 @@ class Generator:
             MismatchError: another stage's run, or not finished.
             CorruptError: its weights are missing or damaged.
         """
-        record = read_run(path, stage="fit-generator", finished=True)
-        facts = record["facts"]
-        names, (c, h, w) = tuple(facts["class_names"]), facts["image_shape"]
-        settings: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in record["options"]["fit-generator"].items()
-        }
-        denoiser = build_denoiser(GeneratorOptions(**settings), image_shape=(c, h, w), num_classes=len(names))
-        final = _final_weights(settings["steps"])
-        verify_outputs(path, record, [final])
+        made = GeneratorRecord.read(path, finished=True)
+        names, (c, h, w) = made.class_names, made.image_shape
+        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names))
+        final = _final_weights(made.options.steps)
+        made.verify(final)
         denoiser.load_state_dict(load_file(path / final))
         denoiser.to(runtime.device).to(memory_format=torch.channels_last)
-        steps = settings["steps"] + record["inputs"].get("source", {}).get("steps", 0)
-        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), record["outputs"][final], path, steps)
+        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), made.outputs[final], path, made.steps)
 
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from ltaug.errors import MismatchError
 from ltaug.options import EvaluationOptions, SamplingOptions, SynthesisOptions
 from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
-from ltaug.runs import RUN_FILE, read_run
+from ltaug.records import SynthesisRecord
 
 Given = dict[str, Any]
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
@@ -152,9 +153,9 @@ def origin(synthetic: Path) -> tuple[Given, int]:
     Raises:
         MismatchError: not a synthesize run, or its generator is no longer where the run says.
     """
-    record = read_run(synthetic, stage="synthesize")
-    generator = synthetic / record["inputs"]["generator"]["path"]
-    if not (generator / RUN_FILE).exists():
-        raise MismatchError(f"the generator of {synthetic} is not at {generator} any more; give --dataset and --seed")
-    made = read_run(generator, stage="fit-generator")
-    return dict(made["options"]["dataset"]), int(made["seed"])
+    record = SynthesisRecord.read(synthetic)
+    made = record.generator()
+    if made is None:
+        lay = record.generator_run.path
+        raise MismatchError(f"the generator of {synthetic} is not at {lay} any more; give --dataset and --seed")
+    return dataclasses.asdict(made.dataset), made.seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from ltaug.classifier.fit import total_steps
 from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
+from ltaug.errors import OptionError
 from ltaug.evaluation.stage import per_class
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
-from ltaug.generator.finetune import match_classes, require_same_shape
+from ltaug.generator.finetune import continued, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.guidance import guides, interval_of
@@ -28,17 +29,33 @@ from ltaug.generator.sampling import passes_of
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
+    STAGES,
     ClassifierOptions,
     EvaluationOptions,
     GeneratorOptions,
     Machine,
     SamplingOptions,
     SynthesisOptions,
+    nearest,
     resolve,
 )
-from ltaug.runs import ignore_events, read_run
+from ltaug.records import GeneratorRecord
+from ltaug.runs import ignore_events
 from ltaug.runtime import Runtime, for_classifier, for_fit, for_sampling, make_runtime
-from ltaug.stages.opening import Given, continued, load_data, side_of
+from ltaug.stages.opening import Given, dataset_options, load_data, side_of
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A stage that could be run.
+
+    Attributes:
+        options: every option as it would be.
+        measure: what the stage would take, as `estimate` says.
+    """
+
+    options: Any
+    measure: Callable[[], dict[str, Any]]
 
 
 def estimate(
@@ -65,71 +82,86 @@ def estimate(
         device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
         what comes on top.
     """
+    return foresee(stage, dataset, given, generator=generator, source=source, seed=seed, machine=machine).measure()
+
+
+def foresee(
+    stage: str,
+    dataset: Given,
+    given: Given,
+    *,
+    generator: Given | None = None,
+    source: Path | None = None,
+    seed: int | None = None,
+    machine: Machine = Machine(),  # noqa: B008
+) -> Prospect:
+    """Load the dataset and settle the stage's options, without measuring anything yet; arguments as for `estimate`."""
+    if stage not in MEASURED:
+        raise OptionError(f"there is no estimate of {stage!r}; {nearest(stage, MEASURED)}")
     reset_peak()  # a process that estimates several stages held more for another one
     runtime = make_runtime(machine.device, threads=machine.threads)
     dataset, given, seed = continued(source, dataset, given, seed)
-    train = load_data(dataset, seed, machine, stage, ignore_events)[1].train
+    train = load_data(dataset_options(dataset), seed, machine, stage, ignore_events).train
     if source is not None:
-        facts, name = read_run(source)["facts"], str(source)
-        require_same_shape(facts["image_shape"], train.image_shape, name=name)
-        match_classes(facts["class_names"], train.class_names, name=name)
-    measures: dict[str, Callable[..., dict[str, Any]]] = {
-        "fit-generator": partial(_generator, machine=machine),
-        "evaluate-generator": partial(_evaluation, machine=machine),
-        "synthesize": partial(_synthesis, machine=machine),
-        "train-classifier": partial(_classifier, machine=machine),
-    }
-    found = measures[stage](train, given, generator or {}, runtime)
-    return {
-        **found,
-        "seconds": found["steps"] * found["seconds_per_step"],
-        "peak_memory_bytes": _peak_memory(runtime),
-    }
+        made, name = GeneratorRecord.read(source), str(source)
+        require_same_shape(made.image_shape, train.image_shape, name=name)
+        match_classes(made.class_names, train.class_names, name=name)
+    options: Any = resolve(STAGES[stage], given, image_side=side_of(train), where=stage)
+    network = resolve(GeneratorOptions, generator or {}, image_side=side_of(train), where="fit-generator")
+
+    def measure() -> dict[str, Any]:
+        found = MEASURED[stage](Setting(train, network, runtime, machine), options)
+        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": _peak_memory(runtime)}
+
+    return Prospect(options, measure)
 
 
-def _generator(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
-    side = side_of(train)
-    options = resolve(GeneratorOptions, given, image_side=side, where="fit-generator")
-    runtime = for_fit(runtime, machine, image_side=side, steps=options.steps)
-    parameters = _count(build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes))
+@dataclass(frozen=True)
+class Setting:
+    """What a stage is measured with; `network` describes the generator that it would sample from."""
+
+    train: ImageSet
+    network: GeneratorOptions
+    runtime: Runtime
+    machine: Machine
+
+
+def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
+    runtime = for_fit(at.runtime, at.machine, image_side=side_of(at.train), steps=options.steps)
+    parameters = _count(build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes))
     return {
         "parameters": parameters,
         "steps": options.steps,
-        "seconds_per_step": generator_seconds_per_step(train, options, runtime),
+        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime),
         "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
     }
 
 
-def _synthesis(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
-    options = resolve(SynthesisOptions, given, image_side=side_of(train), where="synthesize")
+def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
+    train = at.train
     budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
     wanted = sum(budget.values())
     return {
-        **_sampling(train, options, wanted, generator, runtime, machine),
+        **_sampling(at, options, wanted),
         "disk_bytes": wanted * train.images[0].nbytes,
         "uncounted": "Selection generates more than it keeps, which is not counted.",
     }
 
 
-def _evaluation(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
-    options = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
-    wanted = train.num_classes * per_class(options.samples, train.num_classes)
+def _evaluation(at: Setting, options: EvaluationOptions) -> dict[str, Any]:
+    wanted = at.train.num_classes * per_class(options.samples, at.train.num_classes)
     return {
-        **_sampling(train, options, wanted, generator, runtime, machine),
-        "disk_bytes": (options.pairs * 2 + 1000) * train.images[0].nbytes,
+        **_sampling(at, options, wanted),
+        "disk_bytes": (options.pairs * 2 + 1000) * at.train.images[0].nbytes,
         "uncounted": "Looking at the images, and training a classifier to do so, come on top.",
     }
 
 
-def _sampling(
-    train: ImageSet, options: SamplingOptions, wanted: int, generator: Given, runtime: Runtime, machine: Machine
-) -> dict[str, Any]:
+def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, Any]:
     """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
-    side = side_of(train)
-    network = resolve(GeneratorOptions, generator, image_side=side, where="fit-generator")
-    runtime = for_sampling(runtime, machine, image_side=side, passes=passes_of(options, wanted))
-    denoiser = build_denoiser(network, image_shape=train.image_shape, num_classes=train.num_classes).to(runtime.device).eval()
-    shape = train.image_shape
+    shape = at.train.image_shape
+    runtime = for_sampling(at.runtime, at.machine, image_side=side_of(at.train), passes=passes_of(options, wanted))
+    denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes).to(runtime.device).eval()
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
     ).size
@@ -166,11 +198,10 @@ def _sampling(
     }
 
 
-def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtime, *, machine: Machine) -> dict[str, Any]:
-    side = side_of(train)
-    options = resolve(ClassifierOptions, given, image_side=side, where="train-classifier")
+def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
+    train = at.train
     steps = total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
-    runtime = for_classifier(runtime, machine, image_side=side, steps=steps)
+    runtime = for_classifier(at.runtime, at.machine, image_side=side_of(train), steps=steps)
     parameters = _count(build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape))
     return {
         "parameters": parameters,
@@ -178,6 +209,14 @@ def _classifier(train: ImageSet, given: Given, generator: Given, runtime: Runtim
         "seconds_per_step": classifier_seconds_per_step(train, options, runtime),
         "disk_bytes": 4 * parameters,
     }
+
+
+MEASURED: dict[str, Callable[[Setting, Any], dict[str, Any]]] = {
+    "fit-generator": _generator,
+    "evaluate-generator": _evaluation,
+    "synthesize": _synthesis,
+    "train-classifier": _classifier,
+}
 
 
 def _count(module: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from ltaug.data.sources import data_directory
 from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
-from ltaug.generator.augmentations import AUGMENTATIONS
+from ltaug.generator.finetune import saw_mirrored
 from ltaug.generator.sampling import check_sampling, passes_of
 from ltaug.generator.stage import Generator
-from ltaug.options import EvaluationOptions, Machine, nearest, resolve
-from ltaug.runs import RUN_FILE, Event, Listener, ignore_events, read_run
+from ltaug.options import DatasetOptions, EvaluationOptions, Machine, nearest, resolve
+from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import Runtime, for_sampling, make_runtime
-from ltaug.stages.classification import train_extractor, without_draw
-from ltaug.stages.opening import Given, already_done, load_data, open_stage, plain, relative_to, side_of, source_of
-from ltaug.stages.origin import load_origin
+from ltaug.stages.classifier import How, train_extractor, without_draw
+from ltaug.stages.opening import Given, already_done, load_data, load_origin, open_stage, plain, relative_to, side_of, source_of
 
 CLASSIFIER = "classifier"
 
@@ -61,16 +59,17 @@ def evaluate_generator(
     """
     label = label or out.name
     runtime = make_runtime(machine.device, threads=machine.threads)
-    made, dataset, data = load_origin(generator, machine, label, listener)
-    seed = made["seed"] if seed is None else seed
+    made, data = load_origin(generator, machine, label, listener)
+    seed = made.seed if seed is None else seed
     chosen = _chosen(given, data.train)
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
     sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=passes_of(chosen, chosen.samples))
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
-    reference = _reference(kind, dataset, data, machine, label, listener)
+    reference = _reference(kind, made.dataset, data, machine, label, listener)
     if name == CLASSIFIER:
-        beside: dict[str, Any] = {"machine": machine, "label": f"{label} extractor", "listener": listener, "wait": wait}
-        extractor_run = extractor_run or train_extractor(dataset, out=out.with_name(f"{out.name}.extractor"), **beside)
+        how: How = {"machine": machine, "label": f"{label} extractor", "listener": listener, "wait": wait}
+        beside = out.with_name(f"{out.name}.extractor")
+        extractor_run = extractor_run or train_extractor(plain(made.dataset), out=beside, **how)
     extractor = _extractor(name, extractor_run, weights, data.train, machine, runtime, label, listener)
     source = Generator.load(generator, runtime=runtime)
     chosen = dataclasses.replace(chosen, extractor=name, reference=kind)
@@ -80,7 +79,7 @@ def evaluate_generator(
         "evaluate-generator",
         label=label,
         seed=seed,
-        options={"arm": arm, "about": about, "dataset": dataset, "evaluate-generator": plain(chosen)},
+        options={"arm": arm, "about": about, "dataset": plain(made.dataset), "evaluate-generator": plain(chosen)},
         inputs={
             "train": source_of(data.train),
             "reference": source_of(reference),
@@ -92,7 +91,7 @@ def evaluate_generator(
         wait=wait,
     ) as run:
         if not already_done(run):
-            seen: dict[str, Any] = {"mirrored": _saw_mirrored(generator, made), "provenance": {"dataset": dataset["dataset"]}}
+            seen: dict[str, Any] = {"mirrored": saw_mirrored(made), "provenance": {"dataset": made.dataset.dataset}}
             run_evaluation(source, data.train, reference, extractor, chosen, run=run, runtime=sampling, seed=seed, **seen)
     return out
 
@@ -125,15 +124,6 @@ def _extractor(
         runtime=runtime,
         tell=lambda text, step, total: listener(Event(label, text, step, total)),
     )
-
-
-def _saw_mirrored(generator: Path, made: Mapping[str, Any]) -> bool:
-    """Whether the generator, or one it was fine-tuned from, saw mirrored images, as far as they still lie there."""
-    fitted, source = made["options"]["fit-generator"], made["inputs"].get("source")
-    if fitted["flip"] or AUGMENTATIONS[fitted["augment"]].mirrors:
-        return True
-    before = generator / source["path"] if source else None
-    return before is not None and (before / RUN_FILE).exists() and _saw_mirrored(before, read_run(before, stage="fit-generator"))
 
 
 def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None) -> tuple[str, Path | None]:
@@ -183,7 +173,7 @@ def _classifier(path: Path, train: ImageSet, runtime: Runtime) -> ClassifierExtr
     return ClassifierExtractor(judge, train.class_names)
 
 
-def _reference(kind: str, dataset: Given, data: Dataset, machine: Machine, label: str, listener: Listener) -> ImageSet:
+def _reference(kind: str, dataset: DatasetOptions, data: Dataset, machine: Machine, label: str, listener: Listener) -> ImageSet:
     """The images that generated ones should be like, with the classes of the training set in its order."""
     if kind == "train":
         return data.train
@@ -193,12 +183,12 @@ def _reference(kind: str, dataset: Given, data: Dataset, machine: Machine, label
         if data.rest is None:
             remedy = "use --reference test or train, or name another dataset"
             raise OptionError(f"--reference balanced is the set before its long-tailed draw, and there was none; {remedy}")
-        return load_data(without_draw(dataset), 0, machine, label, listener)[1].train
+        return load_data(without_draw(dataset), 0, machine, label, listener).train
     sets = [name for name in SOURCES if name not in ("folder", "arrays")]
     if kind not in sets and not kind.startswith("folder:") and not kind.lower().endswith(".npz"):
         known = ["train", "test", "balanced", *sets, "folder:PATH", "a .npz file"]
         raise OptionError(f"--reference {kind!r} does not exist; {nearest(kind, known)}")
-    other = load_data({"dataset": kind, "image_size": dataset["image_size"]}, 0, machine, label, listener)[1].train
+    other = load_data(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0, machine, label, listener).train
     return _in_order(other, data.train, f"--reference {kind}")
 
 

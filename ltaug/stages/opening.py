@@ -1,53 +1,62 @@
-"""What every stage does first: load its data, open its run directory, and say what both are in JSON."""
+"""What every stage does first: load its data, open its run directory, and say what both are in JSON.
+
+Importing this loads no torch: `ltaug inspect` does without.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
-from ltaug.distributed.group import Group
-from ltaug.generator.finetune import with_network_of
+from ltaug.errors import MismatchError
 from ltaug.meeting import join_run
 from ltaug.options import DatasetOptions, Machine, resolve
 from ltaug.place import ALONE, Place
-from ltaug.runs import Event, Listener, Run, follow_run, open_run, read_run, verify_outputs
-from ltaug.runtime import Runtime, versions
+from ltaug.records import GeneratorRecord
+from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
+
+if TYPE_CHECKING:
+    from ltaug.runtime import Runtime
 
 Given = Mapping[str, Any]
 
 
-def load_data(dataset: Given, seed: int, machine: Machine, label: str, listener: Listener) -> tuple[dict[str, Any], Dataset]:
-    """The dataset and its options as JSON for run.json."""
-    options = resolve(DatasetOptions, dataset, image_side=0, where="dataset")
-    data = load_dataset(
-        options,
+def dataset_options(dataset: Given) -> DatasetOptions:
+    """Which images, and the draw from them, completed by the defaults."""
+    return resolve(DatasetOptions, dataset, image_side=0, where="dataset")
+
+
+def load_data(dataset: DatasetOptions, seed: int, machine: Machine, label: str, listener: Listener) -> Dataset:
+    """The images; progress goes to `listener` under `label`."""
+    return load_dataset(
+        dataset,
         seed=seed,
         data_dir=machine.data_dir,
         download=machine.download,
         skip_bad=machine.skip_bad,
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
-    return plain(options), data
 
 
-def continued(source: Path | None, dataset: Given, given: Given, seed: int | None) -> tuple[Given, Given, int]:
-    """Dataset options, GeneratorOptions and seed of a fit, completed from the finished run it starts from, if any.
+def load_origin(generator: Path, machine: Machine, label: str, listener: Listener) -> tuple[GeneratorRecord, Dataset]:
+    """A finished generator's record, and the dataset that it was fitted to, loaded again.
 
     Raises:
-        MismatchError: the source is no finished fit-generator run, or options were given that would be another network.
+        MismatchError: not a finished fit-generator run, or its training images are no longer what they were.
+        CorruptError: run.json is missing or damaged.
     """
-    if source is None:
-        return dataset, given, seed or 0
-    made = read_run(source, stage="fit-generator", finished=True)
-    options = made["options"]
-    network = with_network_of(options["fit-generator"], given, name=str(source))
-    return dataset or options["dataset"], network, made["seed"] if seed is None else seed
+    made = GeneratorRecord.read(generator, finished=True)
+    data = load_data(made.dataset, made.seed, machine, label, listener)
+    data.train.require_same_classes(made.class_names, what=f"the generator {generator}")
+    if data.train.digest != made.train_digest:
+        raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
+    return made, data
 
 
 def open_stage(
@@ -69,32 +78,14 @@ def open_stage(
     Args:
         processes: how many compute this together, for the record.
     """
+    from ltaug.runtime import versions
+
     spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
     shared: dict[str, Any] = {**spec, "listener": listener, "wait": wait, "place": place}
     if not place.leads:
         return join_run(out, **shared)
     device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
     return open_run(out, **shared, versions=versions(), device=device)
-
-
-@contextmanager
-def open_together(
-    group: Group, out: Path, stage: str, *, seed: int, options: Given, inputs: Given, **others: Any
-) -> Iterator[Run]:
-    """Rank 0 opens the run directory as `open_stage` does, and checks it if it is finished; the others get a view of it.
-
-    Raises:
-        MismatchError: this process has other options or data than rank 0.
-        CorruptError: see `already_done`.
-    """
-    spec: dict[str, Any] = {"seed": seed, "options": options, "inputs": inputs}
-    if group.place.leads:
-        with open_stage(out, stage, **spec, **others, processes=group.place.world) as run:
-            already_done(run)
-            group.broadcast(run.record)
-            yield run
-    else:
-        yield follow_run(out, group.broadcast({}), stage=stage, place=group.place, **spec)
 
 
 def already_done(run: Run) -> bool:

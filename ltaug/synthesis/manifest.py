@@ -16,11 +16,10 @@ from ltaug.data.shards import read_images
 from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
 from ltaug.files import atomic_write
-from ltaug.runs import read_run, verify_outputs
+from ltaug.records import MANIFEST_FILE, SynthesisRecord
 from ltaug.synthesis.select import KEPT
 
 IMAGES = "images"
-MANIFEST_FILE = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,11 @@ def read_synthetic(run: Path) -> ImageSet:
         CorruptError: the manifest, a shard or an image is missing or damaged.
         DataError: a shard's URL cannot be read.
     """
-    record = read_run(run, stage="synthesize", finished=True)
-    verify_outputs(run, record)
-    names = tuple(record["facts"]["class_names"])
+    record = SynthesisRecord.read(run, finished=True)
+    record.verify()
+    names = record.class_names
     kept = [row for row in read_manifest(run) if row.verdict == KEPT]
-    images = read_kept(run, kept, shape=tuple(record["facts"]["image_shape"]))
+    images = read_kept(run, kept, shape=record.image_shape)
     position = {name: i for i, name in enumerate(names)}
     labels = np.array([position[row.class_] for row in kept], np.int64)
     return ImageSet(images, labels, names, f"synthetic:{run.name}")

@@ -22,11 +22,12 @@ from ltaug.generator.generate import Key
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
+from ltaug.records import MANIFEST_FILE
 from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
-from ltaug.synthesis.manifest import MANIFEST_FILE, Row, read_kept, write_manifest
+from ltaug.synthesis.manifest import Row, read_kept, write_manifest
 from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
 from ltaug.synthesis.stores import claim_url, open_store

@@ -17,6 +17,7 @@ from ltaug.files import read_json
 from ltaug.generator import sampling
 from ltaug.options import JUDGE, DatasetOptions, Machine
 from ltaug.runs import read_run
+from ltaug.stages import evaluation
 
 CPU = Machine(device="cpu", threads=1)
 DIGITS = tuple("0123456789")
@@ -111,9 +112,9 @@ def test_planted_copies_and_mirror_images_are_found_and_shown(evaluate, drawn, m
 
     monkeypatch.setattr(sampling, "generate", generate)
     for name, mirrored in (("plain", False), ("mirrored", True)):
-        original = stages.evaluation.run_evaluation
+        original = evaluation.run_evaluation
         with monkeypatch.context() as patch:
-            patch.setattr(stages.evaluation, "run_evaluation", lambda *a, **k: original(*a, **(k | {"mirrored": mirrored})))  # noqa: B023
+            patch.setattr(evaluation, "run_evaluation", lambda *a, **k: original(*a, **(k | {"mirrored": mirrored})))  # noqa: B023
             out = evaluate(name)
         copies = [row for row in rows(out / "closest-pairs.csv") if float(row["distance"]) == 0]
         assert [row["index"] for row in copies] == (["0", "1"] if mirrored else ["0"])
@@ -135,7 +136,7 @@ def test_mirror_images_are_copies_where_the_generator_saw_them(flags, mirrored, 
         asked["mirrored"] = mirrored
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages.evaluation, "run_evaluation", run_evaluation)
+    monkeypatch.setattr(evaluation, "run_evaluation", run_evaluation)
     with pytest.raises(KeyboardInterrupt):
         stages.evaluate_generator(generator, {"extractor": "pixels"}, out=tmp_path / "eval", machine=CPU)
     assert asked["mirrored"] == mirrored

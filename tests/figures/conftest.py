@@ -5,9 +5,9 @@ import torch
 
 from ltaug import stages
 from ltaug.data.load import load_dataset
+from ltaug.figures.subject import open_subjects
 from ltaug.options import DatasetOptions, Machine
 from ltaug.runtime import Runtime
-from ltaug.stages.drawable import open_subjects
 
 DATASET = {"dataset": "digits", "imbalance": 10, "head": 20}
 CPU = Machine(device="cpu", threads=1)

@@ -11,14 +11,17 @@ from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.class_fid import draw_class_fid, names_of_sides, rank_differences
 from ltaug.figures.evaluations import Evaluation, title_of
 from ltaug.figures.guidance import draw_guidance
+from ltaug.figures.subject import told_apart
 from ltaug.figures.sweep import Point, levels_of
 from ltaug.figures.tau import draw_tau, points_of
-from ltaug.stages.drawable import told_apart
+from ltaug.records import EvaluationRecord, GeneratorRecord
 
 SETTINGS = {"objective": "cbdm", "tau": 1.0, "gamma": 0.25, "label_set": "train", "steps": 100}
 
 
-def evaluation(path, *, seed=0, fid=5.0, class_fid=(1.0, 2.0, 3.0), counts=(30, 20, 5), settings=None, origin=None, **provenance):
+def evaluation(
+    path, *, seed=0, fid=5.0, class_fid=(1.0, 2.0, 3.0), counts=(30, 20, 5), settings=None, imbalance=10, **provenance
+):
     told = {"dataset": "digits", "extractor": "classifier", "extractor_digest": "e" * 64, "reference": "balanced"}
     told |= {"reference_digest": "r" * 64, "reference_images": 100, "samples": 40, "sampler": "ddim", "sample_steps": 2}
     metrics = {
@@ -30,7 +33,15 @@ def evaluation(path, *, seed=0, fid=5.0, class_fid=(1.0, 2.0, 3.0), counts=(30, 
         "provenance": told | {"guidance": 0.0, "seed": seed} | provenance,
     }
     settings = SETTINGS | (settings or {})
-    return Evaluation(path, settings["objective"], seed, f"{seed}" * 64, settings, origin or {"dataset.imbalance": 10}, metrics)
+    made = record(options={"dataset": {"imbalance": imbalance}, "fit-generator": settings}, seed=seed)
+    evaluated = record(options={"arm": settings["objective"]}, seed=seed)
+    return Evaluation(EvaluationRecord.of(Path(path), evaluated), GeneratorRecord.of(Path("generator"), made), metrics)
+
+
+def record(*, options, seed):
+    """What read_run finds of a finished run."""
+    inputs, nothing = {"train": {"digest": f"{seed}" * 64}}, ("facts", "timings", "versions", "device", "outputs")
+    return {"seed": seed, "status": "finished", "options": options, "inputs": inputs} | {key: {} for key in nothing}
 
 
 def test_a_level_is_mean_and_spread_over_seeds_and_leaves_out_what_could_not_be_measured():
@@ -64,7 +75,7 @@ def test_a_tau_sweep_takes_an_objective_without_the_term_as_tau_zero():
         ({"settings": {"tau": 2.0, "steps": 50}}, MismatchError, "steps: 100 in one, 50 in two"),
         ({"settings": {"tau": 2.0, "gamma": 0.5}}, MismatchError, "gamma: 0.25 in one, 0.5 in two"),
         ({"settings": {"tau": 2.0, "objective": "cbdm+coral"}}, MismatchError, "objective: ddpm in one, coral in two"),
-        ({"settings": {"tau": 2.0}, "origin": {"dataset.imbalance": 100}}, MismatchError, "dataset.imbalance: 10 in one"),
+        ({"settings": {"tau": 2.0}, "imbalance": 100}, MismatchError, "dataset.imbalance: 10 in one"),
         ({"settings": {"tau": 2.0}, "extractor": "pixels"}, MismatchError, "extractor: classifier in one, pixels in two"),
         ({"settings": {"tau": 2.0}, "reference_digest": "x" * 64}, MismatchError, "reference_digest: rrrrrrrrrrrr… in one"),
         ({"settings": {"tau": 2.0}, "guidance": 1.0}, MismatchError, "guidance: 0.0 in one, 1.0 in two"),
@@ -109,7 +120,7 @@ def test_class_differences_are_b_less_a_by_frequency_rank_and_their_moving_avera
     assert [(r["first"], r["second"]) for r in table] == [("1", "2"), ("", ""), ("3", "1.5")]
     assert draw_class_fid([(a, b)]).notes == ("No distance for frequency rank 2: too few images on either side.",)
     assert names_of_sides([(a, b)]) == ("cbdm", "ddpm")
-    assert names_of_sides([(a, dataclasses.replace(b, name="cbdm"))]) == ("a", "b")
+    assert names_of_sides([(a, dataclasses.replace(b, record=dataclasses.replace(b.record, arm="cbdm")))]) == ("a", "b")
 
 
 def test_pairs_of_other_seeds_are_lined_up_by_their_own_ranks_and_averaged():

@@ -1,33 +1,98 @@
-"""Every figure made ready: its runs opened, its options checked, and a function that draws it."""
+"""figure: the runs it is drawn from are opened, its options checked, and what is drawn is written beside its data."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltaug.data.load import Dataset
 from ltaug.errors import OptionError
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
 from ltaug.figures.denoising import draw_denoising, two_classes
+from ltaug.figures.evaluations import Evaluation, open_evaluations
 from ltaug.figures.features import draw_features, require_enough
 from ltaug.figures.grid import draw_grid, the_class
 from ltaug.figures.guidance import draw_guidance
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
 from ltaug.figures.samples import draw_samples, shown_classes
 from ltaug.figures.strengths import require_strengths
-from ltaug.figures.subject import Subject
+from ltaug.figures.subject import Subject, open_subjects, require_same_images
 from ltaug.figures.table import Drawn, Progress
 from ltaug.figures.tau import draw_tau, points_of
+from ltaug.files import atomic_write
 from ltaug.generator.sampling import check_sampling
-from ltaug.options import Machine, resolve
-from ltaug.runs import Listener
-from ltaug.runtime import Runtime
-from ltaug.stages.classification import train_extractor
-from ltaug.stages.drawable import common_data, evaluation_inputs, open_evaluations, open_subjects, subject_inputs
+from ltaug.options import Machine, nearest, resolve
+from ltaug.records import METRICS_FILE
+from ltaug.runs import Listener, Run, ignore_events, read_run
+from ltaug.runtime import Runtime, make_runtime
+from ltaug.stages.classifier import train_extractor
 from ltaug.stages.evaluation import CLASSIFIER, evaluate_generator
-from ltaug.stages.opening import Given, plain, side_of, source_of
-from ltaug.stages.origin import load_origin
+from ltaug.stages.opening import Given, already_done, load_origin, open_stage, plain, relative_to, side_of, source_of
+
+
+def draw_figure(
+    kind: str,
+    runs: Sequence[Path],
+    given: Given,
+    *,
+    out: Path,
+    seed: int | None = None,
+    machine: Machine = Machine(),  # noqa: B008
+    label: str | None = None,
+    listener: Listener = ignore_events,
+    wait: float = 0.0,
+) -> Path:
+    """Draw one figure into a run directory: the picture, figure.csv with its data, run.json; `ltaug figure`.
+
+    Args:
+        kind: "samples", "tau" and so on: a key of FIGURES.
+        runs: what it is drawn from, as many as that figure takes.
+        given: that figure's options (figures/options.py) by name.
+        out: the run directory; a finished one of the same options and inputs is left as it is.
+        seed: of the noise; None takes the first run's.
+
+    Raises:
+        LtaugError: see errors.py; nothing is overwritten.
+    """
+    if kind not in FIGURES:
+        raise OptionError(f"there is no figure {kind!r}; {nearest(kind, FIGURES)}")
+    figure = FIGURES[kind]
+    if not figure.least <= len(runs) <= (figure.most or len(runs)):
+        wanted = f"{figure.least}" if figure.least == figure.most else f"at least {figure.least}"
+        raise OptionError(f"figure {kind} is drawn from {wanted} {figure.stage} runs, {len(runs)} given; name that many")
+    runtime = make_runtime(machine.device, threads=machine.threads)
+    seed = read_run(runs[0], stage=figure.stage, finished=True)["seed"] if seed is None else seed
+    ready = figure.prepare(runs, given, Context(out, seed, machine, runtime, label or out.name, listener, wait))
+    with open_stage(
+        out,
+        "figure",
+        label=label,
+        seed=seed,
+        options={"figure": kind, kind: plain(ready.options)},
+        inputs=ready.inputs,
+        runtime=runtime,
+        listener=listener,
+        wait=wait,
+    ) as run:
+        if not already_done(run):
+            _fill(run, ready)
+    return out
+
+
+def _fill(run: Run, ready: Prepared) -> None:
+    began = time.monotonic()
+    drawn = ready.draw(lambda text, step, total: run.event(text, step, total))
+    for note in drawn.notes:
+        run.event(note)
+    for name, content in drawn.files.items():
+        with atomic_write(run.path / name) as file:
+            file.write(content)
+    run.note(**drawn.facts, notes=drawn.notes)
+    run.timing("draw", time.monotonic() - began)
+    run.finish(list(drawn.files))
 
 
 @dataclass(frozen=True)
@@ -63,7 +128,7 @@ def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     shown_classes(subjects[0], options)
     return Prepared(
         options,
-        {"generators": subject_inputs(runs, subjects, context.out)},
+        {"generators": _subjects(subjects, context.out)},
         lambda progress: draw_samples(subjects[0], options, seed=context.seed, runtime=context.runtime),
     )
 
@@ -75,7 +140,7 @@ def denoising(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     two_classes(subjects[0], options)
     return Prepared(
         options,
-        {"generators": subject_inputs(runs, subjects, context.out)},
+        {"generators": _subjects(subjects, context.out)},
         lambda progress: draw_denoising(subjects, options, seed=context.seed, runtime=context.runtime),
     )
 
@@ -83,13 +148,13 @@ def denoising(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def features(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(FeaturesOptions, given, image_side=_side(subjects), where="figure features")
-    data = common_data(runs, machine=context.machine, label=context.label, listener=context.listener)
+    data = _common_data(subjects, context)
     seen = data.train if options.images == "train" else data.test
     require_enough(seen)
     counts = data.train.class_counts
     return Prepared(
         options,
-        {"train": source_of(data.train), "images": source_of(seen), "generators": subject_inputs(runs, subjects, context.out)},
+        {"train": source_of(data.train), "images": source_of(seen), "generators": _subjects(subjects, context.out)},
         lambda progress: draw_features(
             subjects, seen, counts, options, seed=context.seed, runtime=context.runtime, progress=progress
         ),
@@ -102,10 +167,10 @@ def grid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     check_sampling(options.sampler, options.guidance_interval)
     require_strengths(options.strengths, least=1)
     the_class(subjects[0], options)
-    train = common_data(runs, machine=context.machine, label=context.label, listener=context.listener).train
+    train = _common_data(subjects, context).train
     return Prepared(
         options,
-        {"train": source_of(train), "generators": subject_inputs(runs, subjects, context.out)},
+        {"train": source_of(train), "generators": _subjects(subjects, context.out)},
         lambda progress: draw_grid(subjects, train, options, seed=context.seed, runtime=context.runtime, progress=progress),
     )
 
@@ -113,7 +178,7 @@ def grid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     """Evaluates the generator once a strength, in OUT.evaluations, from the same noise; each can be interrupted and continued."""
     (generator,) = runs
-    _, dataset, data = load_origin(generator, context.machine, context.label, context.listener)
+    made, data = load_origin(generator, context.machine, context.label, context.listener)
     options = resolve(GuidanceOptions, given, image_side=side_of(data.train), where="figure guidance")
     strengths = require_strengths(options.strengths, least=2)
     check_sampling(options.sampler, options.guidance_interval)
@@ -121,7 +186,7 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     shared: dict[str, Any] = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
     extractor = None
     if options.extractor == CLASSIFIER:
-        extractor = train_extractor(dataset, out=folder / "extractor", label=f"{context.label} extractor", **shared)
+        extractor = train_extractor(plain(made.dataset), out=folder / "extractor", label=f"{context.label} extractor", **shared)
     evaluated = []
     for w in strengths:
         chosen = {key: value for key, value in plain(options).items() if key != "strengths"} | {"guidance": w}
@@ -132,7 +197,7 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     evaluations = open_evaluations(evaluated)
     return Prepared(
         options,
-        {"train": source_of(data.train), "evaluations": evaluation_inputs(evaluated, context.out)},
+        {"train": source_of(data.train), "evaluations": _evaluations(evaluations, context.out)},
         lambda progress: draw_guidance(evaluations),
     )
 
@@ -141,7 +206,7 @@ def tau(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     evaluations = open_evaluations(runs)
     points_of(evaluations)
     options = resolve(NoOptions, given, image_side=0, where="figure tau")
-    return Prepared(options, {"evaluations": evaluation_inputs(runs, context.out)}, lambda progress: draw_tau(evaluations))
+    return Prepared(options, {"evaluations": _evaluations(evaluations, context.out)}, lambda progress: draw_tau(evaluations))
 
 
 def class_fid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
@@ -151,8 +216,45 @@ def class_fid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     pairs = list(zip(evaluations[::2], evaluations[1::2], strict=True))
     rank_differences(pairs)
     options = resolve(NoOptions, given, image_side=0, where="figure class-fid")
-    return Prepared(options, {"evaluations": evaluation_inputs(runs, context.out)}, lambda progress: draw_class_fid(pairs))
+    return Prepared(options, {"evaluations": _evaluations(evaluations, context.out)}, lambda progress: draw_class_fid(pairs))
 
 
 def _side(subjects: Sequence[Subject]) -> int:
     return max(subjects[0].generator.image_shape[1:])
+
+
+def _common_data(subjects: Sequence[Subject], context: Context) -> Dataset:
+    """The dataset that all these generators were fitted to."""
+    require_same_images(subjects)
+    return load_origin(subjects[0].generator.path, context.machine, context.label, context.listener)[1]
+
+
+def _subjects(subjects: Sequence[Subject], out: Path) -> list[dict[str, Any]]:
+    """Generators as a figure's run.json records them."""
+    return [{"digest": s.generator.digest, "path": relative_to(s.generator.path, out)} for s in subjects]
+
+
+def _evaluations(evaluations: Sequence[Evaluation], out: Path) -> list[dict[str, Any]]:
+    """Evaluations as a figure's run.json records them."""
+    return [{"digest": e.record.outputs[METRICS_FILE], "path": relative_to(e.record.path, out)} for e in evaluations]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure: the stage and the number of the runs it is drawn from, and what makes it ready."""
+
+    stage: str
+    least: int
+    most: int | None
+    prepare: Callable[[Sequence[Path], Given, Context], Prepared]
+
+
+FIGURES: dict[str, Kind] = {
+    "samples": Kind("fit-generator", 1, 1, samples),
+    "denoising": Kind("fit-generator", 2, 2, denoising),
+    "features": Kind("fit-generator", 1, None, features),
+    "grid": Kind("fit-generator", 1, None, grid),
+    "guidance": Kind("fit-generator", 1, 1, guidance),
+    "tau": Kind("evaluate-generator", 2, None, tau),
+    "class-fid": Kind("evaluate-generator", 2, None, class_fid),
+}

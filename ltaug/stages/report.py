@@ -1,19 +1,16 @@
-"""report and inspect."""
+"""report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ltaug.data.imageset import ImageSet
-from ltaug.data.inspect import inspect_dataset
 from ltaug.options import Machine
+from ltaug.report.build import build_report
+from ltaug.report.document import Report
 from ltaug.runs import Listener, ignore_events
-from ltaug.stages.opening import Given, load_data
-
-if TYPE_CHECKING:
-    from ltaug.report.document import Report
+from ltaug.stages.opening import Given, dataset_options, load_data
 
 
 def write_report(
@@ -34,16 +31,10 @@ def write_report(
         published: the dataset whose published results to show (cifar100-lt, cifar10-lt) [default: the one that the runs'
             dataset options name, if any].
     """
-    from ltaug.report.build import build_report  # loads matplotlib and scipy, which no other stage needs
 
     def load_train(dataset: Given, seed: int) -> ImageSet:
-        return load_data(dataset, seed, machine, "report", listener)[1].train
+        return load_data(dataset_options(dataset), seed, machine, "report", listener).train
 
     return build_report(
         runs, out=out, load_train=load_train, baseline=baseline, title=title, published=published, listener=listener
     )
-
-
-def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008
-    """Counts, groups, imbalance and faults of a dataset as it would be used; `ltaug inspect`."""
-    return inspect_dataset(load_data(dataset, seed, machine, "inspect", listener)[1])
