@@ -77,7 +77,7 @@ def _show(out: Path, *, already_done: bool, as_json: bool) -> None:
     show.console().print(table)
     click.echo(
         f"{origin['samples']} generated images against {origin['reference_images']} of {origin['reference']}, "
-        f"in the eyes of {origin['extractor']}; memorised: pixels, against the training images."
+        f"using {origin['extractor']} features; memorised: using pixels, against the training images."
     )
     for warning in found["warnings"]:
         click.echo(f"Note: {warning}")

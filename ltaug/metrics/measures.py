@@ -48,9 +48,14 @@ class Measure:
     shown: tuple[Place, ...] = ("report", "report/few", "brief", "drawn")
 
     @property
+    def brief_name(self) -> str:
+        """What to call it among others."""
+        return self.short or self.name
+
+    @property
     def column(self) -> str:
         """Its short name with an arrow in the better direction: 'recall ↑'."""
-        return (self.short or self.name) + {"lower": "\u00a0↓", "higher": "\u00a0↑"}.get(str(self.better), "")
+        return self.brief_name + {"lower": "\u00a0↓", "higher": "\u00a0↑"}.get(str(self.better), "")
 
     @property
     def heading(self) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, RunExistsError
+from ltaug.options import DatasetOptions
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import ClassTable, class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
-from ltaug.report.document import DETAIL, ArmRow, Report
+from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.gallery import Gallery, gallery
 from ltaug.report.generators import generator_tables
@@ -25,7 +25,7 @@ from ltaug.report.verdict import verdict
 from ltaug.report.wording import count, several
 from ltaug.runs import Event, Listener, ignore_events
 
-LoadTrain = Callable[[dict[str, Any], int], ImageSet]
+LoadTrain = Callable[[DatasetOptions, int], ImageSet]
 
 
 def build_report(
@@ -85,7 +85,7 @@ def _assemble(
     classes = class_table(experiment)
     shown = _shown(scores)
     chains = {arm: {seed: method.chain(run) for seed, run in sorted(experiment.results[arm].items())} for arm in scores.order}
-    after = next((shown[role] for role in DETAIL if shown.get(role, scores.baseline) != scores.baseline), None)
+    after = compared_arm(shown)
     change = confusion_change(experiment, after, scores.baseline) if after else None
     featured = shown.get("featured") or shown.get("best_with")
     pictures, missing = _pictures(experiment, featured, load_train)
@@ -116,8 +116,8 @@ def _assemble(
 
 
 def _shown(scores: Scores) -> dict[str, str]:
-    roles = ("baseline", "featured", "best_without", "best_with")
-    return {role: arm for role in roles if (arm := getattr(scores, role)) is not None}
+    others = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
+    return {"baseline": scores.baseline} | {role: arm for role, arm in others.items() if arm is not None}
 
 
 def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
@@ -149,7 +149,7 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if result.synthesis is None:
         return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
     try:
-        real = load_train(dataclasses.asdict(result.record.dataset), result.record.draw_seed)
+        real = load_train(result.record.dataset, result.record.draw_seed)
     except DataError as error:  # the numbers stand without the images
         return None, f"The real images could not be read ({error}), so no images are shown."
     if real.digest != result.record.train_digest:

@@ -15,7 +15,11 @@ from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
 from ltaug.report.wording import paired_text, spread_text
 
-DETAIL = ("featured", "best_with", "best_without")  # roles in whose order an arm is chosen to be shown in detail
+
+def compared_arm(shown: Mapping[str, str]) -> str | None:
+    """The arm whose change from the baseline is shown in detail, of those singled out by role; None where there is none."""
+    arms = (shown.get(role) for role in ("featured", "best_with", "best_without"))
+    return next((arm for arm in arms if arm not in (None, shown["baseline"])), None)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,7 @@ class Report:
     @property
     def compared(self) -> str | None:
         """The arm whose change from the baseline is shown in detail."""
-        arms = (self.shown.get(role) for role in DETAIL)
-        return next((arm for arm in arms if arm not in (None, self.shown["baseline"])), None)
+        return compared_arm(self.shown)
 
     @property
     def stages(self) -> list[str]:

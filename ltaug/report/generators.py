@@ -22,7 +22,7 @@ from ltaug.report.wording import setting, spread_text
 
 PANELS: tuple[tuple[str, Place], ...] = (("All classes", "report"), ("Few-shot classes", "report/few"))
 REFERENCE_METHOD = "ddpm"
-OTHER_EYES = (
+ANOTHER_SCALE = (
     "The extractor's weights or the reference images are not those of the table above (their SHA-256 differ), so the two "
     "cannot be compared; give both evaluations the same --extractor classifier:RUN and --reference."
 )
@@ -161,7 +161,7 @@ def generator_tables(
     seen: list[Mapping[str, Any]] = []
     for i, table in enumerate(tables):
         if table.terms in seen:
-            tables[i] = dataclasses.replace(table, notes=(*table.notes, OTHER_EYES))
+            tables[i] = dataclasses.replace(table, notes=(*table.notes, ANOTHER_SCALE))
         seen.append(table.terms)
     return tuple(tables)
 

@@ -49,13 +49,9 @@ def _generators(table: GeneratorTable) -> list[str]:
 
 def _published(published: Published) -> list[str]:
     """The papers' results on this dataset."""
-    rows = [[method, source, *map(_value, values)] for method, source, values in published.table]
+    rows = [[method, source, *(wording.plain(value, 2) for value in values)] for method, source, values in published.table]
     grid = _table(["method", "source", *published.columns.values()], rows)
     return [f"## Published results on {published.name}", published.about, grid]
-
-
-def _value(value: float | None) -> str:
-    return wording.plain(value, 2)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
-from ltaug.options import Machine
+from ltaug.options import DatasetOptions, Machine
 from ltaug.report.build import build_report
 from ltaug.report.document import Report
 from ltaug.runs import Listener, ignore_events
-from ltaug.stages.opening import Given, dataset_options, load_data
+from ltaug.stages.opening import load_data
 
 
 def write_report(
@@ -32,8 +32,8 @@ def write_report(
             dataset options name, if any].
     """
 
-    def load_train(dataset: Given, seed: int) -> ImageSet:
-        return load_data(dataset_options(dataset), seed, machine, "report", listener).train
+    def load_train(dataset: DatasetOptions, seed: int) -> ImageSet:
+        return load_data(dataset, seed, machine, "report", listener).train
 
     return build_report(
         runs, out=out, load_train=load_train, baseline=baseline, title=title, published=published, listener=listener
