@@ -18,24 +18,6 @@ from ltaug.files import read_json
 from ltaug.options import COMPUTING, NETWORKS, READING, EvaluationOptions
 from ltaug.runs import read_run
 
-# Key in metrics.json, what people call it, and which way is better.
-MEASURES = {
-    "fid": ("FID", "lower"),
-    "kid": ("KID", "lower"),
-    "class_fid": ("FID within a class, mean", "lower"),
-    "inception_score": ("inception score", "higher"),
-    "precision": ("precision", "higher"),
-    "recall": ("recall", "higher"),
-    "density": ("density", "higher"),
-    "coverage": ("coverage", "higher"),
-    "f8": ("F8 (recall)", "higher"),
-    "f1_8": ("F1/8 (precision)", "higher"),
-    "consistency": ("class consistency", "higher"),
-    "memorised_1": ("memorised (nearer than 1 % of real)", "0.01 is chance"),
-    "memorised_5": ("memorised (nearer than 5 % of real)", "0.05 is chance"),
-}
-SPREADS = {"kid": "kid_std", "inception_score": "inception_score_std"}
-
 
 @click.command("evaluate-generator", cls=SectionCommand)
 @click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
@@ -79,35 +61,41 @@ def _show(out: Path, *, already_done: bool, as_json: bool) -> None:
     if as_json:
         show.as_object({"run": str(out), "already_done": already_done, **found})
         return
+    from ltaug.metrics.measures import MEASURES
+
     summary, origin = found["summary"], found["provenance"]
     groups = [g for g in found["groups"] if any(key.endswith(f"/{g}") for key in summary)]
     table = Table("measure", "value", *groups, "better", box=box.SIMPLE_HEAD)
-    for key, (name, better) in MEASURES.items():
+    for key, measure in MEASURES.items():
         if summary.get(key) is not None:
-            spread = summary.get(SPREADS.get(key, ""))
+            spread = summary.get(measure.spread)
             value = f"{summary[key]:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
-            table.add_row(name, value, *(_figure(summary.get(f"{key}/{g}")) for g in groups), better)
+            by_group = (_figure(summary.get(f"{key}/{group}")) for group in groups)
+            table.add_row(measure.name, value, *by_group, measure.direction.removesuffix(" is better"))
     show.console().print(table)
     click.echo(
         f"{origin['samples']} generated images against {origin['reference_images']} of {origin['reference']}, "
-        f"in the eyes of {origin['extractor']}; memorised: pixels, against the training images."
+        f"using {origin['extractor']} features; memorised: using pixels, against the training images."
     )
     for warning in found["warnings"]:
         click.echo(f"Note: {warning}")
-    for reason, names in _unmeasured(summary, found["reasons"]).items():
+    names_of = {key: measure.name for key, measure in MEASURES.items()}
+    for reason, names in _unmeasured(summary, found["reasons"], names_of).items():
         click.echo(f"Not measured: {', '.join(names)}: {reason}")
     seconds = sum(record["timings"].values())
     click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done ({duration(seconds)}).")
     click.echo(f"Look at {out / 'samples.png'} and {out / 'closest-pairs.png'}; by class: {out / 'per-class.csv'}")
 
 
-def _unmeasured(summary: Mapping[str, float | None], reasons: Mapping[str, str]) -> dict[str, list[str]]:
+def _unmeasured(
+    summary: Mapping[str, float | None], reasons: Mapping[str, str], names: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Reason -> measures without a value; a group only where the whole has one. Single classes are in per-class.csv."""
     found: dict[str, list[str]] = {}
     for key, value in summary.items():
         measure, _, group = key.partition("/")
-        if value is None and measure in MEASURES and not (group and summary[measure] is None):
-            found.setdefault(reasons[key], []).append(MEASURES[measure][0] + (f" of {group}" if group else ""))
+        if value is None and measure in names and not (group and summary[measure] is None):
+            found.setdefault(reasons[key], []).append(names[measure] + (f" of {group}" if group else ""))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Feature extractors: in whose eyes generated images are compared with real ones.
+"""Feature extractors: what generated and real images are compared by.
 
 FID, precision, recall and their like are distances between features, so every figure is an extractor's: values from two
 extractors cannot be compared. A classifier of the dataset itself is an extractor too; stages wires it in.

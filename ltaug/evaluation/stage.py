@@ -17,8 +17,10 @@ from ltaug.files import write_json
 from ltaug.generator.generated import open_generated
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
-from ltaug.metrics.fidelity import Looked, Measures, fidelity
-from ltaug.metrics.memorisation import memorisation
+from ltaug.metrics.evaluated import Evaluated, Looked
+from ltaug.metrics.measured import Measured
+from ltaug.metrics.measures import measure_all
+from ltaug.metrics.memorisation import closest_pairs
 from ltaug.options import EvaluationOptions
 from ltaug.records import METRICS_FILE
 from ltaug.runs import Run
@@ -73,17 +75,11 @@ def run_evaluation(
     run.event("Measuring.")
     groups = class_groups(train.class_counts).members
     groups = groups if len(groups) > 1 else {}  # all classes alike: the whole is the only group
-    shared: dict[str, Any] = {"num_classes": train.num_classes, "groups": groups}
-    measured, (copied, pairs) = _timed(
-        run,
-        "measure",
-        lambda: (
-            fidelity(generated, real, neighbours=options.neighbours, clusters=options.clusters, **shared),
-            memorisation(images, labels, train, mirrored=mirrored, pairs=options.pairs, **shared),
-        ),
-    )
+    settings = {"neighbours": options.neighbours, "clusters": options.clusters}
+    given = Evaluated(generated, real, images, train, mirrored, groups, **settings)
+    measured, pairs = _timed(run, "measure", lambda: (measure_all(given), closest_pairs(given, options.pairs)))
     origin = _origin(extractor, reference, options, samples=len(images), seed=seed) | dict(provenance)
-    document = _document(measured | copied, train, groups, origin)
+    document = _document(measured, train, groups, origin)
     write_json(run.path / METRICS_FILE, document)
     write_per_class(run.path, document, generated=labels, reference=reference.labels)
     write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
@@ -114,7 +110,7 @@ def _origin(extractor: Extractor, reference: ImageSet, options: EvaluationOption
 
 
 def _document(
-    found: Measures, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
+    found: Measured, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What metrics.json holds."""
     return {

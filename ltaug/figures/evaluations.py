@@ -9,18 +9,11 @@ from typing import Any
 
 from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.subject import name_of
+from ltaug.metrics.measures import MEASURES
 from ltaug.records import EvaluationRecord, GeneratorRecord
 
 MEASURED = ("dataset", "extractor", "extractor_digest", "reference", "reference_digest", "samples")
 SAMPLED = ("sampler", "sample_steps", "guidance", "guidance_interval")
-NAMES = {
-    "fid": "Fréchet distance",
-    "inception_score": "inception score",
-    "recall": "recall",
-    "precision": "precision",
-    "coverage": "coverage",
-}
-BETTER_LOW = ("fid",)
 
 
 @dataclass(frozen=True)
@@ -100,13 +93,10 @@ def _told(value: Any) -> str:
 
 def title_of(measure: str, extractor: str) -> str:
     """A measure in words, and which way is better. Only Inception's features give what is published as FID and IS."""
-    base, _, group = measure.partition("/")
-    name = NAMES.get(base, base)
-    if base == "fid" and extractor == "inception":
-        name = "FID"
-    if base == "inception_score" and extractor != "inception":
-        name = f"inception score by {extractor}"
-    return f"{name}{f' of {group}-shot classes' if group else ''} ({'lower' if base in BETTER_LOW else 'higher'} is better)"
+    key, _, group = measure.partition("/")
+    found = MEASURES[key]
+    name = found.elsewhere.format(extractor=extractor) if found.elsewhere and extractor != "inception" else found.name
+    return f"{name}{f' of {group}-shot classes' if group else ''} ({found.direction})"
 
 
 def terms_of(evaluation: Evaluation) -> str:

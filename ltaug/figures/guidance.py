@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltaug.figures.evaluations import MEASURED, Evaluation, require_alike, terms_of
-from ltaug.figures.sweep import GUIDANCE_MEASURES, Point, draw_sweep
+from ltaug.figures.sweep import Point, draw_sweep
 from ltaug.figures.table import Drawn
 
 
@@ -20,7 +20,6 @@ def draw_guidance(evaluations: Sequence[Evaluation]) -> Drawn:
         [Point(float(e.provenance["guidance"]), e.seed, e.summary) for e in evaluations],
         setting="guidance",
         axis_name="guidance strength w (0: plain conditional)",
-        measures=GUIDANCE_MEASURES,
         extractor=str(evaluations[0].provenance["extractor"]),
         terms=f"{evaluations[0].name}: {terms_of(evaluations[0])}",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import mean, stdev
 from typing import Any
 
@@ -13,10 +14,9 @@ from matplotlib.figure import Figure
 from ltaug import drawing
 from ltaug.figures.evaluations import title_of
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, to_csv
+from ltaug.metrics.measures import shown_in
 
 POINTS_CSV = "points.csv"
-TAU_MEASURES = ("fid", "inception_score", "recall", "fid/few")
-GUIDANCE_MEASURES = ("fid", "inception_score", "recall", "precision")
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,16 @@ def levels_of(points: Sequence[Point]) -> list[Level]:
     return found
 
 
-def draw_sweep(
-    points: Sequence[Point], *, setting: str, axis_name: str, measures: Sequence[str], extractor: str, terms: str
-) -> Drawn:
-    """figure.svg: a panel each for those of `measures` that were taken; figure.csv: mean and spread of all measures;
-    points.csv: every evaluation's.
+def draw_sweep(points: Sequence[Point], *, setting: str, axis_name: str, extractor: str, terms: str) -> Drawn:
+    """figure.svg: a panel for each measure that figures draw, as far as it was taken; figure.csv: mean and spread of all
+    measures; points.csv: every evaluation's.
 
     Args:
         setting: the column's name, "tau" or "guidance".
         terms: how it was measured, in a line.
     """
     levels = levels_of(points)
+    measures = [*shown_in("drawn"), *shown_in("drawn/few")]
     table = [
         {"measure": v.measure, setting: v.x, "mean": v.mean, "sd": v.sd, "seeds": len(v.values), "unmeasurable": len(v.missing)}
         for v in levels
@@ -86,7 +85,7 @@ def draw_sweep(
     ]
     shown = {m: [v for v in levels if v.measure == m] for m in measures}
     panels = {m: rows for m, rows in shown.items() if any(v.values for v in rows)}
-    empty = [title_of(m, extractor).partition(" (")[0] for m in measures if m not in panels]
+    empty = [title_of(m, extractor).rpartition(" (")[0] for m in measures if m not in panels]
     gaps = [f"{v.measure} at {setting} {v.x:g}" for rows in panels.values() for v in rows if v.missing]
     notes = [f"Not drawn, as no evaluation could measure it: {', '.join(empty)}."] if empty else []
     notes += [f"Not measurable for some seeds, so the mean is over the others: {', '.join(gaps)}."] if gaps else []
@@ -101,8 +100,9 @@ def _svg(panels: Mapping[str, Sequence[Level]], *, axis_name: str, setting: str,
     with drawing.style():
         figure = Figure(figsize=(drawing.WIDTH, 2.9 * rows + 0.4), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axis, (i, (measure, levels)) in zip(axes, enumerate(panels.items()), strict=False):
-            _panel(axis, levels, colour=drawing.COLOURS[i], marker=drawing.MARKERS[i])
+        looks = zip(cycle(drawing.COLOURS), cycle(drawing.MARKERS), strict=False)
+        for axis, (measure, levels), (colour, marker) in zip(axes, panels.items(), looks, strict=False):
+            _panel(axis, levels, colour=colour, marker=marker)
             axis.set_title(title_of(measure, extractor))
             axis.set_xlabel(axis_name)
         for axis in axes[len(panels) :]:

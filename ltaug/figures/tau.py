@@ -9,7 +9,7 @@ from typing import Any
 from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.evaluations import MEASURED, SAMPLED, Evaluation, require_alike, terms_of, unlike
 from ltaug.figures.subject import tau_of
-from ltaug.figures.sweep import TAU_MEASURES, Point, draw_sweep
+from ltaug.figures.sweep import Point, draw_sweep
 from ltaug.figures.table import Drawn
 from ltaug.options import GeneratorOptions
 
@@ -43,7 +43,6 @@ def draw_tau(evaluations: Sequence[Evaluation]) -> Drawn:
         points_of(evaluations),
         setting="tau",
         axis_name="tau, strength of the class-balancing term (0: without it)",
-        measures=TAU_MEASURES,
         extractor=str(evaluations[0].provenance["extractor"]),
         terms=terms_of(evaluations[0]),
     )

@@ -13,13 +13,44 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.metrics.evaluated import Evaluated
 from ltaug.metrics.frechet import frechet_distance, gaussian
-from ltaug.metrics.measures import Notebook
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, Unmeasurable
 
 Labels = npt.NDArray[np.int64]
 WINDOW = 5
 _NONE_GENERATED = "no image was generated"
+
+
+def class_fid(given: Evaluated, notes: Notebook) -> None:
+    """Enter class_fid of every class, its moving average, and the mean over all classes and over each group's."""
+    num_classes, unless = given.train.num_classes, given.uninformative
+    distances: list[float | None] = [None] * num_classes
+    reasons = [unless or ""] * num_classes
+    if unless is None:
+        ours, theirs = given.generated, given.reference
+        samples = (ours.features, ours.labels, theirs.features, theirs.labels)
+        distances, reasons = class_distances(*samples, num_classes=num_classes)
+    notes.note_classes("class_fid", distances, reasons)
+    notes.note_classes("class_fid_smoothed", moving_average(distances), ["no class nearby has a class_fid"] * num_classes)
+    for key, classes in _parts("class_fid", num_classes, given.groups).items():
+        notes.note([key], partial(mean_distance, [distances[c] for c in classes]), unless=unless)
+    missing = distances.count(None)
+    if missing and unless is None:
+        notes.warnings.append(f"class_fid is a mean without {missing} of {num_classes} classes, which have too few images")
+
+
+def consistency(given: Evaluated, notes: Notebook) -> None:
+    """Enter consistency, of all images, of each group's and of each class's."""
+    hits, otherwise = None, "the extractor does not classify these classes"
+    probabilities, labels = given.generated.probabilities, given.generated.labels
+    if probabilities is not None:
+        if np.isfinite(probabilities).all():
+            hits = probabilities.argmax(1) == labels
+        else:
+            otherwise = "the class probabilities of some generated images are not finite numbers"
+    note_shares(notes, "consistency", hits, given, groups=given.groups, otherwise=otherwise)
 
 
 def class_distances(
@@ -75,10 +106,9 @@ def note_shares(
     notes: Notebook,
     name: str,
     hits: npt.NDArray[np.bool_] | None,
-    labels: Labels,
+    given: Evaluated,
     *,
     groups: Mapping[str, Sequence[int]],
-    num_classes: int,
     otherwise: str,
 ) -> None:
     """Enter the share of generated images (N,) that are hits: overall, of every group's classes and of every class.
@@ -86,9 +116,9 @@ def note_shares(
     Args:
         hits: None where there is nothing to tell them by; then `otherwise` is the reason.
     """
-    parts = {name: range(num_classes)} | {f"{name}/{group}": classes for group, classes in groups.items()}
+    labels, num_classes = given.generated.labels, given.train.num_classes
     known = np.zeros(len(labels), bool) if hits is None else hits
-    for key, classes in parts.items():
+    for key, classes in _parts(name, num_classes, groups).items():
         notes.note(
             [key], partial(_share, known[np.isin(labels, np.asarray(classes))]), unless=otherwise if hits is None else None
         )
@@ -96,6 +126,11 @@ def note_shares(
     found = np.bincount(labels, weights=known, minlength=num_classes)
     values = [float(f / n) if n and hits is not None else None for f, n in zip(found, counts, strict=True)]
     notes.note_classes(name, values, [otherwise if hits is None else _NONE_GENERATED] * num_classes)
+
+
+def _parts(name: str, num_classes: int, groups: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    """Key -> classes: all under `name`, each group's under "NAME/GROUP"."""
+    return {name: range(num_classes), **{f"{name}/{group}": classes for group, classes in groups.items()}}
 
 
 def _share(hits: npt.NDArray[np.bool_]) -> tuple[float]:

@@ -11,10 +11,13 @@ fewer images than features: its centred features are a factor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.metrics.evaluated import Evaluated, Looked
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, require_images
 
 Doubles = npt.NDArray[np.float64]
@@ -81,6 +84,17 @@ class Moments:
         values, vectors = np.linalg.eigh(self.covariance)
         # A covariance has no negative eigenvalues; what eigh gives below zero is rounding.
         return Gaussian(self.mean, vectors * np.sqrt(values.clip(min=0)))
+
+
+def fid(given: Evaluated, notes: Notebook) -> None:
+    """Enter fid, of all images and of each group's."""
+    for suffix, ours, theirs in given.parts():
+        notes.note([f"fid{suffix}"], partial(_fid, ours, theirs), unless=given.uninformative)
+
+
+def _fid(generated: Looked, reference: Looked) -> tuple[float]:
+    ours = gaussian(generated.features, what="generated images")
+    return (frechet_distance(ours, gaussian(reference.features, what="reference images")),)
 
 
 def gaussian(features: Features, *, what: str = "images") -> Gaussian:

@@ -13,9 +13,22 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, Unmeasurable, require_images
 
 SPLITS = 10
+
+
+def score(given: Evaluated, notes: Notebook) -> None:
+    """Enter inception_score and inception_score_std."""
+
+    def measure() -> tuple[float, float]:
+        if given.generated.scores is None:
+            raise Unmeasurable("the extractor gives no class probabilities")
+        return inception_score(given.generated.scores, seed=given.seed)
+
+    notes.note(["inception_score", "inception_score_std"], measure)
 
 
 def inception_score(probabilities: Features, *, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:

@@ -14,6 +14,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, require_images
 
 Doubles = npt.NDArray[np.float64]
@@ -21,6 +23,15 @@ Ints = npt.NDArray[np.int64]
 SUBSETS = 100
 SUBSET_SIZE = 1000
 _BLOCK = 1024
+
+
+def kid(given: Evaluated, notes: Notebook) -> None:
+    """Enter kid and kid_std."""
+    ours, theirs = given.generated.features, given.reference.features
+    notes.note(["kid", "kid_std"], lambda: kernel_distance(ours, theirs, seed=given.seed), unless=given.uninformative)
+    smaller = min(len(ours), len(theirs))
+    if 4 <= smaller < SUBSET_SIZE:
+        notes.warnings.append(f"kid is of subsets of {subset_size(smaller)} images instead of {SUBSET_SIZE}")
 
 
 def subset_size(smaller: int) -> int:

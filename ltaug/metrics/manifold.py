@@ -12,11 +12,14 @@ Balls are closed. Of more than k equal images each has a ball of radius 0, which
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from ltaug.metrics.distances import frame_of, nearest, within
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, require_images
 
 
@@ -27,6 +30,13 @@ class Manifold(NamedTuple):
     recall: float
     density: float
     coverage: float
+
+
+def balls(given: Evaluated, notes: Notebook) -> None:
+    """Enter precision, recall, density and coverage, of all images and of each group's."""
+    for suffix, ours, theirs in given.parts():
+        measure = partial(manifold, ours.features, theirs.features, neighbours=given.neighbours)
+        notes.note([f"{name}{suffix}" for name in Manifold._fields], measure, unless=given.uninformative)
 
 
 def manifold(generated: Features, reference: Features, *, neighbours: int = 5) -> Manifold:

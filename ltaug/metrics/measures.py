@@ -1,76 +1,108 @@
-"""Measures: numbers with a reason for each that is missing, in a form that goes into JSON as it is."""
+"""Every measure of generated images, in the order of the tables. A new one is a function in a file and a line here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-from ltaug.metrics.unmeasurable import Unmeasurable
+from ltaug.metrics.classes import class_fid, consistency
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.frechet import fid
+from ltaug.metrics.inception_score import score
+from ltaug.metrics.kernel import kid
+from ltaug.metrics.manifold import balls
+from ltaug.metrics.measured import Measured, Notebook
+from ltaug.metrics.memorisation import memorised
+from ltaug.metrics.prd import f_beta
+
+# Tables and figures: the report's ("report"; "compared" adds paired differences), the terminal's after a report ("brief"),
+# the panels of a sweep ("drawn"). With "/few" the value over few-shot classes.
+Place = Literal["report", "report/few", "compared", "brief", "brief/few", "drawn", "drawn/few"]
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What was measured of a generator's images. No value is ever NaN or infinite.
+class Measure:
+    """A measure of generated images, by its key in metrics.json.
 
     Attributes:
-        summary: key -> value, or None.
-        reasons: why a value is None, for every None: under its key in `summary`, or under "NAME[C]" for class C in
-            `per_class`.
-        warnings: what to bear in mind when reading the values, a sentence each.
-        per_class: name -> one value (or None) a class, in index order.
+        name: in a sentence.
+        better: the better direction, or the value that images as new as real ones have.
+        compute: enters its values. Measures that come out of one computation name the same function, which is called once.
+        short: in a narrow column; the name unless given.
+        elsewhere: what to call it in features other than Inception's, where the name belongs to those.
+        digits: after the point; None for three figures of the smallest value, as a distance has the extractor's scale.
+        spread: key of its standard deviation.
+        about: what to know when reading it, in sentences.
+        shown: where, as far as evaluations have it.
     """
 
-    summary: dict[str, float | None]
-    reasons: dict[str, str]
-    warnings: tuple[str, ...]
-    per_class: dict[str, list[float | None]]
+    name: str
+    better: Literal["lower", "higher"] | float
+    compute: Callable[[Evaluated, Notebook], None]
+    short: str = ""
+    elsewhere: str = ""
+    digits: int | None = 3
+    spread: str = ""
+    about: str = ""
+    shown: tuple[Place, ...] = ("report", "report/few", "brief", "drawn")
 
-    def __or__(self, other: Measures) -> Measures:
-        """Both together; they measure different things, so no key stands in both."""
-        assert not self.summary.keys() & other.summary.keys()
-        assert not self.per_class.keys() & other.per_class.keys()
-        return Measures(
-            self.summary | other.summary,
-            self.reasons | other.reasons,
-            tuple(dict.fromkeys(self.warnings + other.warnings)),
-            self.per_class | other.per_class,
-        )
+    @property
+    def brief_name(self) -> str:
+        """What to call it among others."""
+        return self.short or self.name
+
+    @property
+    def column(self) -> str:
+        """Its short name with an arrow in the better direction: 'recall ↑'."""
+        return self.brief_name + {"lower": "\u00a0↓", "higher": "\u00a0↑"}.get(str(self.better), "")
+
+    @property
+    def heading(self) -> str:
+        """Its column where that begins with a capital: 'Recall ↑'."""
+        return self.column[0].upper() + self.column[1:]
+
+    @property
+    def direction(self) -> str:
+        """'lower is better', or '0.01 is chance'."""
+        return f"{self.better} is better" if isinstance(self.better, str) else f"{self.better:g} is chance"
 
 
-@dataclass
-class Notebook:
-    """Measures while they are taken: `note` and `note_classes` turn Unmeasurable into None and a reason."""
+MEASURES: dict[str, Measure] = {
+    "fid": Measure("FID", "lower", fid, elsewhere="Fréchet distance", digits=None,
+                   shown=("report", "report/few", "compared", "brief", "brief/few", "drawn", "drawn/few")),
+    "kid": Measure("KID", "lower", kid, elsewhere="kernel distance", digits=None, spread="kid_std", shown=("report",)),
+    "class_fid": Measure("FID within a class, mean", "lower", class_fid, digits=None, shown=()),
+    "inception_score": Measure("inception score", "higher", score, elsewhere="inception score by {extractor}",
+                               spread="inception_score_std", shown=("drawn",)),
+    "precision": Measure("precision", "higher", balls, shown=("drawn",)),
+    "recall": Measure("recall", "higher", balls, shown=("report", "report/few", "compared", "brief", "drawn")),
+    "density": Measure("density", "higher", balls, shown=()),
+    "coverage": Measure("coverage", "higher", balls, shown=("report", "report/few", "brief", "brief/few")),
+    "f8": Measure("F8 (recall)", "higher", f_beta, short="F8", shown=("report",)),
+    "f1_8": Measure("F1/8 (precision)", "higher", f_beta, short="F1/8", shown=("report",)),
+    "consistency": Measure("class consistency", "higher", consistency, shown=("report", "report/few", "brief")),
+    "memorised_1": Measure(
+        "memorised (nearer than 1 % of real)", 0.01, memorised, short="memorised (1\u00a0%)", shown=("report", "brief"),
+        about="Memorised (1 %): generated images nearer to a training image than all but 1 % of the training images are to "
+        "each other. About 1 % is what real images score."),
+    "memorised_5": Measure("memorised (nearer than 5 % of real)", 0.05, memorised, shown=()),
+}  # fmt: skip
 
-    summary: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    per_class: dict[str, list[float | None]] = field(default_factory=dict)
 
-    def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]], *, unless: str | None = None) -> None:
-        """Enter what `measure` returns under `keys`, one value each; None for each of them where `unless` says why."""
-        values: Sequence[float | None] = [None] * len(keys)
-        reason = unless
-        if unless is None:
-            try:
-                values = measure()
-            except Unmeasurable as why:
-                reason = why.reason
-        for key, value in zip(keys, values, strict=True):
-            self.summary[key] = self._entered(key, value, reason or "")
+def shown_in(place: Place) -> dict[str, Measure]:
+    """Keys of metrics.json that a table or figure shows, in its order; "KEY/few" for the places over few-shot classes."""
+    few = "/few" if place.endswith("/few") else ""
+    return {key + few: measure for key, measure in MEASURES.items() if place in measure.shown}
 
-    def note_classes(self, name: str, values: Sequence[float | None], reasons: Sequence[str]) -> None:
-        """Enter one value a class; `reasons` (one a class) are read where the value is None."""
-        pairs = zip(values, reasons, strict=True)
-        self.per_class[name] = [self._entered(f"{name}[{c}]", value, reason) for c, (value, reason) in enumerate(pairs)]
 
-    def _entered(self, key: str, value: float | None, reason: str) -> float | None:
-        if value is None:
-            assert reason, f"a reason why {key} is None"
-            self.reasons[key] = reason
-            return None
-        assert math.isfinite(value), f"{key} is {value}: a measure is finite or Unmeasurable"
-        return float(value)
+def measure_all(given: Evaluated) -> Measured:
+    """Every measure of a generator's images.
 
-    def measures(self) -> Measures:
-        return Measures(self.summary, self.reasons, tuple(self.warnings), self.per_class)
+    What cannot be measured (too few images, features that are not finite or all the same, an extractor without class
+    probabilities) is None with its reason, and the others go on. Values over a group's classes have keys such as "fid/few".
+    """
+    notes = Notebook(warnings=given.caveats)
+    for compute in dict.fromkeys(measure.compute for measure in MEASURES.values()):
+        compute(given, notes)
+    return notes.measured()

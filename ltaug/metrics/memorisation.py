@@ -12,16 +12,15 @@ takes the quantile of all classes' images pooled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.data.imageset import Images, ImageSet, Labels
+from ltaug.data.imageset import ImageSet, Labels
 from ltaug.metrics.classes import note_shares
-from ltaug.metrics.measures import Measures, Notebook
-from ltaug.metrics.neighbours import fit_neighbours
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.measured import Notebook
 
 Floats = npt.NDArray[np.float32]
 QUANTILES = {"memorised_1": 0.01, "memorised_5": 0.05}
@@ -43,50 +42,31 @@ class Pair:
     threshold: float | None
 
 
-def memorisation(
-    generated: Images,
-    labels: Labels,
-    train: ImageSet,
-    *,
-    num_classes: int,
-    groups: Mapping[str, Sequence[int]],
-    mirrored: bool,
-    pairs: int,
-) -> tuple[Measures, list[Pair]]:
-    """How much of what was generated is remembered, and the closest pairs.
-
-    Args:
-        generated: uint8 (N, C, H, W), of the training images' shape.
-        labels: (N,), the classes they were generated as.
-        mirrored: a mirror image of a training image is a copy too; for generators trained with flips.
-        pairs: how many of the closest pairs to return.
-
-    Returns:
-        memorised_1 and memorised_5 overall and per class, memorised_1/G for every group G; and the closest pairs,
-        closest first. With no generated or no training image there are no pairs.
-    """
-    assert train.num_classes == num_classes, "the generator's classes are the training images'"
-    neighbours = fit_neighbours(train, mirrored=mirrored) if len(train) else None
-    between = neighbours.between_real if neighbours else np.zeros(0, np.float32)
-    nearest, distance = neighbours.nearest(generated) if neighbours else (np.zeros(0, np.int64), np.zeros(0, np.float32))
-    notes = Notebook()
-    limits = {name: thresholds(between, train.labels, q, num_classes=num_classes) for name, q in QUANTILES.items()}
-    for name, limit in limits.items():
-        remembered = (distance == 0) | (distance < limit[labels]) if len(between) else None
+def memorised(given: Evaluated, notes: Notebook) -> None:
+    """Enter memorised_1 and memorised_5, of all images and of each class's; memorised_1 of each group's too."""
+    near, train, labels = given.nearest, given.train, given.generated.labels
+    for name, quantile in QUANTILES.items():
+        limit = thresholds(near.between_real, train.labels, quantile, num_classes=train.num_classes)
+        remembered = (near.distance == 0) | (near.distance < limit[labels]) if len(near.between_real) else None
         note_shares(
             notes,
             name,
             remembered,
-            labels,
-            groups=groups if name == "memorised_1" else {},
-            num_classes=num_classes,
+            given,
+            groups=given.groups if name == "memorised_1" else {},
             otherwise=f"too few training images: {len(train)}, where distances between them take at least 2",
         )
     notes.warnings += _warnings(train)
-    shown = limits["memorised_1"][labels]
-    return notes.measures(), [
-        Pair(int(i), int(nearest[i]), float(distance[i]), float(shown[i]) if len(between) else None)
-        for i in np.argsort(distance, kind="stable")[:pairs]
+
+
+def closest_pairs(given: Evaluated, count: int) -> list[Pair]:
+    """The `count` generated images nearest to a training image, nearest first; none where there is no training image."""
+    near, labels = given.nearest, given.generated.labels
+    quantile = QUANTILES["memorised_1"]
+    limit = thresholds(near.between_real, given.train.labels, quantile, num_classes=given.train.num_classes)
+    return [
+        Pair(int(i), int(near.train[i]), float(near.distance[i]), float(limit[labels[i]]) if len(near.between_real) else None)
+        for i in np.argsort(near.distance, kind="stable")[:count]
     ]
 
 

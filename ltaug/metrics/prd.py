@@ -11,16 +11,27 @@ F8 weighs recall, F1/8 precision. The curves are means over 10 clusterings, as i
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
 
+from ltaug.metrics.evaluated import Evaluated
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.unmeasurable import Features, require_images
 
 Doubles = npt.NDArray[np.float64]
 ANGLES = 1001
 RUNS = 10
 BETA = 8.0
+
+
+def f_beta(given: Evaluated, notes: Notebook) -> None:
+    """Enter f8 and f1_8."""
+    ours, theirs = given.generated.features, given.reference.features
+    measure = partial(f_scores, ours, theirs, clusters=given.clusters * given.train.num_classes, seed=given.seed)
+    notes.note(["f8", "f1_8"], measure, unless=given.uninformative)
 
 
 def f_scores(generated: Features, reference: Features, *, clusters: int, runs: int = RUNS, seed: int = 0) -> tuple[float, float]:

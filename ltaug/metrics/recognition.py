@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
 
-MEASURES = ("precision", "recall", "f1")
+SCORES = ("precision", "recall", "f1")
 
 
 def recognition(labels: Ints, probabilities: Floats, *, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:
@@ -35,14 +35,14 @@ def recognition(labels: Ints, probabilities: Floats, *, groups: Mapping[str, Seq
     scores = per_class(labels, predicted, probabilities.shape[1])
     support = np.array(scores["support"])
     tested = np.flatnonzero(support)
-    found = {f"macro_{m}": float(np.mean(np.array(scores[m])[tested])) for m in MEASURES}
+    found = {f"macro_{m}": float(np.mean(np.array(scores[m])[tested])) for m in SCORES}
     found["accuracy"] = float(np.mean(predicted == labels))
     found["ece"] = calibration_error(labels, probabilities)
     found["never_predicted"] = float(len(np.setdiff1d(tested, predicted)))
     for group, members in groups.items():
         classes = [c for c in members if support[c] > 0]
         if classes:
-            found |= {f"{m}/{group}": float(np.mean(np.array(scores[m])[classes])) for m in MEASURES}
+            found |= {f"{m}/{group}": float(np.mean(np.array(scores[m])[classes])) for m in SCORES}
     return found
 
 

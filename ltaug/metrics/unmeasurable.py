@@ -16,8 +16,8 @@ LARGEST = 1e15
 class Unmeasurable(Exception):
     """A measure has no value for these images: too few of them, or features that say nothing.
 
-    Not a user's mistake (an LtaugError): the measures' own protocol. `fidelity` and `memorisation` turn it into a null
-    with its reason and go on with what can be measured.
+    Not a user's mistake (an LtaugError): the measures' own protocol. A Notebook turns it into a null with its
+    reason, and the other measures go on.
     """
 
     @property

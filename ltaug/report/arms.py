@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from ltaug.options import SamplingOptions
 from ltaug.report.collect import PRIMARY, Experiment
 from ltaug.report.statistics import Paired, Spread, holm, paired, spread
-from ltaug.runs import read_run
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
 SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
@@ -120,16 +119,13 @@ def _rivals(experiment: Experiment, synthetic: frozenset[str]) -> tuple[Rivals, 
     for arm in experiment.results:
         synthesis = experiment.first(arm).synthesis
         if arm in synthetic and synthesis is not None:
-            record = read_run(synthesis, stage="synthesize")
-            training = experiment.first(arm).record["options"].get("train-classifier", {})
-            asked = record["options"].get("synthesize", {})
+            training, asked = asdict(experiment.first(arm).record.options), asdict(synthesis.options)
             sampling, selection = ({k: v for k, v in asked.items() if (k in SAMPLING) == own} for own in (True, False))
-            generator = str((record["inputs"].get("generator") or {}).get("digest"))
             arms = groups.setdefault(json.dumps([selection, training], sort_keys=True), {})
-            arms.setdefault((json.dumps(sampling, sort_keys=True), generator), arm)
+            arms.setdefault((json.dumps(sampling, sort_keys=True), synthesis.generator_run.digest), arm)
     return tuple(Rivals(tuple(g.values()), len({how for how, _ in g}) == 1) for g in groups.values() if len(g) > 1)
 
 
 def _training(experiment: Experiment, arm: str) -> dict[str, object]:
-    options = experiment.first(arm).record["options"].get("train-classifier", {})
+    options = asdict(experiment.first(arm).record.options)
     return {key: value for key, value in options.items() if key not in SYNTHETIC_SETTINGS}

@@ -5,29 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, RunExistsError
+from ltaug.options import DatasetOptions
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
-from ltaug.report.beside import beside
 from ltaug.report.classes import ClassTable, class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
-from ltaug.report.document import DETAIL, ArmRow, Report
+from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.gallery import Gallery, gallery
 from ltaug.report.generators import generator_tables
 from ltaug.report.plates import draw, draw_generators, kind_of
-from ltaug.report.protocols import recognised
-from ltaug.report.published import published
+from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
 from ltaug.report.statistics import Paired
 from ltaug.report.verdict import verdict
 from ltaug.report.wording import count, several
 from ltaug.runs import Event, Listener, ignore_events
 
-LoadTrain = Callable[[dict[str, Any], int], ImageSet]
+LoadTrain = Callable[[DatasetOptions, int], ImageSet]
 
 
 def build_report(
@@ -37,7 +35,7 @@ def build_report(
     load_train: LoadTrain | None,
     baseline: str | None = None,
     title: str | None = None,
-    beside_published: str | None = None,
+    published: str | None = None,
     listener: Listener = ignore_events,
 ) -> Report:
     """Compare finished classifier runs, and evaluations of generators, in report.html, report.md and report.json.
@@ -48,22 +46,20 @@ def build_report(
         load_train: the real training images of (dataset options, seed), for pictures; None leaves the pictures out.
         baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
         title: heading of the report.
-        beside_published: the dataset whose published results to show beside these [default: where the runs' options
-            say that they are on one].
+        published: the dataset whose published results to show [default: the one that the runs' options name, if any].
 
     Raises:
         RunExistsError: `out` holds something that is not a report.
         OptionError, MismatchError, CorruptError: as `collect` says.
     """
     require_report_directory(out)
-    if beside_published is not None:
-        published().dataset(beside_published)  # a misspelt name is said before anything is read
+    papers = published_on(published) if published is not None else None  # a misspelt name is refused before anything is read
     experiment = collect(runs, baseline=baseline)
     evaluations, unfinished = collect_evaluations(runs)
     experiment = dataclasses.replace(experiment, skipped=(*experiment.skipped, *unfinished))
     for label in experiment.skipped:
         listener(Event("report", f"{label} is not finished and is left out."))
-    report = _assemble(experiment, evaluations, out, load_train, title, beside_published)
+    report = _assemble(experiment, evaluations, out, load_train, title, papers)
     write_report(report)
     listener(Event("report", f"{report.verdict.headline} The report is in {out}."))
     return report
@@ -83,19 +79,18 @@ def _assemble(
     out: Path,
     load_train: LoadTrain | None,
     title: str | None,
-    beside_published: str | None,
+    papers: Published | None,
 ) -> Report:
     scores = score(experiment)
     classes = class_table(experiment)
     shown = _shown(scores)
     chains = {arm: {seed: method.chain(run) for seed, run in sorted(experiment.results[arm].items())} for arm in scores.order}
-    after = next((shown[role] for role in DETAIL if shown.get(role, scores.baseline) != scores.baseline), None)
+    after = compared_arm(shown)
     change = confusion_change(experiment, after, scores.baseline) if after else None
     featured = shown.get("featured") or shown.get("best_with")
     pictures, missing = _pictures(experiment, featured, load_train)
     generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
-    dataset = beside_published or recognised(experiment)
-    source = (experiment.runs[0].record["inputs"].get("train") or {}).get("source") or "the dataset"
+    source = experiment.runs[0].record.train_source or "the dataset"
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
     return Report(
         path=out,
@@ -114,15 +109,15 @@ def _assemble(
         origin=method.origin(experiment, chains),
         notes=_notes(experiment, scores, classes, missing),
         generators=generators,
-        beside=beside(dataset, experiment, scores, generators) if dataset else None,
+        published=papers or recognised(run.record.dataset for run in experiment.runs),
         gallery=pictures,
         figures=draw(scores, classes, change, shown, headline) | draw_generators(generators),
     )
 
 
 def _shown(scores: Scores) -> dict[str, str]:
-    roles = ("baseline", "featured", "best_without", "best_with")
-    return {role: arm for role in roles if (arm := getattr(scores, role)) is not None}
+    others = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
+    return {"baseline": scores.baseline} | {role: arm for role, arm in others.items() if arm is not None}
 
 
 def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
@@ -153,18 +148,17 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     result = experiment.first(arm)
     if result.synthesis is None:
         return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
-    drawn = result.record["inputs"].get("train") or {}
     try:
-        real = load_train(dict(result.record["options"].get("dataset", {})), int(drawn.get("draw_seed", result.seed)))
+        real = load_train(result.record.dataset, result.record.draw_seed)
     except DataError as error:  # the numbers stand without the images
         return None, f"The real images could not be read ({error}), so no images are shown."
-    if real.digest != drawn.get("digest"):
+    if real.digest != result.record.train_digest:
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
     return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
 
 
 def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
-    draws = {(r.record["inputs"].get("train") or {}).get("digest") for r in experiment.runs}
+    draws = {result.record.train_digest for result in experiment.runs}
     covered = (
         "draws, generators and classifiers; the test set is fixed, so they do not cover the choice of test images."
         if len(draws) > 1

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.data.groups import by_frequency
 from ltaug.report.collect import Experiment, Result
 from ltaug.report.statistics import Paired, paired
 
 Floats = npt.NDArray[np.float64]
-Orders = Mapping[int, npt.NDArray[np.int64]]  # seed -> classes, most frequent first
+Orders = Mapping[int, Sequence[int]]  # seed -> classes, most frequent first
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,18 @@ class ConfusionChange:
 
 def class_table(experiment: Experiment) -> ClassTable:
     """Counts and per-class measures of every arm, lined up by frequency."""
-    orders = {result.seed: _by_frequency(result.class_counts) for result in experiment.runs}
-    same = len({tuple(r.class_counts) for r in experiment.runs}) == 1
+    orders = {result.seed: by_frequency(result.record.class_counts) for result in experiment.runs}
+    same = len({r.record.class_counts for r in experiment.runs}) == 1
     first = experiment.runs[0]
     labels = [experiment.class_names[k] if same else str(i + 1) for i, k in enumerate(orders[first.seed])]
     one_per_seed = list({r.seed: r for r in experiment.runs}.values())
-    counts = np.mean([np.array(r.class_counts, float)[orders[r.seed]] for r in one_per_seed], axis=0)
+    counts = np.mean([np.array(r.record.class_counts, float)[orders[r.seed]] for r in one_per_seed], axis=0)
     synthetic: dict[str, tuple[float, ...]] = {}
     measures: dict[str, dict[str, tuple[float | None, ...]]] = {}
     recall: dict[str, list[dict[int, float]]] = {}
     for arm, by_seed in experiment.results.items():
-        made = [np.array(r.synthetic_counts, float)[orders[s]] for s, r in by_seed.items() if r.synthetic_counts is not None]
+        added = {seed: result.record.synthetic_counts for seed, result in by_seed.items()}
+        made = [np.array(counts, float)[orders[seed]] for seed, counts in added.items() if counts is not None]
         if made:
             synthetic[arm] = tuple(float(v) for v in np.mean(made, axis=0))
         for measure in by_seed[min(by_seed)].metrics["per_class"]:
@@ -93,10 +95,6 @@ def confusion_change(experiment: Experiment, arm: str, other: str) -> ConfusionC
     return ConfusionChange(arm, other, seeds, experiment.class_names, tuple(tuple(float(v) for v in row) for row in matrix))
 
 
-def _by_frequency(counts: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.argsort(-np.array(counts), kind="stable").astype(np.int64)
-
-
 def _shares(result: Result) -> Floats:
     confusion = np.array(result.metrics["confusion"], float)
     return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
@@ -116,7 +114,7 @@ def _changes(rows: Sequence[Mapping[int, float]], base: Sequence[Mapping[int, fl
     return tuple(paired(a, b) for a, b in zip(rows, base, strict=True))
 
 
-def _groups(result: Result, order: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    groups = result.record["facts"].get("groups") or result.metrics.get("groups") or {}
+def _groups(result: Result, order: Sequence[int]) -> tuple[str, ...]:
+    groups = result.record.groups or result.metrics.get("groups") or {}
     of_class = {k: name for name, members in groups.items() for k in members}
-    return tuple(of_class.get(int(k), "") for k in order)
+    return tuple(of_class.get(k, "") for k in order)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
-from ltaug.runs import RUN_FILE, differences, read_run, verify_outputs
+from ltaug.records import METRICS_FILE, ClassifierRecord, SynthesisRecord
+from ltaug.runs import RUN_FILE, differences, read_run
 
-METRICS_FILE = "metrics.json"
 # The only metrics the report names; whatever else a run measured is carried along under its own key.
 HEADLINE = {
     "macro_recall": "Macro recall",
@@ -24,33 +25,31 @@ PRIMARY = ("macro_recall", "macro_precision")
 
 @dataclass(frozen=True)
 class Result:
-    """One finished classifier run."""
+    """One finished classifier run and what its metrics.json holds."""
 
-    path: Path
-    arm: str
-    seed: int
-    record: Mapping[str, Any]
+    record: ClassifierRecord
     metrics: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        return self.record.path
+
+    @property
+    def arm(self) -> str:
+        return self.record.arm or self.record.label.split("/seed-")[0]
+
+    @property
+    def seed(self) -> int:
+        return self.record.seed
 
     @property
     def summary(self) -> dict[str, float]:
         return {key: float(value) for key, value in self.metrics["summary"].items() if value is not None}
 
-    @property
-    def class_counts(self) -> list[int]:
-        return list(self.record["facts"]["class_counts"])
-
-    @property
-    def synthetic_counts(self) -> list[int] | None:
-        counts = self.record["facts"].get("synthetic_counts")
-        return None if counts is None else list(counts)
-
-    @property
-    def synthesis(self) -> Path | None:
-        """The synthesis run it was given, where it still lies beside it."""
-        given = self.record["inputs"].get("synthetic")
-        path = (self.path / given["path"]).resolve() if given and given.get("path") else None
-        return path if path is not None and (path / RUN_FILE).is_file() else None
+    @cached_property
+    def synthesis(self) -> SynthesisRecord | None:
+        """The synthesis run it was given, where it still lies there."""
+        return self.record.synthesis()
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ class Experiment:
 
     def synthetic(self, arm: str) -> bool:
         """Whether the arm was trained with synthetic images."""
-        return any(result.record["inputs"].get("synthetic") for result in self.results[arm].values())
+        return any(result.record.synthetic_run for result in self.results[arm].values())
 
     def about(self, arm: str) -> str:
-        return str(self.first(arm).record["options"].get("about", ""))
+        return self.first(arm).record.about
 
     def first(self, arm: str) -> Result:
         """The arm's run with the smallest seed."""
@@ -104,13 +103,16 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
     results: dict[str, dict[int, Result]] = {}
     skipped: list[str] = []
     for path in run_directories(runs):
-        record = read_run(path)
-        if record["stage"] != "train-classifier" or record["options"].get("judge"):
+        found = read_run(path)
+        if found["stage"] != ClassifierRecord.stage:
             continue
-        if record["status"] != "finished":
-            skipped.append(str(record.get("label", path.name)))
+        record = ClassifierRecord.of(path, found)
+        if record.judge:
             continue
-        result = _read_result(path, record)
+        if not record.finished:
+            skipped.append(record.label)
+            continue
+        result = _read_result(record)
         earlier = results.setdefault(result.arm, {}).get(result.seed)
         if earlier is not None:
             raise MismatchError(f"{earlier.path} and {path} are both {result.arm!r} at seed {result.seed}; give only one")
@@ -138,16 +140,16 @@ def run_directories(runs: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _read_result(path: Path, record: Mapping[str, Any]) -> Result:
-    if METRICS_FILE in record["outputs"]:
-        verify_outputs(path, record, [METRICS_FILE])
+def _read_result(record: ClassifierRecord) -> Result:
+    path = record.path
+    if METRICS_FILE in record.outputs:
+        record.verify(METRICS_FILE)
     metrics = read_json(path / METRICS_FILE)
     missing = [k for k in ("summary", "per_class", "confusion", "class_names") if k not in metrics]
     missing += [k for k in PRIMARY if k not in metrics.get("summary", {})]
     if missing:
         raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
-    arm = record["options"].get("arm") or str(record["label"]).split("/seed-")[0]
-    return Result(path, str(arm), int(record["seed"]), record, metrics)
+    return Result(record, metrics)
 
 
 def _require_comparable(results: Sequence[Result]) -> None:
@@ -157,16 +159,16 @@ def _require_comparable(results: Sequence[Result]) -> None:
     for result in results:
         if list(result.metrics["class_names"]) != list(first.metrics["class_names"]):
             raise MismatchError(f"{result.path} and {first.path} have different classes; report on runs of one dataset at a time")
-        if _digest(result, "test") != _digest(first, "test"):
+        if result.record.test_digest != first.record.test_digest:
             raise MismatchError(f"{result.path} and {first.path} were tested on different images; give runs with one test set")
         other = at_seed.setdefault(result.seed, result)
-        if _digest(result, "train") != _digest(other, "train"):
+        if result.record.train_digest != other.record.train_digest:
             raise MismatchError(
                 f"{result.path} and {other.path} share seed {result.seed} but not their real training images, so they are "
                 "not paired; train the arms of one seed on the same draw"
             )
         same_arm = of_arm.setdefault(result.arm, result)
-        changed = differences(same_arm.record["options"], result.record["options"])
+        changed = differences(_settings(same_arm.record), _settings(result.record))
         if changed:
             raise MismatchError(
                 f"arm {result.arm!r} has different settings at seeds {same_arm.seed} and {result.seed} "
@@ -174,8 +176,9 @@ def _require_comparable(results: Sequence[Result]) -> None:
             )
 
 
-def _digest(result: Result, which: str) -> Any:
-    return (result.record["inputs"].get(which) or {}).get("digest")
+def _settings(record: ClassifierRecord) -> dict[str, Any]:
+    """What is the same at every seed of an arm."""
+    return {"about": record.about, "dataset": asdict(record.dataset), record.stage: asdict(record.options)}
 
 
 def _baseline(results: Mapping[str, Mapping[int, Result]], wanted: str | None) -> str:
@@ -183,5 +186,5 @@ def _baseline(results: Mapping[str, Mapping[int, Result]], wanted: str | None) -
         if wanted not in results:
             raise OptionError(f"--baseline {wanted!r} is not an arm of these runs; {nearest(wanted, results)}")
         return wanted
-    without = [arm for arm, runs in results.items() if not any(r.record["inputs"].get("synthetic") for r in runs.values())]
+    without = [arm for arm, runs in results.items() if not any(result.record.synthetic_run for result in runs.values())]
     return "real" if "real" in without else (without or list(results))[0]

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ltaug.report.beside import Beside
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.gallery import Gallery
 from ltaug.report.generators import GeneratorTable
 from ltaug.report.method import STAGES, Origin, Selection, Settings, Timing
+from ltaug.report.published import Published
 from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
 from ltaug.report.wording import paired_text, spread_text
 
-DETAIL = ("featured", "best_with", "best_without")  # roles in whose order an arm is chosen to be shown in detail
+
+def compared_arm(shown: Mapping[str, str]) -> str | None:
+    """The arm whose change from the baseline is shown in detail, of those singled out by role; None where there is none."""
+    arms = (shown.get(role) for role in ("featured", "best_with", "best_without"))
+    return next((arm for arm in arms if arm not in (None, shown["baseline"])), None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Report:
         adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
         notes: what was left out and how to read the intervals.
         generators: what evaluations measured of the generators, one table for each extractor and reference.
-        beside: these runs next to published results, where there are any on this dataset.
+        published: the papers' results on this dataset, where there are any.
         figures: name -> SVG.
     """
 
@@ -64,15 +68,14 @@ class Report:
     origin: Origin
     notes: Mapping[str, tuple[str, ...]]
     generators: tuple[GeneratorTable, ...] = ()
-    beside: Beside | None = None
+    published: Published | None = None
     gallery: Gallery | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def compared(self) -> str | None:
         """The arm whose change from the baseline is shown in detail."""
-        arms = (self.shown.get(role) for role in DETAIL)
-        return next((arm for arm in arms if arm not in (None, self.shown["baseline"])), None)
+        return compared_arm(self.shown)
 
     @property
     def stages(self) -> list[str]:

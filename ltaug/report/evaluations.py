@@ -9,48 +9,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError, MismatchError
-from ltaug.files import read_json
-from ltaug.options import EVERYWHERE
-from ltaug.report.collect import METRICS_FILE, Experiment, run_directories
-from ltaug.runs import RUN_FILE, read_run, verify_outputs
-
-STAGE = "evaluate-generator"
-PAIRS_FILE = "closest-pairs.png"
+from ltaug.errors import MismatchError
+from ltaug.records import PAIRS_SHEET, EvaluationRecord
+from ltaug.report.collect import Experiment, run_directories
+from ltaug.runs import read_run
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One finished evaluate-generator run."""
+    """One finished evaluate-generator run and what its metrics.json holds."""
 
-    path: Path
-    record: Mapping[str, Any]
+    record: EvaluationRecord
     metrics: Mapping[str, Any]
 
     @property
-    def label(self) -> str:
-        return str(self.record["label"])
+    def path(self) -> Path:
+        return self.record.path
 
     @property
     def generator(self) -> str:
         """SHA-256 of the generator's weights."""
-        return str(self.record["inputs"]["generator"]["digest"])
+        return self.record.generator_run.digest
 
     @cached_property
-    def fitted(self) -> Mapping[str, Any] | None:
-        """The generator's own record, where it still lies where the run says."""
-        given = self.record["inputs"]["generator"].get("path")
-        path = (self.path / given).resolve() if given else None
-        return read_run(path, stage="fit-generator") if path is not None and (path / RUN_FILE).is_file() else None
-
-    @property
     def seed(self) -> int:
         """The generator's seed, by which runs are paired; the images' own seed where the generator is gone."""
-        return int((self.fitted or self.record)["seed"])
+        return (self.record.generator() or self.record).seed
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        return {"guidance_interval": list(EVERYWHERE), **self.metrics["provenance"]}  # the first runs do not record it
+        return dict(self.metrics["provenance"])
 
     @property
     def values(self) -> dict[str, float]:
@@ -76,9 +64,8 @@ class Evaluation:
     @property
     def terms(self) -> dict[str, Any]:
         """What must be the same for two values of a measure to stand in one column."""
-        options = self.record["options"].get(STAGE, {})
-        measured = {key: options.get(key) for key in ("neighbours", "clusters")}
-        return {key: self.provenance.get(key) for key in ("dataset", "extractor", "reference", "samples")} | measured
+        told = {key: self.provenance.get(key) for key in ("dataset", "extractor", "reference", "samples")}
+        return told | {"neighbours": self.record.options.neighbours, "clusters": self.record.options.clusters}
 
 
 def collect_evaluations(runs: Sequence[Path]) -> tuple[tuple[Evaluation, ...], tuple[str, ...]]:
@@ -91,25 +78,16 @@ def collect_evaluations(runs: Sequence[Path]) -> tuple[tuple[Evaluation, ...], t
     found: list[Evaluation] = []
     skipped: list[str] = []
     for path in run_directories(runs):
-        record = read_run(path)
-        if record["stage"] != STAGE:
+        run = read_run(path)
+        if run["stage"] != EvaluationRecord.stage:
             continue
-        if record["status"] == "finished":
-            found.append(_read(path, record))
+        record = EvaluationRecord.of(path, run)
+        if record.finished:
+            record.verify(PAIRS_SHEET)
+            found.append(Evaluation(record, record.metrics()))
         else:
-            skipped.append(str(record.get("label", path.name)))
+            skipped.append(record.label)
     return tuple(found), tuple(skipped)
-
-
-def _read(path: Path, record: Mapping[str, Any]) -> Evaluation:
-    verify_outputs(path, record, [METRICS_FILE, PAIRS_FILE])
-    metrics = read_json(path / METRICS_FILE)
-    needed = ("summary", "reasons", "warnings", "per_class", "class_names", "class_counts", "provenance")
-    missing = [key for key in needed if key not in metrics]
-    if missing or not (record["inputs"].get("generator") or {}).get("digest"):
-        lacks = ", ".join(missing) or "generator's digest"
-        raise CorruptError(f"{path} is an evaluation without {lacks}; delete it and run its command again")
-    return Evaluation(path, record, metrics)
 
 
 def users(experiment: Experiment) -> dict[str, tuple[str, ...]]:
@@ -121,8 +99,7 @@ def users(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     for arm, by_seed in experiment.results.items():
         for result in by_seed.values():
             if result.synthesis is not None:
-                given = read_run(result.synthesis, stage="synthesize")["inputs"].get("generator") or {}
-                behind.setdefault(str(given.get("digest")), set()).add(arm)
+                behind.setdefault(result.synthesis.generator_run.digest, set()).add(arm)
     together = {arm: set().union(*(arms for arms in behind.values() if arm in arms)) for arm in experiment.results}
     whole = {digest: set().union(*(together[arm] for arm in arms)) for digest, arms in behind.items()}
     return {digest: tuple(sorted(arms, key=lambda a: (len(a), a))) for digest, arms in whole.items()}
@@ -133,8 +110,9 @@ def names_of(evaluation: Evaluation, arms: Mapping[str, tuple[str, ...]]) -> tup
     used = arms.get(evaluation.generator)
     if used:
         return used
-    parts = [part for part in evaluation.label.split("/") if not part.startswith("seed-") and part != "evaluation"]
-    return (str(evaluation.record["options"].get("arm") or "/".join(parts) or evaluation.path.name),)
+    record = evaluation.record
+    parts = [part for part in record.label.split("/") if not part.startswith("seed-") and part != "evaluation"]
+    return (record.arm or "/".join(parts) or record.path.name,)
 
 
 def comparable(evaluations: Sequence[Evaluation], arms: Mapping[str, tuple[str, ...]]) -> list[list[Evaluation]]:

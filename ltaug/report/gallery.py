@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError
-from ltaug.runs import read_run
+from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
 SIDE = 48  # pixels an image is enlarged to at least
 LARGEST = 96  # and reduced to at most
@@ -67,31 +68,31 @@ class Gallery:
     real_nearest: Mapping[str, float]
 
 
-def gallery(synthesis: Path, real: ImageSet, *, arm: str, seed: int) -> Gallery:
+def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) -> Gallery:
     """Real against synthetic images of one run.
 
     Raises:
         CorruptError: the manifest, a shard or an image it names is missing or damaged.
         DataError: a shard's URL cannot be read.
     """
-    record = read_run(synthesis, stage="synthesize")
-    kept = _kept(synthesis)
+    path = synthesis.path
+    kept = _kept(path)
     by_class: dict[str, list[dict[str, str]]] = {}
     for entry in kept:
         by_class.setdefault(entry["class"], []).append(entry)
-    order = [int(k) for k in np.argsort(-real.class_counts, kind="stable")]
+    order = by_frequency(real.class_counts)
     shown = order if len(order) <= CLASSES else [order[round(i * (len(order) - 1) / (CLASSES - 1))] for i in range(CLASSES)]
     near = sorted((e for e in kept if _distance(e) is not None), key=lambda e: (_distance(e) or 0.0, e["file"]))[:COPIES]
     first = [e["file"] for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
     files = list(dict.fromkeys([*first, *(e["file"] for e in near)]))
-    images = {files[i]: image for i, image in read_images(synthesis, files)}
+    images = {files[i]: image for i, image in read_images(path, files)}
     rows = tuple(_row(images, real, k, by_class.get(real.class_names[k], [])) for k in shown)
-    copies = tuple(_copy(synthesis, images, real, e) for e in near)
-    return Gallery(arm, seed, rows, len(order) - len(shown), copies, dict(record["facts"].get("real_nearest") or {}))
+    copies = tuple(_copy(path, images, real, e) for e in near)
+    return Gallery(arm, seed, rows, len(order) - len(shown), copies, synthesis.real_nearest)
 
 
 def _kept(synthesis: Path) -> list[dict[str, str]]:
-    path = synthesis / "manifest.csv"
+    path = synthesis / MANIFEST_FILE
     if not path.is_file():
         raise CorruptError(f"{path} is missing; delete {synthesis} and run its command again")
     with path.open(newline="", encoding="utf-8") as file:
@@ -116,7 +117,7 @@ def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence
 def _copy(synthesis: Path, images: Mapping[str, Images], real: ImageSet, entry: Mapping[str, str]) -> Copy:
     index = int(float(entry["nearest_real"]))
     if not 0 <= index < len(real):
-        where = f"{synthesis / 'manifest.csv'} names real image {index} of {len(real)}"
+        where = f"{synthesis / MANIFEST_FILE} names real image {index} of {len(real)}"
         raise CorruptError(f"{where}; delete {synthesis} and run its command again")
     synthetic, nearest = strip([images[entry["file"]]]), strip([real.images[index]])
     return Copy(entry["class"], real.class_names[real.labels[index]], float(entry["nearest_distance"]), synthetic, nearest)

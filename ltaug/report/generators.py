@@ -10,32 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from ltaug.metrics.measures import MEASURES, Measure, Place, shown_in
 from ltaug.options import EVERYWHERE
+from ltaug.records import PAIRS_SHEET
 from ltaug.report.class_fid import ClassCurve, class_curve
 from ltaug.report.collect import Experiment
-from ltaug.report.evaluations import PAIRS_FILE, Evaluation, comparable, names_of, users
+from ltaug.report.evaluations import Evaluation, comparable, names_of, users
 from ltaug.report.remarks import remarks
 from ltaug.report.statistics import Paired, Spread, paired, spread
-from ltaug.report.wording import JOINED, setting, spread_text
+from ltaug.report.wording import setting, spread_text
 
-# Measure -> heading and the direction that is better; with "/few" added, the same over the few-shot classes.
-MEASURES = {
-    "fid": "FID ↓",
-    "kid": "KID ↓",
-    "recall": "Recall ↑",
-    "coverage": "Coverage ↑",
-    "f8": "F8 ↑",
-    "f1_8": "F1/8 ↑",
-    "consistency": "Class consistency ↑",
-    "memorised_1": f"Memorised (1{JOINED}%)",
-}
-FEW = {"fid/few": "FID ↓", "recall/few": "Recall ↑", "coverage/few": "Coverage ↑", "consistency/few": "Class consistency ↑"}
-PANELS = (("All classes", MEASURES), ("Few-shot classes", FEW))
-BRIEF = ("fid", "recall", "coverage", "consistency", "memorised_1", "fid/few", "coverage/few")
-DISTANCES = ("fid", "kid")  # lower is better, on a scale of the extractor's own
-COMPARED = ("fid", "recall")
+PANELS: tuple[tuple[str, Place], ...] = (("All classes", "report"), ("Few-shot classes", "report/few"))
 REFERENCE_METHOD = "ddpm"
-OTHER_EYES = (
+ANOTHER_SCALE = (
     "The extractor's weights or the reference images are not those of the table above (their SHA-256 differ), so the two "
     "cannot be compared; give both evaluations the same --extractor classifier:RUN and --reference."
 )
@@ -48,7 +35,6 @@ class GeneratorRow:
     Attributes:
         arms: those that use it; its label where none does.
         sampling: sampler, its steps, guidance and the interval of it.
-        training: the options it was fitted with; empty where its run is gone.
         summary: measure -> mean and spread over the seeds at which it could be taken.
         missing: measure -> why it could not be taken, for those that no seed has.
         against: measure -> paired difference from the table's `compared_with`; empty for that row itself.
@@ -57,7 +43,6 @@ class GeneratorRow:
     name: str
     arms: tuple[str, ...]
     sampling: Mapping[str, Any]
-    training: Mapping[str, Any]
     seeds: tuple[int, ...]
     summary: Mapping[str, Spread]
     missing: Mapping[str, str]
@@ -116,37 +101,38 @@ class GeneratorTable:
         )
 
     @property
-    def panels(self) -> list[tuple[str, dict[str, str], dict[str, str]]]:
-        """(over which classes, measure -> heading, measure -> heading of the paired differences), without what no row has."""
-        return [(name, found, self._compared(found)) for name, keys in PANELS if (found := self._present(keys))]
+    def panels(self) -> list[tuple[str, dict[str, Measure], dict[str, Measure]]]:
+        """(over which classes, measures, those of them with paired differences), without measures that no row has."""
+        found = []
+        for name, place in PANELS:
+            shown = self._present(shown_in(place))
+            differ = {k: m for k, m in shown.items() if "compared" in m.shown and any(k in row.against for row in self.rows)}
+            found += [(name, shown, differ)] if shown else []
+        return found
 
     @property
     def brief(self) -> tuple[list[str], list[list[str]]]:
         """Headings and cells for a terminal."""
-        return self.text([key for key in BRIEF if key in self._present({**MEASURES, **FEW})])
+        return self.text(self._present(shown_in("brief") | shown_in("brief/few")))
 
-    def text(self, measures: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    def text(self, measures: Mapping[str, Measure]) -> tuple[list[str], list[list[str]]]:
         """Headings and cells of these measures as text."""
-        names = {**MEASURES, **{key: f"few-shot {name if key == 'fid/few' else name.lower()}" for key, name in FEW.items()}}
-        head = ["generator", "seeds", *(names[key] for key in measures)]
+        names = [f"few-shot {m.column}" if key.endswith("/few") else m.heading for key, m in measures.items()]
         rows = [
             [row.name, str(len(row.seeds)), *(spread_text(row.summary.get(key), self.digits(key)) for key in measures)]
             for row in self.rows
         ]
-        return head, rows
+        return ["generator", "seeds", *names], rows
 
-    def _compared(self, columns: Mapping[str, str]) -> dict[str, str]:
-        compared = {key: name for key, name in columns.items() if key.split("/")[0] in COMPARED}
-        return {key: name for key, name in compared.items() if any(key in row.against for row in self.rows)}
+    def _present(self, measures: Mapping[str, Measure]) -> dict[str, Measure]:
+        return {k: m for k, m in measures.items() if any(k in row.summary or k in row.missing for row in self.rows)}
 
-    def _present(self, columns: Mapping[str, str]) -> dict[str, str]:
-        return {k: name for k, name in columns.items() if any(k in row.summary or k in row.missing for row in self.rows)}
-
-    def digits(self, measure: str) -> int:
-        """Digits after the point: of a share 3, of a distance as many as show three figures of the smallest mean (2 to 6)."""
-        if measure.split("/")[0] not in DISTANCES:
-            return 3
-        means = [abs(row.summary[measure].mean) for row in self.rows if measure in row.summary]
+    def digits(self, key: str) -> int:
+        """Digits after the point: the measure's own, or as many as show three figures of the smallest mean (2 to 6)."""
+        own = MEASURES[key.partition("/")[0]].digits
+        if own is not None:
+            return own
+        means = [abs(row.summary[key].mean) for row in self.rows if key in row.summary]
         smallest = min((m for m in means if m > 0), default=1.0)
         return min(6, max(2, 2 - int(np.floor(np.log10(smallest)))))
 
@@ -175,7 +161,7 @@ def generator_tables(
     seen: list[Mapping[str, Any]] = []
     for i, table in enumerate(tables):
         if table.terms in seen:
-            tables[i] = dataclasses.replace(table, notes=(*table.notes, OTHER_EYES))
+            tables[i] = dataclasses.replace(table, notes=(*table.notes, ANOTHER_SCALE))
         seen.append(table.terms)
     return tuple(tables)
 
@@ -204,10 +190,15 @@ def _table(
         sampling=shared,
         rows=tuple(_row(name, used_by[name], by_row[name], by_row[first] if name != first else None) for name in names),
         compared_with=first,
-        notes=remarks(by_row),
+        notes=(*remarks(by_row), *_explained(group)),
         curve=class_curve({name: by_row[name] for name in [first, *([watched] if watched in others else others[:1])]}),
         closest=_closest(watched, by_row[watched]),
     )
+
+
+def _explained(group: Sequence[Evaluation]) -> list[str]:
+    """How to read the measures that need it."""
+    return [m.about for key, m in shown_in("report").items() if m.about and any(key in e.metrics["summary"] for e in group)]
 
 
 def _row(
@@ -219,7 +210,6 @@ def _row(
         name=name,
         arms=arms,
         sampling=one.sampling,
-        training=dict(one.fitted["options"]["fit-generator"]) if one.fitted else {},
         seeds=tuple(sorted(by_seed)),
         summary={key: spread(list(values.values())) for key, values in own.items()},
         missing={key: reason for e in by_seed.values() for key, reason in e.reasons.items() if key not in own},
@@ -237,7 +227,7 @@ def _by_measure(by_seed: Mapping[int, Evaluation]) -> dict[str, dict[int, float]
 
 def _closest(name: str, by_seed: Mapping[int, Evaluation]) -> ClosestPairs | None:
     seed = min(by_seed)
-    path = by_seed[seed].path / PAIRS_FILE
+    path = by_seed[seed].path / PAIRS_SHEET
     if not path.is_file():
         return None
     return ClosestPairs(name, seed, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ltaug.report import wording
-from ltaug.report.beside import BesideTable
 from ltaug.report.document import Report
 from ltaug.report.generators import GeneratorTable
-from ltaug.report.statistics import Spread
+from ltaug.report.published import Published
 
 
 def to_markdown(report: Report) -> str:
@@ -24,7 +23,7 @@ def to_markdown(report: Report) -> str:
         parts += ["## Selection", *report.notes["selection"], _selection_table(report)]
     for table in report.generators:
         parts += _generators(table)
-    parts += _beside(report)
+    parts += _published(report.published) if report.published else []
     parts += ["## Settings", "In which the arms differ:", _differing_table(report), "The same in every arm that has them:"]
     parts.append(_table(["setting", "value"], [[k, wording.setting(v)] for k, v in report.settings.shared.items()]))
     parts += ["## Time", _timings_table(report), "## Origin", _origin_list(report)]
@@ -35,10 +34,10 @@ def _generators(table: GeneratorTable) -> list[str]:
     """One table of generators with its terms and notes."""
     parts = [f"## The generators themselves: {table.title}", table.about]
     for name, columns, compared in table.panels:
-        head, rows = table.text(list(columns))
+        head, rows = table.text(columns)
         for row, cells in zip(table.rows, rows, strict=True):
             cells += [wording.paired_text(row.against.get(key), table.digits(key)) for key in compared]
-        against = [f"{heading} against {table.compared_with}" for heading in compared.values()]
+        against = [f"{m.heading} against {table.compared_with}" for m in compared.values()]
         parts += [f"{name}:", _table([*head, *against], rows)]
     parts += table.notes
     if table.curve is not None:
@@ -48,30 +47,11 @@ def _generators(table: GeneratorTable) -> list[str]:
     return parts
 
 
-def _beside(report: Report) -> list[str]:
-    """These runs next to published results."""
-    if report.beside is None:
-        return []
-    parts = [f"## Next to published results on {report.beside.name}", *report.beside.data]
-    for table in report.beside.tables:
-        parts += [f"### {table.title}", *_beside_table(table)]
-    return parts
-
-
-def _beside_table(table: BesideTable) -> list[str]:
-    parts = []
-    for group in table.groups:
-        rows = [
-            [row.name, row.source, wording.setting(row.guidance), *(_beside_value(row.values.get(k)) for k in table.columns)]
-            for row in group.rows
-        ]
-        grid = _table(["method", "source", "guidance", *table.columns.values()], rows)
-        parts += [f"{'These runs: ' if group.ours else ''}{group.about.rstrip('.')}.", *group.differences, grid]
-    return parts
-
-
-def _beside_value(value: Spread | None) -> str:
-    return wording.spread_text(value, 2 if value is None or value.sd is None else 3)
+def _published(published: Published) -> list[str]:
+    """The papers' results on this dataset."""
+    rows = [[method, source, *(wording.plain(value, 2) for value in values)] for method, source, values in published.table]
+    grid = _table(["method", "source", *published.columns.values()], rows)
+    return [f"## Published results on {published.name}", published.about, grid]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

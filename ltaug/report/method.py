@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord
 from ltaug.report.collect import Experiment, Result
-from ltaug.runs import RUN_FILE, read_run
 
-Record = Mapping[str, Any]
-STAGES = ("fit-generator", "synthesize", "train-classifier")
+Record = GeneratorRecord | SynthesisRecord | ClassifierRecord
+STAGES = (GeneratorRecord.stage, SynthesisRecord.stage, ClassifierRecord.stage)
 
 
 @dataclass(frozen=True)
@@ -60,116 +59,109 @@ class Origin:
     devices: tuple[str, ...]
 
 
-def chain(result: Result) -> dict[str, Record]:
-    """The records behind a classifier run by stage, as far as they still lie where the runs say."""
-    records: dict[str, Record] = {"train-classifier": result.record}
+@dataclass(frozen=True)
+class Chain:
+    """The records behind a classifier run, as far as they still lie where the runs say."""
+
+    classifier: ClassifierRecord
+    synthesis: SynthesisRecord | None
+    generator: GeneratorRecord | None
+
+    @property
+    def records(self) -> list[Record]:
+        """In the order of the stages."""
+        return [record for record in (self.generator, self.synthesis, self.classifier) if record is not None]
+
+
+Chains = Mapping[str, Mapping[int, Chain]]  # arm -> seed -> what is behind its run
+
+
+def chain(result: Result) -> Chain:
+    """What is behind a classifier run."""
     synthesis = result.synthesis
-    if synthesis is not None:
-        records["synthesize"] = read_run(synthesis, stage="synthesize")
-        generator = _behind(synthesis, records["synthesize"], "generator")
-        if generator is not None:
-            records["fit-generator"] = _fitted(generator)
-    return {stage: records[stage] for stage in STAGES if stage in records}
+    return Chain(result.record, synthesis, None if synthesis is None else synthesis.generator())
 
 
-def _fitted(generator: Path) -> Record:
-    """A generator's record, with the seconds of the generator it starts from: without those it would not be there."""
-    record = read_run(generator, stage="fit-generator")
-    source = _behind(generator, record, "source")
-    if source is None:
-        return record
-    return {**record, "timings": {**record["timings"], "what it starts from": sum(_fitted(source)["timings"].values())}}
-
-
-def _behind(run: Path, record: Record, name: str) -> Path | None:
-    """The run that `run` took as its input `name`, if any, where it still lies."""
-    given = (record["inputs"].get(name) or {}).get("path")
-    path = (run / given).resolve() if given else None
-    return path if path is not None and (path / RUN_FILE).is_file() else None
-
-
-def settings(experiment: Experiment, chains: Mapping[str, Mapping[int, Mapping[str, Record]]]) -> Settings:
+def settings(experiment: Experiment, chains: Chains) -> Settings:
     """Every option of every stage, split by whether the arms that have it agree."""
     found: dict[str, dict[str, Any]] = {}
-    steps_before: dict[str, Any] = {}
+    generators = {arm: by_seed[min(by_seed)].generator for arm, by_seed in chains.items()}
     for arm, by_seed in chains.items():
-        records = by_seed[min(by_seed)]
-        for key, value in experiment.first(arm).record["options"].get("dataset", {}).items():
-            found.setdefault(f"dataset: {key}", {})[arm] = value
-        for stage, record in records.items():
-            for key, value in record["options"].get(stage, {}).items():
-                found.setdefault(f"{stage}: {key}", {})[arm] = value
-        facts = records.get("fit-generator", {}).get("facts", {})
-        if "parameters" in facts:
-            found.setdefault("fit-generator: parameters of the network", {})[arm] = facts["parameters"]
-        if "fit-generator" in records:
-            steps_before[arm] = (records["fit-generator"]["inputs"].get("source") or {}).get("steps", 0)
-    if any(steps_before.values()):
-        found["fit-generator: steps of the generator it starts from"] = steps_before
+        tables = {"dataset": asdict(experiment.first(arm).record.dataset)}
+        tables |= {record.stage: asdict(record.options) for record in by_seed[min(by_seed)].records}
+        for table, options in tables.items():
+            for key, value in options.items():
+                found.setdefault(f"{table}: {key}", {})[arm] = value
+    for arm, generator in generators.items():
+        if generator is not None and generator.parameters is not None:
+            found.setdefault("fit-generator: parameters of the network", {})[arm] = generator.parameters
+    before = {arm: generator.steps_before for arm, generator in generators.items() if generator is not None}
+    if any(before.values()):
+        found["fit-generator: steps of the generator it starts from"] = before
     shared = {key: next(iter(v.values())) for key, v in found.items() if all(x == next(iter(v.values())) for x in v.values())}
     order = sorted(found, key=lambda key: ["dataset", *STAGES].index(key.split(":")[0]))
     return Settings({k: shared[k] for k in order if k in shared}, {k: found[k] for k in order if k not in shared})
 
 
-def selections(chains: Mapping[str, Mapping[int, Mapping[str, Record]]]) -> tuple[Selection, ...]:
+def selections(chains: Chains) -> tuple[Selection, ...]:
     """For every arm with a synthesis run, what was generated and kept."""
     rows = []
     for arm, by_seed in chains.items():
-        facts = [records["synthesize"]["facts"] for records in by_seed.values() if "synthesize" in records]
-        if facts:
+        made = [c.synthesis for c in by_seed.values() if c.synthesis is not None]
+        if made:
             wanted, candidates, kept, short = (
-                sum(_total(f.get(k)) for f in facts) for k in ("wanted", "candidates", "kept", "shortfall")
+                sum(sum(counts.values()) for counts in part)
+                for part in zip(*((s.wanted, s.candidates, s.kept, s.shortfall) for s in made), strict=True)
             )
-            reasons = dict.fromkeys(reason for f in facts for reason in f.get("rejected") or {})
-            rejected = {reason: sum((f.get("rejected") or {}).get(reason, 0) for f in facts) for reason in reasons}
-            rows.append(Selection(arm, len(facts), wanted, candidates, kept, rejected, short))
+            reasons = dict.fromkeys(reason for s in made for reason in s.rejected)
+            rejected = {reason: sum(s.rejected.get(reason, 0) for s in made) for reason in reasons}
+            rows.append(Selection(arm, len(made), wanted, candidates, kept, rejected, short))
     return tuple(rows)
 
 
-def _total(value: Any) -> int:
-    return sum(value.values()) if isinstance(value, Mapping) else int(value or 0)
-
-
-def timings(chains: Mapping[str, Mapping[int, Mapping[str, Record]]]) -> tuple[Timing, ...]:
+def timings(chains: Chains) -> tuple[Timing, ...]:
     """Seconds an arm took, mean over its seeds; a generator that several arms share counts in each of them."""
     rows = []
     for arm, by_seed in chains.items():
-        stages: dict[str, float] = {}
         parts: dict[str, float] = {}
-        for records in by_seed.values():
-            for stage, record in records.items():
-                for name, seconds in record["timings"].items():
-                    stages[stage] = stages.get(stage, 0.0) + seconds / len(by_seed)
-                    part = f"{stage}: {name}"
-                    parts[part] = parts.get(part, 0.0) + seconds / len(by_seed)
-        rows.append(Timing(arm, {s: stages[s] for s in STAGES if s in stages}, parts))
+        for name, seconds in (part for c in by_seed.values() for part in _seconds(c)):
+            parts[name] = parts.get(name, 0.0) + seconds / len(by_seed)
+        stages = {stage: [s for name, s in parts.items() if name.startswith(f"{stage}: ")] for stage in STAGES}
+        rows.append(Timing(arm, {stage: sum(seconds) for stage, seconds in stages.items() if seconds}, parts))
     return tuple(rows)
 
 
-def origin(experiment: Experiment, chains: Mapping[str, Mapping[int, Mapping[str, Record]]]) -> Origin:
+def _seconds(chain_: Chain) -> Iterator[tuple[str, float]]:
+    """(stage: part, seconds), with those of the generators that its generator comes from: without them it would not be there."""
+    for record in chain_.records:
+        for name, seconds in record.timings.items():
+            yield f"{record.stage}: {name}", seconds
+    for source in list(chain_.generator.lineage())[1:] if chain_.generator else []:
+        yield "fit-generator: what it starts from", sum(source.timings.values())
+
+
+def origin(experiment: Experiment, chains: Chains) -> Origin:
     """Seeds, digests, versions and machines of every run behind the report."""
-    records = [record for by_seed in chains.values() for chain_ in by_seed.values() for record in chain_.values()]
+    records = [record for by_seed in chains.values() for chain_ in by_seed.values() for record in chain_.records]
     versions: dict[str, dict[str, None]] = {}
     for record in records:
-        for name, number in record["versions"].items():
+        for name, number in record.versions.items():
             versions.setdefault(name, {})[number] = None
-    devices = dict.fromkeys(_device(record["device"]) for record in records)
-    inputs = [(r.arm, r.seed, r.record["inputs"]) for r in experiment.runs]
     synthetic: dict[str, dict[int, str]] = {}
-    for arm, seed, given in inputs:
-        if given.get("synthetic"):
-            synthetic.setdefault(arm, {})[seed] = str(given["synthetic"].get("digest", ""))
+    for result in experiment.runs:
+        if result.record.synthetic_run is not None:
+            synthetic.setdefault(result.arm, {})[result.seed] = result.record.synthetic_run.digest
     return Origin(
         seeds=experiment.seeds,
-        test_digest=str((inputs[0][2].get("test") or {}).get("digest", "")),
-        train_digests={seed: str((given.get("train") or {}).get("digest", "")) for _, seed, given in inputs},
+        test_digest=experiment.runs[0].record.test_digest,
+        train_digests={result.seed: result.record.train_digest for result in experiment.runs},
         synthetic_digests=synthetic,
         versions={name: tuple(numbers) for name, numbers in versions.items()},
-        devices=tuple(devices),
+        devices=tuple(dict.fromkeys(_device(record.device) for record in records)),
     )
 
 
-def _device(device: Record) -> str:
-    parts: Sequence[str] = [str(device.get("name") or device.get("type", "unknown"))]
+def _device(device: Mapping[str, Any]) -> str:
+    kind = str(device.get("type", "unknown"))
     extra = [f"{key} {value}" for key, value in device.items() if key not in ("name", "type")]
-    return ", ".join([*parts, str(device.get("type", "")), *extra])
+    return ", ".join([str(device.get("name") or kind), kind, *extra])

@@ -10,6 +10,8 @@ from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.generators import GeneratorTable
 from ltaug.report.wording import several
 
+AXIS = {"class": "class, most frequent first", "rank": "frequency rank of the class in its seed"}
+
 
 def kind_of(scores: Scores, arm: str) -> str:
     """How the arm is drawn and listed: baseline, with synthesis or without synthesis."""
@@ -28,7 +30,7 @@ def draw(
         alt = f"Paired differences of {several(others)} from {scores.baseline} with their intervals, as in the table above."
         found["forest"] = figures.forest(rows, panels, name="forest", alt=alt)
     featured = shown.get("featured", "")
-    axis_name = "class, most frequent first" if classes.by == "class" else "frequency rank of the class in its seed"
+    axis_name = AXIS[classes.by]
     alt = f"Training images per {classes.by}, from {max(classes.counts):.0f} to {min(classes.counts):.0f} real ones."
     made = classes.synthetic_counts.get(featured)
     found["counts"] = figures.counts(classes.labels, classes.counts, made, axis_name=axis_name, name="counts", alt=alt)
@@ -54,10 +56,15 @@ def draw_generators(tables: Sequence[GeneratorTable]) -> dict[str, str]:
             continue
         kinds = {name: "baseline" if name == table.compared_with else "with synthesis" for name in table.curve.series}
         series = {name: (kinds[name], values) for name, values in table.curve.series.items()}
-        axis_name = "class, most frequent first" if table.curve.by == "class" else "frequency rank of the class in its seed"
         alt = f"FID per {table.curve.by} of {several(list(series))}, in {table.terms['extractor']} features."
         name = f"class-fid-{i}"
         found[name] = figures.per_class(
-            table.curve.labels, series, measure="FID of the class", share=False, axis_name=axis_name, name=name, alt=alt
+            table.curve.labels,
+            series,
+            measure="FID of the class",
+            share=False,
+            axis_name=AXIS[table.curve.by],
+            name=name,
+            alt=alt,
         )
     return found

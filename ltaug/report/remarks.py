@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ltaug.metrics.measures import MEASURES
 from ltaug.report.evaluations import Evaluation
 from ltaug.report.wording import count, metric_name, several
 
@@ -18,7 +19,7 @@ def remarks(by_row: Mapping[str, Mapping[int, Evaluation]]) -> tuple[str, ...]:
             warned.setdefault(text, {})[name] = None
         for (key, reason), at in _reasons(by_seed).items():
             when = "" if len(at) == len(by_seed) else f" at seed{'s' * (len(at) > 1)} {several(at)}"
-            lacking.setdefault((when, reason), {}).setdefault(name, []).append(metric_name(key))
+            lacking.setdefault((when, reason), {}).setdefault(name, []).append(_name(key))
     notes = []
     for (when, reason), rows in lacking.items():
         keys = list(dict.fromkeys(key for measures in rows.values() for key in measures))
@@ -31,6 +32,13 @@ def remarks(by_row: Mapping[str, Mapping[int, Evaluation]]) -> tuple[str, ...]:
         if gone:
             notes.append(f"{name} was not evaluated at {count(len(gone), 'seed')} ({several(gone)}).")
     return tuple(notes)
+
+
+def _name(key: str) -> str:
+    """A measure in a list of them: 'KID'; 'recall, few'."""
+    measure, _, group = key.partition("/")
+    name = MEASURES[measure].brief_name if measure in MEASURES else metric_name(measure)
+    return f"{name}, {group}" if group else name
 
 
 def _reasons(by_seed: Mapping[int, Evaluation]) -> dict[tuple[str, str], list[int]]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
-from ltaug.options import Machine
+from ltaug.options import DatasetOptions, Machine
 from ltaug.report.build import build_report
 from ltaug.report.document import Report
 from ltaug.runs import Listener, ignore_events
-from ltaug.stages.opening import Given, dataset_options, load_data
+from ltaug.stages.opening import load_data
 
 
 def write_report(
@@ -28,13 +28,13 @@ def write_report(
     Args:
         runs: directories searched for finished train-classifier and evaluate-generator runs.
         baseline: the arm others are compared with [default: "real", else the first arm without synthetic images].
-        published: the dataset whose published results to show beside these (cifar100-lt, cifar10-lt) [default: the one
-            that the runs' dataset options name, if any].
+        published: the dataset whose published results to show (cifar100-lt, cifar10-lt) [default: the one that the runs'
+            dataset options name, if any].
     """
 
-    def load_train(dataset: Given, seed: int) -> ImageSet:
-        return load_data(dataset_options(dataset), seed, machine, "report", listener).train
+    def load_train(dataset: DatasetOptions, seed: int) -> ImageSet:
+        return load_data(dataset, seed, machine, "report", listener).train
 
     return build_report(
-        runs, out=out, load_train=load_train, baseline=baseline, title=title, beside_published=published, listener=listener
+        runs, out=out, load_train=load_train, baseline=baseline, title=title, published=published, listener=listener
     )

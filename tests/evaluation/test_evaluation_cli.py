@@ -26,7 +26,7 @@ def test_the_table_the_json_and_a_second_call(capsys, fitted, classifier, tmp_pa
     assert code == 0
     header = next(line for line in out.splitlines() if "measure" in line)
     assert header.split() == ["measure", "value", "many", "medium", "few", "better"]
-    assert "40 generated images against 1297 of balanced, in the eyes of classifier" in out
+    assert "40 generated images against 1297 of balanced, using classifier features" in out
     assert "Note: " in out
     assert "Not measured: F8 (recall), F1/8 (precision): " in out
     assert "[0]" not in out  # single classes are for the table by class

@@ -6,19 +6,21 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from ltaug.data.imageset import ImageSet
 from ltaug.metrics.classes import class_distances, moving_average
-from ltaug.metrics.fidelity import Looked, fidelity
+from ltaug.metrics.evaluated import Evaluated, Looked
 from ltaug.metrics.frechet import frechet_distance, gaussian
 from ltaug.metrics.inception_score import inception_score
 from ltaug.metrics.kernel import kernel_distance
 from ltaug.metrics.manifold import manifold
-from ltaug.metrics.measures import Measures
+from ltaug.metrics.measures import MEASURES, Measure, measure_all
 from ltaug.metrics.prd import f_scores
 
 GROUPS = {"many": (0, 1), "few": (2, 3)}
 OVERALL = {"fid", "kid", "kid_std", "inception_score", "inception_score_std", "precision", "recall", "density", "coverage"}
-OVERALL |= {"f8", "f1_8", "class_fid", "consistency"}
-BY_GROUP = ("fid", "precision", "recall", "density", "coverage", "class_fid", "consistency")
+OVERALL |= {"f8", "f1_8", "class_fid", "consistency", "memorised_1", "memorised_5"}
+BY_GROUP = ("fid", "precision", "recall", "density", "coverage", "class_fid", "consistency", "memorised_1")
+TRAIN = np.random.default_rng(3).integers(0, 256, (40, 1, 4, 4)).astype(np.uint8)
 
 
 def looked(count=80, *, seed=0, width=6, shift=0.0):
@@ -29,9 +31,12 @@ def looked(count=80, *, seed=0, width=6, shift=0.0):
     return Looked(features, labels, probabilities, rng.dirichlet(np.ones(9), count).astype(np.float32))
 
 
-def measured(generated=None, reference=None, **options):
-    options = {"num_classes": 4, "groups": GROUPS, "clusters": 2, **options}
-    found = fidelity(generated or looked(), reference or looked(60, seed=1, shift=0.3), **options)
+def measured(generated=None, reference=None, num_classes=4, **options):
+    options = {"groups": GROUPS, "clusters": 2, "mirrored": False, **options}
+    generated = generated or looked()
+    images = np.random.default_rng(4).integers(0, 256, (len(generated.labels), 1, 4, 4)).astype(np.uint8)
+    train = ImageSet(TRAIN, np.arange(len(TRAIN)) % num_classes, tuple("abcde"[:num_classes]), "train")
+    found = measure_all(Evaluated(generated, reference or looked(60, seed=1, shift=0.3), images, train, **options))
     missing = {key for key, value in found.summary.items() if value is None}
     missing |= {f"{name}[{c}]" for name, values in found.per_class.items() for c, v in enumerate(values) if v is None}
     assert set(found.reasons) == missing, "every None has its reason, and nothing else has"
@@ -111,7 +116,8 @@ def test_features_that_say_nothing_leave_every_measure_of_them_null_and_the_othe
     else:
         a.features[[1, 5, 9], 2] = broken
     found = measured(a)
-    blind = {key for key in found.summary if key.split("/")[0] not in ("consistency", "inception_score", "inception_score_std")}
+    seeing = ("consistency", "inception_score", "inception_score_std", "memorised_1", "memorised_5")
+    blind = {key for key in found.summary if key.split("/")[0] not in seeing}
     assert {key for key, value in found.summary.items() if value is None} == blind
     assert all(reason in found.reasons[key] for key in blind)
     assert found.summary["inception_score"] is not None
@@ -176,12 +182,20 @@ def test_class_distances_keep_class_order_and_say_which_side_is_short():
     assert reasons[1].startswith("too few reference images of class 1: 0")
 
 
-def test_two_sets_of_measures_become_one():
-    one = Measures({"fid": 1.0, "kid": None}, {"kid": "why"}, ("small", "uneven"), {"class_fid": [1.0]})
-    other = Measures({"memorised_1": 0.0}, {}, ("small", "pooled"), {"memorised_1": [0.0]})
-    both = one | other
-    assert both.summary == {"fid": 1.0, "kid": None, "memorised_1": 0.0}
-    assert both.warnings == ("small", "uneven", "pooled")
-    assert set(both.per_class) == {"class_fid", "memorised_1"}
-    with pytest.raises(AssertionError):
-        _ = one | one
+def test_every_entry_of_the_registry_enters_its_key_and_its_spread():
+    found = measured()
+    spreads = {measure.spread for measure in MEASURES.values()} - {""}
+    assert {key for key in found.summary if "/" not in key} == set(MEASURES) | spreads
+
+
+def test_a_computation_that_several_measures_share_is_made_once(monkeypatch):
+    calls = []
+
+    def both(given, notes):
+        calls.append(len(given.images))
+        notes.note(["one", "two"], lambda: (1.0, 2.0))
+
+    for name in ("one", "two"):
+        monkeypatch.setitem(MEASURES, name, Measure(name, "lower", both))
+    found = measured()
+    assert (found.summary["one"], found.summary["two"], calls) == (1.0, 2.0, [80])

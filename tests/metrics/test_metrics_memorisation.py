@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from ltaug.data.imageset import ImageSet
-from ltaug.metrics.memorisation import Pair, memorisation, thresholds
+from ltaug.metrics.evaluated import Evaluated, Looked
+from ltaug.metrics.measured import Notebook
+from ltaug.metrics.memorisation import Pair, closest_pairs, memorised, thresholds
 
 
 def images(count, *, seed=0, low=0, high=256):
@@ -18,9 +20,13 @@ def image_set(pixels, labels, classes=2):
     return ImageSet(pixels, np.asarray(labels, np.int64), tuple("abcdef"[:classes]), "train")
 
 
-def measure(generated, labels, train, **options):
-    options = {"groups": {"many": [0], "few": [1]}, "mirrored": False, "pairs": 3, **options}
-    return memorisation(generated, np.asarray(labels, np.int64), train, num_classes=train.num_classes, **options)
+def measure(generated, labels, train, *, mirrored=False):
+    """What is measured of generated images that no extractor has an opinion of, and the three closest pairs."""
+    looked = Looked(np.zeros((len(generated), 1), np.float32), np.asarray(labels, np.int64))
+    given = Evaluated(looked, looked, generated, train, mirrored, {"many": [0], "few": [1]})
+    notes = Notebook()
+    memorised(given, notes)
+    return notes.measured(), closest_pairs(given, 3)
 
 
 def test_planted_copies_are_found_and_shown_first():

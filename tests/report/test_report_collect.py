@@ -41,7 +41,7 @@ def test_unfinished_runs_are_named_and_judges_are_ignored(lab):
 def test_partners_are_trained_alike_but_for_the_synthetic_images(small_experiment, lab):
     root = small_experiment()
     options = {"loss": "logit-adjusted", "synthetic_fraction": 0.5}
-    train = collect([root]).runs[0].record["inputs"]["train"]["digest"]
+    train = collect([root]).runs[0].record.train_digest
     lab.classifier("both", 0, recall=HALF, counts=COUNTS, names="abc", train=train, synthetic_counts=[0, 1, 2], options=options)
     assert score(collect([root])).partners == {"cbdm": "real", "both": "logit-adjusted"}
 
@@ -124,7 +124,7 @@ def test_the_confusion_change_is_the_mean_difference_of_row_shares(lab):
 def test_settings_selection_and_timings_come_from_the_whole_chain(small_experiment):
     found = collect([small_experiment()])
     chains = {arm: {seed: chain(run) for seed, run in runs.items()} for arm, runs in found.results.items()}
-    assert list(chains["cbdm"][0]) == ["fit-generator", "synthesize", "train-classifier"]
+    assert [record.stage for record in chains["cbdm"][0].records] == ["fit-generator", "synthesize", "train-classifier"]
     split = settings(found, chains)
     assert split.differing == {"train-classifier: loss": {"cbdm": "ce", "logit-adjusted": "logit-adjusted", "real": "ce"}}
     assert split.shared["fit-generator: steps"] == 1000

@@ -157,7 +157,7 @@ def test_values_missing_at_one_seed_say_which(experiment):
     (table,) = tables(experiment)
     row = table.rows[-1]
     assert (row.name, row.seeds, row.summary["kid"].n, row.missing) == ("edm", (0, 1), 1, {})
-    assert "Not measured at seed 0 of edm: kid. Reason: too few." in table.notes
+    assert "Not measured at seed 0 of edm: KID. Reason: too few." in table.notes
 
 
 def test_the_page_shows_tables_figure_and_closest_pairs(experiment, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 
 from ltaug.data.shards import SHARDS_FILE, Sample, Shard, shards_to_csv, tar_of
 from ltaug.errors import CorruptError, DataError, RunExistsError
+from ltaug.records import SynthesisRecord
 from ltaug.report import build_report, figures
 from ltaug.report.gallery import gallery, strip
 from ltaug.report.statistics import paired
@@ -142,7 +143,7 @@ def test_a_missing_synthetic_image_is_named(small_experiment, tiny_real, tmp_pat
 
 def test_the_gallery_of_shards_is_that_of_folders(small_experiment, tiny_real):
     synthesis = small_experiment() / "cbdm" / "seed-0" / "synthetic"
-    shown = gallery(synthesis, tiny_real, arm="cbdm", seed=0)
+    shown = gallery(SynthesisRecord.read(synthesis), tiny_real, arm="cbdm", seed=0)
     keys = [p.relative_to(synthesis / "images").with_suffix("") for p in sorted(synthesis.rglob("*.png"))]
     tar, content = (
         "shards/000000-0-of-1.tar",
@@ -154,7 +155,7 @@ def test_the_gallery_of_shards_is_that_of_folders(small_experiment, tiny_real):
     manifest = synthesis / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("images/", f"{tar}/"))
     shutil.rmtree(synthesis / "images")
-    assert gallery(synthesis, tiny_real, arm="cbdm", seed=0) == shown
+    assert gallery(SynthesisRecord.read(synthesis), tiny_real, arm="cbdm", seed=0) == shown
     assert any(row.synthetic for row in shown.rows)
 
 

@@ -101,6 +101,15 @@ def test_few_seeds_are_warned_about_and_enough_are_not():
     assert "wide" not in text_of(verdict(scores({"real": 0.7, "syn": 0.9}, seeds=5)), "How sure")
 
 
+def test_the_seeds_of_the_baseline_alone_count_for_nothing():
+    made = scores({"real": 0.7, "syn": 0.9}, seeds=5)
+    shared = {metric: {seed: by_seed[seed] for seed in range(3)} for metric, by_seed in made.values["syn"].items()}
+    found = verdict(dataclasses.replace(made, values={**made.values, "syn": shared}))
+    assert text_of(found, "How sure").startswith("With 3 seeds the intervals are wide")
+    alone = verdict(scores({"real": 0.7}, synthetic=(), partners={}, seeds=5))
+    assert text_of(alone, "How sure") == ""
+
+
 def test_an_arm_that_changes_more_than_the_images_is_not_credited_to_the_images():
     found = verdict(scores({"real": 0.7, "syn": 0.9}, partners={"other": "cheap"}))
     assert found.headline.startswith("Training with synthetic images and other changes helped")
