@@ -15,21 +15,13 @@ from rich.table import Table
 from ltaug.cli import show
 from ltaug.cli.progress import duration
 from ltaug.fields import shown
-from ltaug.options import JUDGE, Machine
+from ltaug.options import Machine
 from ltaug.pipeline import Task, settled
+from ltaug.pipeline.plan import STAGE_OF, described
 from ltaug.place import place_of
-from ltaug.records import GeneratorRecord
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 
 Estimate = dict[str, Any]
-STAGE_OF = {
-    "fit_generator": "fit-generator",
-    "evaluate_generator": "evaluate-generator",
-    "train_extractor": "train-classifier",
-    "synthesize": "synthesize",
-    "train_judge": "train-classifier",
-    "train_classifier": "train-classifier",
-}
 
 
 def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine, *, as_json: bool) -> None:
@@ -41,7 +33,7 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     if not place_of().leads:
         return
     task = Task(out.name, function, dict(kwargs), (), out)
-    name, dataset, given, generator = _described(task, [task])
+    name, dataset, given, generator = described(task, [task])
     from ltaug import stages
 
     source = kwargs.get("source")
@@ -112,39 +104,15 @@ def _measure(task: Task, planned: Sequence[Task], machine: Machine, measured: di
     """The estimate of a task's stage, measured once for tasks that differ only in their seed; None for the report."""
     if task.function not in STAGE_OF:
         return None
-    described = _described(task, planned)
-    key = json.dumps(described, default=str, sort_keys=True)
+    asked = described(task, planned)
+    key = json.dumps(asked, default=str, sort_keys=True)
     if key not in measured:
         from ltaug import stages
 
-        name, dataset, given, generator = described
+        name, dataset, given, generator = asked
         seed = task.kwargs.get("draw_seed", task.kwargs["seed"]) or 0
         measured[key] = stages.estimate(name, dataset, given, generator=generator, seed=seed, machine=machine)
     return measured[key]
-
-
-def _described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
-    """Stage, dataset options, stage options, and those of the generator that is sampled from."""
-    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGE))
-    if "generator" not in task.kwargs:
-        dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
-        if source is None:
-            return name, dataset, given, None
-        from ltaug.generator.finetune import with_network_of
-
-        drawn, network = _generator(source, planned)
-        return name, dataset or drawn, with_network_of(network, given, name=str(source)), None
-    dataset, network = _generator(task.kwargs["generator"], planned)
-    return name, dataset, given, network
-
-
-def _generator(directory: Path, planned: Sequence[Task]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Dataset options and GeneratorOptions of a generator that is planned or has been fitted."""
-    task = next((t for t in planned if t.directory == directory), None)
-    if task is not None:
-        return _described(task, planned)[1:3]
-    made = GeneratorRecord.read(directory)
-    return dataclasses.asdict(made.dataset), dataclasses.asdict(made.options)
 
 
 def _status(task: Task) -> str:

@@ -178,10 +178,17 @@ DINOV2 = BuiltIn(Dinov2.load, DINOV2_WEIGHTS)
 
 
 def open_extractor(name: str, *, weights: Path | None, folder: Path, download: bool, runtime: Runtime, tell: Tell) -> Extractor:
-    """A built-in extractor by name.
+    """A built-in extractor by name; arguments and errors as for `weights_of`."""
+    path, built_in = weights_of(name, weights=weights, folder=folder, download=download, tell=tell), EXTRACTORS.find(name)
+    extractor: Extractor = built_in.load() if path is None else built_in.load(path, built_in.weights.sha256, runtime)
+    return extractor
+
+
+def weights_of(name: str, *, weights: Path | None, folder: Path, download: bool, tell: Tell) -> Path | None:
+    """The file of a built-in extractor's weights; None where it has none.
 
     Args:
-        weights: the file of its weights; None looks in `folder`, and downloads them there if `download`.
+        weights: that file; None looks in `folder`, and downloads it there if `download`.
 
     Raises:
         OptionError: no such extractor, a package it needs is missing, or `weights` for one that has none.
@@ -191,12 +198,11 @@ def open_extractor(name: str, *, weights: Path | None, folder: Path, download: b
     if built_in.weights is None:
         if weights is not None:
             raise OptionError(f"--weights {weights}: --extractor {name} has no weights; leave it out")
-        return built_in.load()
+        return None
     if built_in.module is not None and importlib.util.find_spec(built_in.module) is None:
         package = built_in.module.replace("_", "-")
         raise OptionError(f"--extractor {name} needs {package}, which is not installed; pip install 'ltaug[{name}]'")
-    path = find_weights(built_in.weights, given=weights, folder=folder, download=download, tell=tell)
-    return built_in.load(path, built_in.weights.sha256, runtime)
+    return find_weights(built_in.weights, given=weights, folder=folder, download=download, tell=tell)
 
 
 def _coloured(images: Images, device: torch.device) -> Iterator[Tensor]:

@@ -1,23 +1,27 @@
-"""Fine-tuning: the weights of a finished generator as the start of another one, with its classes matched by name."""
+"""Fine-tuning: the weights of a finished generator as the start of another one, with its classes matched by name.
+
+Importing this loads no torch: the parent of `ltaug run` matches networks here too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ltaug.data.longtail import listed
 from ltaug.errors import MismatchError
 from ltaug.fields import check
-from ltaug.generator.checkpoints import Trainee
-from ltaug.generator.denoiser import Denoiser
 from ltaug.methods import GENERATOR_AUGMENTATIONS
 from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.records import GeneratorRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ltaug.generator.checkpoints import Trainee
+    from ltaug.generator.denoiser import Denoiser
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
 AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one
@@ -149,6 +153,8 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
 
 def embeddings(weight: Tensor, known: Sequence[str], classes: Sequence[str]) -> Tensor:
     """(K', D) for `classes` from the source's (K, D): the row of the same name, or the mean of all rows."""
+    import torch
+
     assert len(weight) == len(known), "one embedding a class"
     rows = {name: weight[i] for i, name in enumerate(known)}
     average = weight.mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from ltaug.errors import OptionError
 from ltaug.files import write_json
 from ltaug.meeting import names_in, wait_until
 from ltaug.options import Machine
-from ltaug.pipeline.plan import origin, plan, plan_classifiers
+from ltaug.pipeline.plan import check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
@@ -36,11 +37,11 @@ def run_recipe(
     machine: Machine | None = None,
     listener: Listener = ignore_events,
 ) -> Report:
-    """Run every arm of the recipe over its seeds, in worker processes, and report.
+    """Run every arm of the recipe over its seeds, in worker processes, and report; what was misspelt is refused before that.
 
     Run directories are out/seed-S/ARM/{generator,evaluation,synthetic,classifier}, out/seed-S/judges/judge-I, out/extractor and
     out/report.
-    Interrupted at any moment, the same call continues. Workers are started by spawn, so a script that calls this
+    If interrupted, the same call resumes. Workers are started by spawn, so a script that calls this
     does so under `if __name__ == "__main__"`.
 
     Args:
@@ -55,6 +56,9 @@ def run_recipe(
     if workers is not None and workers < 1:
         raise OptionError(f"--workers {workers} must be at least 1")
     tasks = plan(recipe, out, seeds, first_seed=first_seed)
+    if not all(task.finished for task in tasks if task.function != "write_report"):
+        check = check_of(tasks)
+        tasks = [check, *(dataclasses.replace(task, needs=(check.name, *task.needs)) for task in tasks)]
     with claim(out, recipe.name):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])

@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
-from ltaug.options import EvaluationOptions, SamplingOptions, SynthesisOptions
+from ltaug.fields import read_of
+from ltaug.generator.finetune import with_network_of
+from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, SynthesisOptions
 from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
-from ltaug.records import SynthesisRecord
+from ltaug.records import GeneratorRecord, SynthesisRecord
 
 Given = dict[str, Any]
+# Function of ltaug.stages -> the stage whose options it takes.
+STAGE_OF = {
+    "fit_generator": "fit-generator",
+    "evaluate_generator": "evaluate-generator",
+    "train_extractor": "train-classifier",
+    "synthesize": "synthesize",
+    "train_judge": "train-classifier",
+    "train_classifier": "train-classifier",
+}
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
 
 
@@ -82,7 +93,8 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
     def evaluate(arm: Arm, generator: Task) -> None:
         """The arm's generator measured, sampled as for synthesis unless the recipe says otherwise."""
         sampled = {k: v for k, v in recipe.given(arm, "synthesize").items() if k in SamplingOptions.__dataclass_fields__}
-        asked: Given = {"generator": generator.directory, "given": sampled | recipe.given(arm, "evaluate-generator")}
+        own = recipe.given(arm, "evaluate-generator")
+        asked: Given = {"generator": generator.directory, "given": read_of(EvaluationOptions, sampled, beside=own) | own}
         needs = [generator]
         if extractor is not None and _looks_with_ours(asked["given"]):
             asked["extractor_run"] = extractor.directory
@@ -124,6 +136,14 @@ def _judges(recipe: Recipe, arm: Arm) -> int:
     return int(given.get("judges", SynthesisOptions.judges))
 
 
+def check_of(tasks: Sequence[Task]) -> Task:
+    """The check of everything that these tasks are asked to do, before any of them begins."""
+    asked = [described(task, tasks) for task in tasks if task.function in STAGE_OF]
+    distinct = list({json.dumps(one, default=str, sort_keys=True): one for one in asked}.values())
+    seed = min((int(t.kwargs.get("draw_seed", t.kwargs["seed"])) for t in tasks if t.function in STAGE_OF), default=0)
+    return Task("check", "check_stages", {"asked": distinct, "seed": seed}, (), Path())
+
+
 def plan_classifiers(
     dataset: Given, given: Given, *, out: Path, seeds: int, seed: int = 0, synthetic: Path | None, arm: str, baseline: bool = True
 ) -> list[Task]:
@@ -159,3 +179,25 @@ def origin(synthetic: Path) -> tuple[Given, int]:
         lay = record.generator_run.path
         raise MismatchError(f"the generator of {synthetic} is not at {lay} any more; give --dataset and --seed")
     return dataclasses.asdict(made.dataset), made.seed
+
+
+def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """Stage, dataset options, stage options, and those of the generator that is sampled from."""
+    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGE))
+    if "generator" not in task.kwargs:
+        dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
+        if source is None:
+            return name, dataset, given, None
+        drawn, network = _generator_of(source, planned)
+        return name, dataset or drawn, with_network_of(network, given, name=str(source)), None
+    dataset, network = _generator_of(task.kwargs["generator"], planned)
+    return name, dataset, given, network
+
+
+def _generator_of(directory: Path, planned: Sequence[Task]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Dataset options and GeneratorOptions of a generator that is planned or has been fitted."""
+    task = next((t for t in planned if t.directory == directory), None)
+    if task is not None:
+        return described(task, planned)[1:3]
+    made = GeneratorRecord.read(directory)
+    return dataclasses.asdict(made.dataset), dataclasses.asdict(made.options)

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ltaug.stages.check import check_stages
     from ltaug.stages.classifier import train_classifier, train_extractor, train_judge
     from ltaug.stages.estimation import estimate, foresee
     from ltaug.stages.evaluation import evaluate_generator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ltaug.stages.synthesis import synthesize
 
 _HOME = {
+    "check_stages": "check",
     "draw_figure": "figure",
     "estimate": "estimation",
     "evaluate_generator": "evaluation",
@@ -37,6 +39,7 @@ _HOME = {
 }
 
 __all__ = [
+    "check_stages",
     "draw_figure",
     "estimate",
     "evaluate_generator",

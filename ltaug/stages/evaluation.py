@@ -98,6 +98,11 @@ def evaluate_generator(
     return out
 
 
+def weights_folder(machine: Machine) -> Path:
+    """Where downloaded weights are kept."""
+    return (machine.data_dir or data_directory()) / "weights"
+
+
 def _extractor(
     name: str,
     extractor_run: Path | None,
@@ -114,7 +119,7 @@ def _extractor(
     return open_extractor(
         name,
         weights=weights,
-        folder=(machine.data_dir or data_directory()) / "weights",
+        folder=weights_folder(machine),
         download=machine.download,
         runtime=runtime,
         tell=lambda text, step, total: listener(Event(label, text, step, total)),
