@@ -17,9 +17,10 @@ from typing import Any
 from tables import add_json, show
 
 import ltaug
+from ltaug.fields import resolve
 from ltaug.files import read_json
 from ltaug.generator.stage import seconds_per_step
-from ltaug.options import DatasetOptions, GeneratorOptions, Machine, resolve
+from ltaug.options import DatasetOptions, GeneratorOptions, Machine
 from ltaug.recipes import read_recipe, recipe_path
 from ltaug.runtime import for_fit, make_runtime
 

@@ -35,7 +35,8 @@ from ltaug.classifier.batches import make_pool, plan_batches
 from ltaug.classifier.fit import batches_of, build_learner
 from ltaug.classifier.step import Batch, Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
-from ltaug.options import ClassifierOptions, resolve
+from ltaug.fields import resolve
+from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime
 
 EPOCHS, IMAGES = 200, 50_000

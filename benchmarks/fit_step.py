@@ -29,9 +29,10 @@ from tables import add_json, show
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltaug.data.imageset import ImageSet
+from ltaug.fields import resolve
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
 from ltaug.generator.step import Gradients, prepare, train_step
-from ltaug.options import GeneratorOptions, resolve
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

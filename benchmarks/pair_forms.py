@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from ltaug.data.load import load_dataset
+from ltaug.fields import resolve
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit
 from ltaug.generator.objectives import make_objective, settings_of
-from ltaug.options import DatasetOptions, GeneratorOptions, resolve
+from ltaug.options import DatasetOptions, GeneratorOptions
 from ltaug.runtime import Runtime
 
 FORMS = {

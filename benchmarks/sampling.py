@@ -29,13 +29,14 @@ import torch
 from tables import add_json, show
 from torch import nn
 
+from ltaug.fields import resolve
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import ImageNoise, generate
 from ltaug.generator.guidance import bind, guides
 from ltaug.generator.stage import Generator
-from ltaug.options import EVERYWHERE, GeneratorOptions, resolve
+from ltaug.options import EVERYWHERE, GeneratorOptions
 from ltaug.runtime import Runtime, make_runtime
 
 GRIDS = [("ddpm", 1000), ("ddim", 100), ("ddim", 20), ("heun", 20), ("heun", 10), ("dpm++2m", 20), ("dpm++2m", 10)]

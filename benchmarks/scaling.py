@@ -17,9 +17,10 @@ import numpy as np
 from fit_step import memory, noise_images
 from tables import add_json, show
 
+from ltaug.fields import resolve
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
 from ltaug.generator.step import prepare, train_step
-from ltaug.options import GeneratorOptions, Machine, resolve
+from ltaug.options import GeneratorOptions, Machine
 from ltaug.runtime import for_fit, make_runtime
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
 
 
@@ -59,3 +62,10 @@ class EndedElsewhere(LtaugError):
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"another process of this command ended with exit code {exit_code} and says why")
         self.exit_code = exit_code
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'did you mean X?' for the closest of `names`, or the whole list when none is close; the end of an error's sentence."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(names))}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import OptionError
-from ltaug.options import NETWORK, STAGES, DatasetOptions, GeneratorOptions, check, nearest
+from ltaug.errors import OptionError, nearest
+from ltaug.fields import check, checked, read_of, shown
+from ltaug.options import NETWORK, STAGES, DatasetOptions
 
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 
@@ -53,22 +54,13 @@ class Recipe:
     def given(self, arm: Arm, stage: str) -> dict[str, Any]:
         """What the recipe says about `stage` in `arm`: the shared table under the arm's own.
 
-        Of the shared options those of one term of the objective reach only the arms that name the term, those of one
-        backbone only the arms that use it, and those of the network not the arms that start from another one's.
+        A shared option reaches only the arms that have a component that reads it (a sampler's, a term's of the objective), and
+        one of the network only the arms that do not start from another one's.
         """
         shared, own = self.tables.get(stage, {}), arm.tables.get(stage, {})
         if stage == "fit-generator" and arm.source is not None:
             shared = {key: value for key, value in shared.items() if key not in NETWORK}
-        both = {**shared, **own}
-        terms = str(both.get("objective", GeneratorOptions.objective)).split("+")
-        backbone = both.get("backbone", GeneratorOptions.backbone)
-        fields = STAGES[stage].__dataclass_fields__  # type: ignore[attr-defined]
-
-        def reaches(key: str) -> bool:
-            metadata = fields[key].metadata
-            return metadata["term"] in (None, *terms) and metadata["backbone"] in (None, backbone)
-
-        return {**{key: value for key, value in shared.items() if reaches(key)}, **own}
+        return read_of(STAGES[stage], shared, beside=own) | own
 
 
 def recipe_path(name: str) -> Path:
@@ -129,13 +121,7 @@ def read_recipe(path: Path) -> Recipe:
         raise OptionError(f"{where}: baseline = {baseline!r} is not an arm; {nearest(str(baseline), names)}")
     _check_sources(arms, where)
     shared = {s: check(STAGES[s], _table(t, where, s), where=f"{where}, [{s}]") for s, t in tables.items()}
-    described = [stage for stage in ("fit-generator", "synthesize") if shared[stage]]
-    if described and not any(arm.synthetic for arm in arms):
-        raise OptionError(
-            f"{where}: [{described[0]}] reaches no arm, as none has a generator; "
-            'give one that should have its own table, such as [arms.cbdm] fit-generator = { objective = "cbdm" }'
-        )
-    return Recipe(
+    recipe = Recipe(
         name=path.stem,
         about=str(about),
         seeds=seeds,
@@ -145,6 +131,26 @@ def read_recipe(path: Path) -> Recipe:
         arms=arms,
         evaluated=evaluated,
     )
+    _require_used(recipe, where)
+    return recipe
+
+
+def _require_used(recipe: Recipe, where: str) -> None:
+    """Refuse an option that nothing reads, in an arm or in all the arms that share it, and options that do not go together."""
+    described = [stage for stage in ("fit-generator", "synthesize") if recipe.tables[stage]]
+    if described and not any(arm.synthetic for arm in recipe.arms):
+        raise OptionError(
+            f"{where}: [{described[0]}] reaches no arm, as none has a generator; "
+            'give one that should have its own table, such as [arms.cbdm] fit-generator = { objective = "cbdm" }'
+        )
+    for stage, cls in STAGES.items():
+        given = {arm.name: recipe.given(arm, stage) for arm in recipe.arms if arm.synthetic or stage == "train-classifier"}
+        for name, values in given.items():
+            checked(cls, values, where=f"{where}, [arms.{name}.{stage}]")
+        for key, value in recipe.tables[stage].items():
+            if given and not any(key in values for values in given.values()):
+                flag = key.replace("_", "-")
+                raise OptionError(f"{where}, [{stage}]: no arm has a component that reads {flag} = {shown(value)}; leave it out")
 
 
 def _table(value: Any, where: str, name: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from types import FrameType
 import torch
 
 from ltaug.errors import OptionError
-from ltaug.options import SMALL_SIDE, Machine
+from ltaug.fields import SMALL_SIDE
+from ltaug.options import Machine
 from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")

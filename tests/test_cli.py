@@ -12,7 +12,8 @@ import pytest
 
 from ltaug.cli import main
 from ltaug.cli.commands import group
-from ltaug.options import COMPUTING, FITTING, NETWORKS, READING, SMALL_SIDE, STAGES, DatasetOptions, Machine
+from ltaug.fields import SMALL_SIDE
+from ltaug.options import COMPUTING, FITTING, NETWORKS, READING, STAGES, DatasetOptions, Machine
 from ltaug.runs import Event
 
 RECIPE = """
@@ -145,7 +146,7 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(capsys, fitted, tmp_pa
         (["inspect", "digits", "--imbalanse", "3"], 2, "Did you mean '--imbalance'?"),
         (["inspekt"], 2, "Did you mean 'inspect'?"),
         (["inspect", "digits", "--imbalance", "0.5"], 2, "imbalance = 0.5 must be at least 1"),
-        (["inspect", "digits", "--profile", "foo"], 2, "'foo' is not one of 'exp', 'step'"),
+        (["inspect", "digits", "--profile", "foo"], 2, "profile = 'foo': there are exp, step"),
         (["inspect", "digit"], 2, "did you mean 'digits'?"),
         (["inspect", "folder:no/such/place"], 3, "no/such/place"),
         (["run", "no-such-recipe"], 2, "no recipe 'no-such-recipe'"),

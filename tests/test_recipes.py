@@ -10,18 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltaug.errors import OptionError
-from ltaug.options import (
-    STAGES,
-    ClassifierOptions,
-    DatasetOptions,
-    GeneratorOptions,
-    Machine,
-    SynthesisOptions,
-    check,
-    field_types,
-    resolve,
-)
+from ltaug.errors import LtaugError, OptionError
+from ltaug.fields import check, field_types, read_of, resolve
+from ltaug.options import STAGES, ClassifierOptions, DatasetOptions, GeneratorOptions, Machine, SynthesisOptions
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
@@ -115,16 +106,71 @@ steps = 10
 objective = "ddpm"
 [arms.both.fit-generator]
 objective = "t2h+cbdm"
-[arms.mistaken.fit-generator]
-objective = "ddpm"
-gamma = 1
 """
     recipe = read_recipe(write(tmp_path, text))
-    default, ddpm, both, mistaken = (recipe.given(arm, "fit-generator") for arm in recipe.arms)
+    default, ddpm, both = (recipe.given(arm, "fit-generator") for arm in recipe.arms)
     assert default == {"tau": 0.5, "steps": 10}
     assert ddpm == {"objective": "ddpm", "steps": 10}
     assert both == {"objective": "t2h+cbdm", "tau": 0.5, "steps": 10}
-    assert mistaken == {"objective": "ddpm", "steps": 10, "gamma": 1}  # the arm's own word stays, to be refused
+
+
+ARM = "[arms.a.fit-generator]\nobjective = 'ddpm'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{ARM}gamma = 1", "[arms.a.fit-generator]: --gamma 1.0 is read only with --objective ddpm+cbdm (it is ddpm)"),
+        (f"{ARM}patch = 4", "--patch 4 is read only with --backbone vit (it is unet)"),
+        (f"[fit-generator]\ntau = 2\n{ARM}", "[fit-generator]: no arm has a component that reads tau = 2.0"),
+        (
+            f"{ARM}[arms.a.synthesize]\nvariance = 'fixedsmall'",
+            "--variance fixedsmall is read only with --sampler ddpm (it is dpm++2m)",
+        ),
+        (f"{ARM}[arms.a.synthesize]\nband = [0, 0.5]", "--band 0.0,0.5 is read only with --select-distance"),
+        (f"{ARM}[arms.a.synthesize]\njudges = 3", "--judges 3 is read only with --select-agreement or --select-distance"),
+        (f"{ARM}[arms.a.synthesize]\nguidance = 0\nguidance-interval = [0.2, 0.7]", "is read only with --guidance above 0"),
+        (
+            "[arms.a.train-classifier]\nloss = 'balanced-softmax'\nadjust-tau = 5",
+            "--adjust-tau 5.0 is read only with --loss logit-adjusted (it is balanced-softmax)",
+        ),
+        ("[arms.a.fit-generator]\nobjective = 't2h'\naugment = 'ada'", "--augment ada does not go with --objective t2h"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused_before_anything_is_computed(tmp_path, text, said):
+    with pytest.raises(OptionError) as caught:
+        read_recipe(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "line", "said"),
+    [
+        ("fit-generator", "objective = 'cbmd'", "unknown term 'cbmd'; did you mean 'cbdm'?"),
+        ("fit-generator", "objective = 't2h+ddpm'", "has 2 target rules"),
+        ("fit-generator", "backbone = 'uunet'", "backbone = 'uunet': did you mean 'unet'?"),
+        ("fit-generator", "augment = 'adda'", "augment = 'adda': did you mean 'ada'?"),
+        ("synthesize", "sampler = 'dpmpp'", "sampler = 'dpmpp': did you mean 'ddpm'?"),
+        ("synthesize", "per-class-budget = 'fil:max'", "did you mean 'fill'?"),
+        (
+            "synthesize",
+            "guidance-interval = [0.7, 0.2]",
+            "= 0.7,0.2 must be two ascending numbers between 0 and 1",
+        ),
+        ("synthesize", "images-to = 'shard'", "shard"),
+        ("evaluate-generator", "extractor = 'inceptoin'", "did you mean 'inception'?"),
+        ("evaluate-generator", "reference = 'balancd'", "did you mean 'balanced'?"),
+        ("train-classifier", "loss = 'logit-ajusted'", "loss = 'logit-ajusted': did you mean 'logit-adjusted'?"),
+        ("train-classifier", "augment = 'crop-flip+randagument'", "'randagument' is unknown; did you mean 'randaugment'?"),
+        ("train-classifier", "schedule = 'cosin'", "schedule = 'cosin': did you mean 'cosine'?"),
+        ("train-classifier", "model = 'resnett34'", "--model 'resnett34' is unknown; did you mean 'resnet34'?"),
+    ],
+)
+def test_a_misspelt_name_is_refused_when_the_recipe_is_read(tmp_path, stage, line, said):
+    with pytest.raises(LtaugError) as caught:
+        read_recipe(write(tmp_path, f"[arms.a.fit-generator]\n[arms.b.{stage}]\n{line}"))
+    assert said in str(caught.value)
+    assert "recipe mine.toml, [arms.b]" in str(caught.value)
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones():
@@ -169,8 +215,8 @@ def test_checking_what_was_checked_changes_nothing(cls):
         assert check(cls, once, where="options") == once
         kebab = {name.replace("_", "-"): value for name, value in once.items()}
         assert check(cls, kebab, where="options") == once
-        resolved = resolve(cls, once, image_side=8)
-        assert all(getattr(resolved, name) == value for name, value in once.items())
+        resolved = resolve(cls, read_of(cls, once, beside={}), image_side=32)
+        assert all(getattr(resolved, name) == value for name, value in read_of(cls, once, beside={}).items())
 
     holds()
 
@@ -183,8 +229,12 @@ def values(cls: type) -> st.SearchStrategy[dict[str, object]]:
 def _legal(cls: type, f: dataclasses.Field[object]) -> st.SearchStrategy[object]:
     element, many, _ = field_types(cls)[f.name]
     low, high = f.metadata["low"], f.metadata["high"]
+    if f.metadata["check"]:
+        return st.just(f.default)
+    if f.metadata["ascending"]:
+        return st.lists(st.floats(low, high), min_size=2, max_size=2, unique=True).map(sorted)
     if f.metadata["choices"]:
-        one: st.SearchStrategy[object] = st.sampled_from(f.metadata["choices"])
+        one: st.SearchStrategy[object] = st.sampled_from(list(f.metadata["choices"]))
     elif element is int:
         one = st.integers(low if low is None else math.ceil(low), high)
     elif element is float:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltaug.errors import OptionError
-from ltaug.options import nearest
+from ltaug.methods import CLASSIFIER_AUGMENTATIONS
 
 Augmentation = Callable[[Tensor], Tensor]
 
@@ -88,25 +88,13 @@ def _randaugment_operations() -> Augmentation:
     return cast(Augmentation, cast(Any, v2).RandAugment(num_ops=2, magnitude=9))
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": keep,
-    "shift": shift,
-    "shift-rotate": shift_rotate,
-    "crop-flip": crop_flip,
-    "randaugment": randaugment,
-}
-
-
 def build_augmentation(name: str) -> Augmentation:
     """The augmentation of this name; names joined by "+" are applied one after the other.
 
     Raises:
-        OptionError: a name that AUGMENTATIONS does not have.
+        OptionError: a name that CLASSIFIER_AUGMENTATIONS does not have.
     """
-    for part in name.split("+"):
-        if part not in AUGMENTATIONS:
-            raise OptionError(f"--augment {name!r}: {part!r} is unknown; {nearest(part, AUGMENTATIONS)}")
-    return partial(_one_after_the_other, tuple(AUGMENTATIONS[part] for part in name.split("+")))
+    return partial(_one_after_the_other, tuple(map(CLASSIFIER_AUGMENTATIONS.find, name.split("+"))))
 
 
 def _one_after_the_other(parts: tuple[Augmentation, ...], images: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ltaug.data.imageset import ImageSet, Labels
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, nearest
 from ltaug.feed import Feed, feed
-from ltaug.options import nearest
 from ltaug.runtime import derive_seed
 
 REAL, SYNTHETIC = 0, 1

@@ -17,10 +17,11 @@ from ltaug.classifier.batches import BatchPlan, Pool, make_pool, plan_batches
 from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
 from ltaug.classifier.losses import Loss, build_loss
 from ltaug.classifier.models import build_model
+from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import Batch, Learner, draw_batch, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError, OptionError
-from ltaug.options import ClassifierOptions, nearest
+from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
@@ -28,31 +29,6 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 PLAN_STEPS = 256
 LOGS = 50
 CHECKPOINT_EVERY = 5000
-
-
-def step_decay(share: float) -> float:
-    """1, then 0.1 from 80 % and 0.01 from 90 % of training."""
-    return 1.0 if share < 0.8 else 0.1 if share < 0.9 else 0.01
-
-
-def cosine_decay(share: float) -> float:
-    """Half a cosine from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * share))
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {"step": step_decay, "cosine": cosine_decay}
-
-
-def learning_rates(steps: int, *, lr: float, schedule: str, warmup: float) -> list[float]:
-    """The learning rate of every step: linear warm-up over a share of training, then the schedule over all of it.
-
-    Raises:
-        OptionError: an unknown schedule.
-    """
-    if schedule not in SCHEDULES:
-        raise OptionError(f"--schedule {schedule!r} is unknown; {nearest(schedule, SCHEDULES)}")
-    decay, rising = SCHEDULES[schedule], round(warmup * steps)
-    return [lr * (s + 1) / (rising + 1) if s < rising else lr * decay(s / steps) for s in range(steps)]
 
 
 def require_fit_together(train: ImageSet, synthetic: ImageSet | None) -> None:
@@ -184,7 +160,7 @@ def _loss(pool: Pool, options: ClassifierOptions) -> Loss:
     priors = pool.class_counts.clone()
     if options.sampling == "balanced":
         priors[0] = (priors[0] > 0).long()
-    return build_loss(options.loss, class_counts=priors.to(pool.labels.device), tau=options.adjust_tau)
+    return build_loss(options, class_counts=priors.to(pool.labels.device))
 
 
 def _optimizer(network: nn.Module, options: ClassifierOptions) -> torch.optim.SGD:

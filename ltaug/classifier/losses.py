@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltaug.errors import OptionError
-from ltaug.options import nearest
+from ltaug.fields import settings_of
+from ltaug.methods import LOSSES
+from ltaug.options import ClassifierOptions
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -33,7 +34,7 @@ def adjustment(class_counts: Tensor, *, tau: float) -> Tensor:
     return (tau * (counts.log() - counts.sum(dim=1, keepdim=True).log())).float()
 
 
-def cross_entropy(class_counts: Tensor, *, tau: float) -> Loss:
+def cross_entropy(class_counts: Tensor) -> Loss:
     """Plain cross-entropy; the prior is not used."""
 
     def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
@@ -42,9 +43,9 @@ def cross_entropy(class_counts: Tensor, *, tau: float) -> Loss:
     return loss
 
 
-def logit_adjusted(class_counts: Tensor, *, tau: float) -> Loss:
+def logit_adjusted(class_counts: Tensor, *, adjust_tau: float = 1.0) -> Loss:
     """Logit-adjusted cross-entropy (Menon et al., ICLR 2021, eq. 10), each source with its own prior."""
-    added = adjustment(class_counts, tau=tau)
+    added = adjustment(class_counts, tau=adjust_tau)
 
     def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
         return F.cross_entropy(logits + added[sources], labels, reduction="none")
@@ -52,20 +53,13 @@ def logit_adjusted(class_counts: Tensor, *, tau: float) -> Loss:
     return loss
 
 
-def balanced_softmax(class_counts: Tensor, *, tau: float) -> Loss:
-    """Balanced softmax (Ren et al., NeurIPS 2020, eq. 3): the log of the counts is added; it has no tau (it is 1)."""
-    return logit_adjusted(class_counts, tau=1.0)
+def balanced_softmax(class_counts: Tensor) -> Loss:
+    """Balanced softmax (Ren et al., NeurIPS 2020, eq. 3): the log of the counts is added; tau is 1."""
+    return logit_adjusted(class_counts)
 
 
-LOSSES: dict[str, Callable[..., Loss]] = {
-    "ce": cross_entropy,
-    "logit-adjusted": logit_adjusted,
-    "balanced-softmax": balanced_softmax,
-}
-
-
-def build_loss(name: str, *, class_counts: Tensor, tau: float) -> Loss:
-    """A function (logits (B, K), labels (B,), sources (B,)) -> loss per image (B,).
+def build_loss(options: ClassifierOptions, *, class_counts: Tensor) -> Loss:
+    """A function (logits (B, K), labels (B,), sources (B,)) -> loss per image (B,), as options.loss names it.
 
     Args:
         class_counts: (S, K) on the device of the logits; `sources` indexes its rows. A label must have a positive
@@ -74,6 +68,5 @@ def build_loss(name: str, *, class_counts: Tensor, tau: float) -> Loss:
     Raises:
         OptionError: an unknown name.
     """
-    if name not in LOSSES:
-        raise OptionError(f"--loss {name!r} is unknown; {nearest(name, LOSSES)}")
-    return LOSSES[name](class_counts, tau=tau)
+    loss: Loss = LOSSES.find(options.loss)(class_counts, **settings_of(options, "loss", options.loss))
+    return loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -10,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltaug.errors import OptionError
-from ltaug.options import nearest
+from ltaug.errors import OptionError, nearest
+from ltaug.methods import MODELS
 
 
 class ResidualBlock(nn.Module):
@@ -70,13 +69,7 @@ class CifarResNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "resnet8": partial(CifarResNet, blocks=1),
-    "resnet20": partial(CifarResNet, blocks=3),
-    "resnet32": partial(CifarResNet, blocks=5),
-    "resnet44": partial(CifarResNet, blocks=7),
-    "resnet56": partial(CifarResNet, blocks=9),
-}
+resnet8, resnet20, resnet32, resnet44, resnet56 = (partial(CifarResNet, blocks=blocks) for blocks in (1, 3, 5, 7, 9))
 
 
 def build_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -90,22 +83,28 @@ def build_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int
         OptionError: nobody knows the name, or the timm model cannot take images of this size.
     """
     if name in MODELS:
-        model = MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
+        model: nn.Module = MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
     else:
         model = _timm_model(name, num_classes=num_classes, image_shape=image_shape)
     # A step takes 13 to 20 % less than with channels first, on a CPU core at 8 and 32 pixels.
     return model.to(memory_format=torch.channels_last)
 
 
-def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+def require_timm(name: str) -> None:
+    """Raise OptionError, with the nearest name, unless timm has a model of this name."""
     import timm  # takes seconds to import, and few runs need it
 
     if not timm.is_model(name):
-        known = [*MODELS, *timm.list_models()]
-        hint = nearest(name, known)
+        hint = nearest(name, [*MODELS, *timm.list_models()])
         if hint.startswith("there are"):
             hint = f"there are {', '.join(MODELS)} and timm's models, such as resnet18 or vit_tiny_patch16_224"
         raise OptionError(f"--model {name!r} is unknown; {hint}")
+
+
+def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    import timm
+
+    require_timm(name)
     channels, height, width = image_shape
     sized: dict[str, Any] = {}
     cfg = timm.models.get_pretrained_cfg(name)

@@ -6,6 +6,7 @@ Stages load torch, so they are imported inside the commands: help, errors and th
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 
 from ltaug.cli import dryrun, show
 from ltaug.cli.options import (
+    Decorated,
     SectionCommand,
     SectionOption,
     common_options,
@@ -52,14 +54,18 @@ Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 direc
 out_option = click.option(
     "--out", type=DIRECTORY, required=True, metavar="DIR", cls=SectionOption, section="Options", help="the run directory"
 )
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(min=0),
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
     metavar="N",
-    default=0,
     cls=SectionOption,
-    help="varies the draw and the training [default: 0]",
+    help="processes side by side [default: one a core or GPU]",
 )
+
+
+def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:
+    """--seed, with what it means for this command."""
+    return click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help=help, **more)
 
 
 def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -84,8 +90,7 @@ def group() -> None:
               help="go on from a finished generator run: its network, and its dataset unless given")  # fmt: skip
 @recipe_options
 @out_option
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption,
-              help="varies the draw and the training [default: that of --from, or 0]")  # fmt: skip
+@seed_option("varies the draw and the training [default: that of --from, or 0]")
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def fit_generator(
     out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
@@ -123,9 +128,7 @@ def fit_generator(
 @options_of(SynthesisOptions, "Synthesis")
 @recipe_options
 @out_option
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="another set of images [default: the generator's]"
-)
+@seed_option("another set of images [default: the generator's]")
 @click.option(
     "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
@@ -169,16 +172,8 @@ def synthesize(
               help="what the classifiers with synthetic images are called")  # fmt: skip
 @click.option("--baseline/--no-baseline", default=True, cls=SectionOption, section="Comparison",
               help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the draw [default: the generator's, or 0]"
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    cls=SectionOption,
-    help="processes side by side [default: one a core or GPU]",
-)
+@seed_option("of the draw [default: the generator's, or 0]")
+@workers_option
 @recipe_options
 @out_option
 @common_options(READING, COMPUTING, NETWORKS)
@@ -207,15 +202,8 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
         return
     before = all(task.finished for task in tasks)
     with working(quiet=quiet) as (place, listener):
-        run_shared(
-            tasks,
-            out=out,
-            what="train-classifier",
-            workers=values["workers"],
-            machine=machine(values),
-            listener=listener,
-            place=place,
-        )
+        how: dict[str, Any] = {"workers": values["workers"], "machine": machine(values), "listener": listener, "place": place}
+        run_shared(tasks, out=out, what="train-classifier", **how)
     if place.leads:
         show.classifiers(out, tasks, already_done=before, as_json=as_json)
 
@@ -252,22 +240,10 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @click.option(
     "--seeds", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="how often to repeat [default: the recipe's]"
 )
-@click.option(
-    "--first-seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    cls=SectionOption,
-    help="seeds count from here [default: 0]",
-)
+@click.option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0, cls=SectionOption,
+              help="seeds count from here [default: 0]")  # fmt: skip
 @click.option("--out", type=DIRECTORY, metavar="DIR", cls=SectionOption, help="where all runs go [default: runs/RECIPE]")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    cls=SectionOption,
-    help="processes side by side [default: one a core or GPU]",
-)
+@workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
@@ -300,7 +276,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
 @group.command("inspect", cls=SectionCommand)
 @click.argument("name", metavar="DATASET")
 @options_of(DatasetOptions, "Dataset", leave_out="dataset")
-@seed_option
+@seed_option("varies the draw and the training [default: 0]", default=0)
 @common_options(READING, dry_run=False, writes=False)
 def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     """Look at a dataset: counts, many/medium/few, imbalance, duplicates, bad files.

@@ -13,8 +13,8 @@ from rich import box
 from rich.table import Table
 
 from ltaug.cli import show
-from ltaug.cli.options import shown
 from ltaug.cli.progress import duration
+from ltaug.fields import shown
 from ltaug.options import JUDGE, Machine
 from ltaug.pipeline import Task, settled
 from ltaug.place import place_of

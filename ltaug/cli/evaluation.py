@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ltaug.cli import dryrun, show
-from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option
+from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option, seed_option
 from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
 from ltaug.cli.progress import duration, progress
 from ltaug.files import read_json
@@ -26,9 +26,7 @@ from ltaug.runs import read_run
               help="the published weights of inception or dinov2 [default: those in the data directory]")  # fmt: skip
 @recipe_options
 @out_option
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="another set of images [default: the generator's]"
-)
+@seed_option("another set of images [default: the generator's]")
 @common_options(READING, COMPUTING, NETWORKS)
 def evaluate_generator(
     generator: Path, out: Path, seed: int | None, weights: Path | None, as_json: bool, quiet: bool, **values: Any

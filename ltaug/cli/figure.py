@@ -9,15 +9,11 @@ from typing import Any
 import click
 
 from ltaug.cli import show
-from ltaug.cli.commands import RUN, finished, out_option
+from ltaug.cli.commands import RUN, finished, out_option, seed_option
 from ltaug.cli.options import Decorated, SectionCommand, SectionOption, common_options, given, machine, options_of
 from ltaug.cli.progress import progress
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
 from ltaug.options import COMPUTING, READING
-
-seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help="of the noise [default: the first generator's]"
-)
 
 
 @click.group("figure")
@@ -36,7 +32,7 @@ def _figure(name: str, options: type, *, seed: bool, leave_out: str = "") -> Cal
 
     def decorate(function: Decorated) -> click.Command:
         decorated = common_options(READING, COMPUTING, dry_run=False)(function)
-        decorated = seed_option(decorated) if seed else decorated
+        decorated = seed_option("of the noise [default: the first generator's]")(decorated) if seed else decorated
         decorated = options_of(options, "Figure", leave_out=leave_out)(out_option(decorated))
         return figure.command(name, cls=SectionCommand)(decorated)
 

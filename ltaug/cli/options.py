@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ltaug.errors import OptionError
-from ltaug.options import SMALL_SIDE, STAGES, Machine, check, field_types, nearest
+from ltaug.errors import OptionError, nearest
+from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
+from ltaug.options import STAGES, Machine
 from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -83,9 +84,10 @@ def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Dec
         return click.option(flag, f.name, is_flag=True, **kwargs)
     if cls is Machine:
         kwargs["envvar"] = f"LTAUG_{f.name.upper()}"
-    choices = f.metadata["choices"]
-    kind: Any = Commas(element) if many else click.Choice(choices) if choices else click.Path() if element is Path else element
-    metavar = None if choices else "LIST" if many else {int: "N", float: "X", str: "TEXT", Path: "DIR"}[element]
+    closed = f.metadata["choices"] and not f.metadata["joined"] and not f.metadata["check"]
+    kind: Any = Commas(element) if many else click.Path() if element is Path else element
+    words = {int: "N", float: "X", str: "TEXT", Path: "DIR"}
+    metavar = f"[{'|'.join(f.metadata['choices'])}]" if closed else "LIST" if many else words[element]
     return click.option(flag, f.name, type=kind, metavar=metavar, **kwargs)
 
 
@@ -101,19 +103,13 @@ def _help(f: dataclasses.Field[Any]) -> str:
     return f"{text} [{defaults}]"
 
 
-def shown(value: Any) -> str:
-    """An option's value as people write it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ",".join(str(v) for v in value) or "none"
-    return "not set" if value is None else str(value)
-
-
 def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `cls` that were set by flag, environment or recipe, checked."""
-    names = [f.name for f in dataclasses.fields(cls)]
-    return check(cls, {n: values[n] for n in names if values.get(n) is not None}, where="options")
+    """The options of `cls` that were set by flag, environment or recipe, checked; of a recipe's those that something reads."""
+    ctx = click.get_current_context()
+    named = {f.name: values[f.name] for f in dataclasses.fields(cls) if values.get(f.name) is not None}
+    from_recipe = {n: v for n, v in named.items() if ctx.get_parameter_source(n) is click.core.ParameterSource.DEFAULT_MAP}
+    own = {n: v for n, v in named.items() if n not in from_recipe}
+    return checked(cls, read_of(cls, from_recipe, beside=own) | own, where="options")
 
 
 def machine(values: Mapping[str, Any]) -> Machine:
@@ -127,7 +123,7 @@ def machine(values: Mapping[str, Any]) -> Machine:
 def recipe_options(function: Decorated) -> Decorated:
     """--recipe and --arm: take this command's options from a recipe; flags and environment go before it."""
     kwargs: dict[str, Any] = {"cls": SectionOption, "section": "Recipe", "is_eager": True, "expose_value": False}
-    function = click.option("--arm", metavar="NAME", callback=_from_recipe, help="with what this arm changes", **kwargs)(function)
+    function = click.option("--arm", metavar="NAME", callback=_from_recipe, help="apply this arm's overrides", **kwargs)(function)
     text = "take the options from a recipe (a .toml file or a shipped name); flags go before it"
     return click.option("--recipe", metavar="NAME", callback=_from_recipe, help=text, **kwargs)(function)
 

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.longtail import listed
-from ltaug.errors import BudgetError
-from ltaug.options import nearest
+from ltaug.errors import BudgetError, nearest
 
 MAX_TOTAL = 10_000_000
 _FORMS = "N, fill:N, fill:max, total:N or a .csv or .json file of class,count"
@@ -52,6 +51,14 @@ def parse_budget(text: str, *, class_names: Sequence[str], class_counts: Sequenc
     if sum(budget) > MAX_TOTAL:
         raise BudgetError(f"{where} asks for {sum(budget):,} images, the limit is {MAX_TOTAL:,}; ask for fewer")
     return dict(zip(class_names, budget, strict=True))
+
+
+def check_budget(text: str) -> None:
+    """Raise BudgetError for a text that is a budget of no classes whatever, before the classes are known."""
+    if Path(text.strip()).suffix.lower() in _FILES:
+        _read_file(Path(text.strip()), f"--per-class-budget {text!r}")
+    else:
+        _from_words(text.strip(), [1], f"--per-class-budget {text!r}")
 
 
 def fill_evenly(counts: Sequence[int], total: int) -> list[int]:

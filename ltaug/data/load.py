@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.cache import Progress
-from ltaug.data.folder import read_folder
 from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
-from ltaug.data.sources import Request, Source, read_arrays, read_cifar, read_digits
+from ltaug.data.sources import Request, Source
 from ltaug.errors import MismatchError, OptionError
-from ltaug.options import DatasetOptions, nearest
-
-SOURCES: dict[str, Callable[[Request], Source]] = {
-    "digits": read_digits,
-    "cifar10": read_cifar,
-    "cifar100": read_cifar,
-    "folder": read_folder,
-    "arrays": read_arrays,
-}
+from ltaug.methods import SOURCES, source_of
+from ltaug.options import DatasetOptions
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ def load_dataset(
         OptionError: no such dataset, or a draw that the images cannot give.
         DataError, MismatchError, CorruptError: see the sources.
     """
-    kind, argument = _kind(options.dataset)
+    kind, argument = source_of(options.dataset)
     request = Request(
         argument=argument,
         image_size=options.image_size,
@@ -74,7 +65,7 @@ def load_dataset(
         skip_bad=skip_bad,
         progress=progress,
     )
-    source = SOURCES[kind](request)
+    source: Source = SOURCES[kind](request)
     train, test, notes = source.train, source.test, list(source.notes)
     test.require_same_classes(train.class_names, what=f"the training split of {options.dataset}")
     if train.image_shape != test.image_shape:
@@ -91,22 +82,6 @@ def load_dataset(
         train, rest = train.take(index), train.take(left_out)
     notes += _thin_classes(train, test)
     return Dataset(train, test, rest, tuple(notes))
-
-
-def _kind(name: str) -> tuple[str, str]:
-    """The key in SOURCES and what it is to read."""
-    if name.startswith("folder:") and len(name) > len("folder:"):
-        return "folder", name.removeprefix("folder:")
-    if name.lower().endswith(".npz"):
-        return "arrays", name
-    if name in SOURCES and name not in ("folder", "arrays"):
-        return name, name
-    if name in ("", "folder:"):
-        raise OptionError(f"--dataset {name!r} names nothing; write digits, cifar10, cifar100, folder:PATH or a .npz file")
-    if Path(name).expanduser().is_dir():
-        raise OptionError(f"--dataset {name!r} is a folder; write folder:{name}")
-    names = ["digits", "cifar10", "cifar100", "folder:PATH", "a .npz file"]
-    raise OptionError(f"--dataset {name!r} does not exist; {nearest(name, names)}")
 
 
 def _sizes(train: ImageSet, options: DatasetOptions, seed: int) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ltaug.data.imageset import Images
 from ltaug.errors import OptionError
 from ltaug.evaluation.weights import Tell, Weights, find_weights
-from ltaug.options import nearest
+from ltaug.methods import EXTRACTORS
 from ltaug.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
@@ -146,13 +146,13 @@ class BuiltIn:
     """How an extractor is made.
 
     Attributes:
-        load: from its weights' file and their digest.
-        weights: that file.
+        load: from its weights' file and their digest; from nothing where it has no weights.
+        weights: that file, or None.
         module: what must be installed beyond ltaug itself, by the extra of the extractor's name.
     """
 
-    load: Callable[[Path, str, Runtime], Extractor]
-    weights: Weights
+    load: Callable[..., Extractor]
+    weights: Weights | None = None
     module: str | None = None
 
 
@@ -172,11 +172,9 @@ DINOV2_WEIGHTS = Weights(
     sha256="0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
     size=346_378_731,
 )
-WITHOUT_WEIGHTS: dict[str, Callable[[], Extractor]] = {"pixels": Pixels}
-WITH_WEIGHTS = {
-    "inception": BuiltIn(Inception.load, INCEPTION_WEIGHTS, "torch_fidelity"),
-    "dinov2": BuiltIn(Dinov2.load, DINOV2_WEIGHTS),
-}
+PIXELS = BuiltIn(Pixels)
+INCEPTION = BuiltIn(Inception.load, INCEPTION_WEIGHTS, "torch_fidelity")
+DINOV2 = BuiltIn(Dinov2.load, DINOV2_WEIGHTS)
 
 
 def open_extractor(name: str, *, weights: Path | None, folder: Path, download: bool, runtime: Runtime, tell: Tell) -> Extractor:
@@ -189,14 +187,11 @@ def open_extractor(name: str, *, weights: Path | None, folder: Path, download: b
         OptionError: no such extractor, a package it needs is missing, or `weights` for one that has none.
         DataError, MismatchError, CorruptError: see find_weights.
     """
-    if name in WITHOUT_WEIGHTS:
+    built_in: BuiltIn = EXTRACTORS.find(name)
+    if built_in.weights is None:
         if weights is not None:
             raise OptionError(f"--weights {weights}: --extractor {name} has no weights; leave it out")
-        return WITHOUT_WEIGHTS[name]()
-    if name not in WITH_WEIGHTS:
-        known = ["classifier", "classifier:RUN", *WITHOUT_WEIGHTS, *WITH_WEIGHTS]
-        raise OptionError(f"--extractor {name!r} does not exist; {nearest(name, known)}")
-    built_in = WITH_WEIGHTS[name]
+        return built_in.load()
     if built_in.module is not None and importlib.util.find_spec(built_in.module) is None:
         package = built_in.module.replace("_", "-")
         raise OptionError(f"--extractor {name} needs {package}, which is not installed; pip install 'ltaug[{name}]'")

@@ -14,7 +14,8 @@ from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import OUTPUTS, write_pairs, write_per_class, write_samples
 from ltaug.files import write_json
-from ltaug.generator.sampling import open_source
+from ltaug.generator.generated import open_generated
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.metrics.evaluated import Evaluated, Looked
 from ltaug.metrics.measured import Measured
@@ -103,10 +104,7 @@ def _origin(extractor: Extractor, reference: ImageSet, options: EvaluationOption
         "reference_digest": reference.digest,
         "reference_images": len(reference),
         "samples": samples,
-        "sampler": options.sampler,
-        "sample_steps": options.sample_steps,
-        "guidance": options.guidance,
-        "guidance_interval": list(options.guidance_interval),
+        **Sampling.of(options).as_json(),
         "seed": seed,
     }
 
@@ -146,14 +144,14 @@ def _sample(generator: Generator, options: EvaluationOptions, *, run: Run, runti
     number = per_class(options.samples, len(names))
     keys = [(c, i) for c in range(len(names)) for i in range(number)]
     images = np.empty((len(keys), *generator.image_shape), np.uint8)
-    source = open_source(generator, options, len(keys), seed=seed, runtime=runtime, tell=run.event)
+    generated = open_generated(generator, options, len(keys), seed=seed, runtime=runtime, tell=run.event)
     start = 0
     while start < len(keys):
-        part = keys[start : start + source.batch.size]
-        images[start : start + len(part)] = source(part)
+        part = keys[start : start + generated.batch.size]
+        images[start : start + len(part)] = generated(part)
         start += len(part)
         run.event("sampling", start, len(keys))
-    run.note(sample_batch=source.batch.size)
+    run.note(sample_batch=generated.batch.size)
     return images, np.array([c for c, _ in keys], np.int64)
 
 

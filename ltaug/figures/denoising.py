@@ -18,6 +18,7 @@ from ltaug.figures.strengths import told
 from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
 from ltaug.figures.trajectory import Trajectory, follow, to_pixels
+from ltaug.generator.sampling import Sampling
 from ltaug.runtime import Runtime
 
 DISTANCE_SVG = "distance.svg"
@@ -62,10 +63,7 @@ def follow_pair(subject: Subject, classes: tuple[int, int], options: DenoisingOp
             image_shape=subject.generator.image_shape,
             seed=seed,
             runtime=runtime,
-            sampler=options.sampler,
-            sample_steps=options.sample_steps,
-            guidance=options.guidance,
-            guidance_interval=options.guidance_interval,
+            sampling=Sampling.of(options),
         )
         for c in classes
     )

@@ -16,6 +16,7 @@ from ltaug.figures.subject import Subject, find_classes
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, Progress, to_csv
 from ltaug.generator.finetune import saw_mirrored
 from ltaug.generator.generate import generate
+from ltaug.generator.sampling import Sampling
 from ltaug.metrics.neighbours import fit_neighbours
 from ltaug.runtime import Runtime
 
@@ -50,10 +51,7 @@ def draw_grid(
                     image_shape=train.image_shape,
                     seed=seed,
                     runtime=runtime,
-                    sampler=options.sampler,
-                    sample_steps=options.sample_steps,
-                    guidance=w,
-                    guidance_interval=options.guidance_interval,
+                    sampling=Sampling.of(options, guidance=w),
                     batch_size=len(keys),
                 )
                 for w in strengths

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ltaug.options import EvaluationOptions, SamplingOptions, option
+from ltaug.fields import option
+from ltaug.options import EvaluationOptions, GuidedOptions, SamplerOptions, SamplingOptions
 
 
 def _as_in(cls: type, name: str) -> Any:
@@ -25,16 +26,12 @@ class SamplesOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoisingOptions:
+class DenoisingOptions(GuidedOptions):
     """Two classes under two models from the same noise."""
 
     classes: tuple[str, ...] | None = option(None, "two classes [default: the most frequent and the rarest]")
     columns: int = option(10, "noise levels shown", low=2, high=100)
     noises: int = option(16, "noises that the distances are averaged over; the first is shown", low=1, high=1000)
-    sampler: str = _as_in(SamplingOptions, "sampler")
-    sample_steps: int = _as_in(SamplingOptions, "sample_steps")
-    guidance: float = _as_in(SamplingOptions, "guidance")
-    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +46,12 @@ class FeaturesOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridOptions:
+class GridOptions(SamplerOptions):
     """Generators by guidance strengths, with the nearest training images."""
 
     strengths: tuple[float, ...] = option((0.0, 1.0, 2.0), "guidance strengths, one block of columns each", low=0)
     of_class: str | None = option(None, "the class [default: the rarest]")
     images: int = option(3, "images of each generator and strength", low=1, high=100)
-    sampler: str = _as_in(SamplingOptions, "sampler")
-    sample_steps: int = _as_in(SamplingOptions, "sample_steps")
-    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +60,7 @@ class NoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidanceOptions:
+class GuidanceOptions(SamplerOptions):
     """Quality against guidance strength."""
 
     strengths: tuple[float, ...] = option((0.0, 0.5, 1.0, 1.5, 2.0), "guidance strengths", low=0)
@@ -74,7 +68,4 @@ class GuidanceOptions:
     reference: str | None = _as_in(EvaluationOptions, "reference")
     samples: int = option(10_000, "images to generate at every strength, the same number of each class", small=2000, low=1)
     neighbours: int = _as_in(EvaluationOptions, "neighbours")
-    sampler: str = _as_in(SamplingOptions, "sampler")
-    sample_steps: int = _as_in(SamplingOptions, "sample_steps")
-    guidance_interval: tuple[float, ...] = _as_in(SamplingOptions, "guidance_interval")
     sample_batch: int | None = _as_in(SamplingOptions, "sample_batch")

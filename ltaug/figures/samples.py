@@ -16,6 +16,7 @@ from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
 from ltaug.figures.trajectory import follow
 from ltaug.generator.batching import batch_for
 from ltaug.generator.generate import Key, generate
+from ltaug.generator.sampling import Sampling
 from ltaug.runtime import Runtime
 
 
@@ -43,15 +44,10 @@ def class_samples(
 
     With `same_noise` every row has the keys of the first class, and a row is sampled as one batch.
     """
-    sampling: dict[str, Any] = {
-        name: getattr(options, name) for name in ("sampler", "sample_steps", "guidance", "guidance_interval")
-    }
     generator, shape = subject.generator, subject.generator.image_shape
+    how: dict[str, Any] = {"image_shape": shape, "seed": seed, "runtime": runtime, "sampling": Sampling.of(options)}
     if options.same_noise:
-        return [
-            follow(generator.denoiser, [c] * len(keys), keys, image_shape=shape, seed=seed, runtime=runtime, **sampling).images
-            for c, keys in zip(shown, noises, strict=True)
-        ]
+        return [follow(generator.denoiser, [c] * len(keys), keys, **how).images for c, keys in zip(shown, noises, strict=True)]
     flat = [key for keys in noises for key in keys]
     batch = batch_for(
         options.sample_batch,
@@ -61,7 +57,7 @@ def class_samples(
         guidance=options.guidance,
         runtime=runtime,
     )
-    images = generate(generator.denoiser, flat, image_shape=shape, seed=seed, runtime=runtime, batch_size=batch, **sampling)
+    images = generate(generator.denoiser, flat, batch_size=batch, **how)
     return list(np.split(images, len(shown)))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltaug.data.groups import by_frequency
-from ltaug.errors import MismatchError, OptionError
+from ltaug.errors import MismatchError, OptionError, nearest
 from ltaug.generator.stage import Generator
-from ltaug.options import GeneratorOptions, nearest
+from ltaug.options import GeneratorOptions
 from ltaug.records import GeneratorRecord
 from ltaug.runtime import Runtime
 

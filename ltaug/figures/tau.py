@@ -13,7 +13,7 @@ from ltaug.figures.sweep import Point, draw_sweep
 from ltaug.figures.table import Drawn
 from ltaug.options import GeneratorOptions
 
-OF_CBDM = tuple(f.name for f in dataclasses.fields(GeneratorOptions) if f.metadata["term"] == "cbdm")
+OF_CBDM = tuple(f.name for f in dataclasses.fields(GeneratorOptions) if "cbdm" in f.metadata["owner"].get("objective", ()))
 
 
 def points_of(evaluations: Sequence[Evaluation]) -> list[Point]:

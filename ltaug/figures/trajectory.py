@@ -14,7 +14,8 @@ from ltaug.data.imageset import Images
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.generate import ImageNoise, Key
 from ltaug.generator.guidance import bind
-from ltaug.generator.samplers import find_sampler
+from ltaug.generator.sampling import Sampling
+from ltaug.methods import SAMPLERS
 from ltaug.runtime import Runtime
 
 
@@ -42,16 +43,13 @@ def follow(
     image_shape: tuple[int, int, int],
     seed: int,
     runtime: Runtime,
-    sampler: str,
-    sample_steps: int,
-    guidance: float,
-    guidance_interval: Sequence[float],
+    sampling: Sampling,
 ) -> Trajectory:
     """Sample one batch: image i of class labels[i], from the noise that `generate` gives image noises[i]."""
-    sigmas = denoiser.preconditioning.grid(sample_steps).tolist()
+    sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
     noise = ImageNoise(noises, seed=seed, image_shape=image_shape, device=runtime.device)
     own = torch.tensor(labels, device=runtime.device)
-    bound = bind(denoiser, own, guidance=guidance, guidance_interval=guidance_interval)
+    bound = bind(denoiser, own, guidance=sampling.guidance, guidance_interval=sampling.interval)
     seen: dict[float, Tensor] = {}
 
     def recorded(x: Tensor, sigma: float) -> Tensor:
@@ -60,7 +58,8 @@ def follow(
         return x0
 
     with runtime.autocast():
-        x = find_sampler(sampler)(recorded, noise() * denoiser.preconditioning.prior_scale(), sigmas, noise)
+        start = noise() * denoiser.preconditioning.prior_scale()
+        x = SAMPLERS.find(sampling.sampler)(recorded, start, sigmas, noise, **sampling.settings)
     estimates = torch.stack([seen[s] for s in sigmas[:-1]]).numpy()
     return Trajectory(tuple(sigmas[:-1]), estimates, to_pixels(x.float().cpu().numpy()))
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ltaug.data.longtail import listed
 from ltaug.errors import MismatchError
-from ltaug.generator.augmentations import AUGMENTATIONS
+from ltaug.fields import check
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
-from ltaug.options import NETWORK, GeneratorOptions, check
+from ltaug.methods import GENERATOR_AUGMENTATIONS
+from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.records import GeneratorRecord
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
@@ -55,7 +56,7 @@ def continued(
 
 def saw_mirrored(generator: GeneratorRecord) -> bool:
     """Whether the generator, or one it was fine-tuned from, saw mirrored images, as far as they still lie there."""
-    return any(made.options.flip or AUGMENTATIONS[made.options.augment].mirrors for made in generator.lineage())
+    return any(made.options.flip or GENERATOR_AUGMENTATIONS[made.options.augment].mirrors for made in generator.lineage())
 
 
 def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name: str) -> dict[str, Any]:

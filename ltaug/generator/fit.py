@@ -11,20 +11,16 @@ from torch import Tensor
 
 from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import SOLO, Group
-from ltaug.errors import OptionError
 from ltaug.feed import Feed, feed
-from ltaug.generator.augmentations import AUGMENTATIONS
-from ltaug.generator.backbones import find_backbone
-from ltaug.generator.backbones import settings_of as backbone_settings
+from ltaug.fields import settings_of
 from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.ema import EMA
-from ltaug.generator.objectives import make_objective, settings_of, terms_of
-from ltaug.generator.objectives.t2h import GATES
+from ltaug.generator.objectives import make_objective
 from ltaug.generator.objectives.terms import Batch
-from ltaug.generator.preconditioning import PRECONDITIONINGS
-from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
+from ltaug.generator.resampling import image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.generator.step import Gradients, train_step
+from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, RESAMPLINGS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -47,7 +43,7 @@ class TrainingData:
         if sampling == "natural":
             return cls(images, labels.to(device), None)
         counts = torch.from_numpy(train.class_counts)
-        return cls(images, labels.to(device), image_probabilities(labels, counts, power=SAMPLING[sampling]))
+        return cls(images, labels.to(device), image_probabilities(labels, counts, power=RESAMPLINGS[sampling]))
 
     def rows(self, step: int, *, batch_size: int, seed: int) -> Tensor:
         """(batch_size,) the images of a step, on the CPU."""
@@ -68,41 +64,26 @@ def to_unit(images: Tensor) -> Tensor:
 
 def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, int], num_classes: int) -> Denoiser:
     """The untrained network that options describe; its initial weights come from the global random stream."""
-    backbone = find_backbone(options.backbone)(
+    backbone = BACKBONES.find(options.backbone)(
         image_shape=image_shape,
         num_classes=num_classes,
-        augment_channels=AUGMENTATIONS[options.augment].label_channels,
-        **backbone_settings(options),
+        augment_channels=GENERATOR_AUGMENTATIONS.find(options.augment).label_channels,
+        **settings_of(options, "backbone", options.backbone),
     )
-    return Denoiser(backbone, PRECONDITIONINGS[options.preconditioning](), num_classes=num_classes)
-
-
-def _require_compatible(options: GeneratorOptions) -> None:
-    """Refuse an augmentation that the network is told of where targets move between images."""
-    moving = [term for term in terms_of(options.objective) if term in GATES]
-    if moving and AUGMENTATIONS[options.augment].label_channels:
-        raise OptionError(
-            f"--augment {options.augment} does not go with --objective {options.objective}: {moving[0]} moves targets between "
-            f"images that were varied differently, and samples would show it; use --augment none or leave out {moving[0]}"
-        )
+    return Denoiser(backbone, PRECONDITIONINGS.find(options.preconditioning)(), num_classes=num_classes)
 
 
 def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:
     """Network, objective, optimizer and average at step 0.
 
     Raises:
-        OptionError: an unknown name, methods that do not go together, or an option of a method that is not in use.
+        OptionError: an unknown name.
     """
-    _require_compatible(options)
     torch.manual_seed(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
-    objective = make_objective(
-        options.objective,
-        class_counts=torch.from_numpy(train.class_counts).to(device),
-        feature_channels=denoiser.feature_channels,
-        settings=settings_of(options),
-    ).to(device)
+    counts = torch.from_numpy(train.class_counts).to(device)
+    objective = make_objective(options, class_counts=counts, feature_channels=denoiser.feature_channels).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
@@ -119,7 +100,7 @@ def noised(images: Tensor, classes: Tensor, options: GeneratorOptions, denoiser:
     device, count = images.device, len(images)
     torch.manual_seed(derive_seed(seed, "fit", step))
     x0 = to_unit(images)
-    augmentation = AUGMENTATIONS[options.augment]
+    augmentation = GENERATOR_AUGMENTATIONS[options.augment]
     if options.flip and not augmentation.mirrors:
         mirrored = torch.rand(count, device=device) < 0.5
         x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,8 @@ from torch import Tensor
 from ltaug.generator.batching import ON_CPU, BatchSize
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.guidance import bind
-from ltaug.generator.samplers import find_sampler
-from ltaug.options import EVERYWHERE
+from ltaug.generator.sampling import Sampling
+from ltaug.methods import SAMPLERS
 from ltaug.runtime import Runtime, derive_seed
 
 Key = tuple[int, int]  # (class, index within the class)
@@ -42,10 +43,7 @@ def generate(
     image_shape: tuple[int, int, int],
     seed: int,
     runtime: Runtime,
-    sampler: str = "dpm++2m",
-    sample_steps: int = 20,
-    guidance: float = 0.0,
-    guidance_interval: Sequence[float] = EVERYWHERE,
+    sampling: Sampling = Sampling(),  # noqa: B008
     batch_size: int | BatchSize = ON_CPU,
 ) -> npt.NDArray[np.uint8]:
     """Image (class, index) for every key.
@@ -61,12 +59,12 @@ def generate(
         uint8 (N, C, H, W) in the order of `keys`.
 
     Raises:
-        OptionError: an unknown sampler, or a guidance interval that is none.
+        OptionError: an unknown sampler.
         LtaugError: the memory does not hold one image.
     """
     batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
-    sample = find_sampler(sampler)
-    sigmas = denoiser.preconditioning.grid(sample_steps).tolist()
+    sample = partial(SAMPLERS.find(sampling.sampler), **sampling.settings)
+    sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
 
     @torch.inference_mode()
     def attempt(part: list[Key]) -> npt.NDArray[np.uint8] | None:
@@ -75,7 +73,7 @@ def generate(
         try:
             noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
             labels = torch.tensor([c for c, _ in filled], device=runtime.device)
-            denoise = bind(denoiser, labels, guidance=guidance, guidance_interval=guidance_interval)
+            denoise = bind(denoiser, labels, guidance=sampling.guidance, guidance_interval=sampling.interval)
             with runtime.autocast():
                 x = sample(denoise, noise() * denoiser.preconditioning.prior_scale(), sigmas, noise)
             pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: labels and strength bound into a denoiser, both branches in one pass, and only where wanted."""
+"""Classifier-free guidance: labels and strength bound into a denoiser, both branches in one pass."""
 
 from __future__ import annotations
 
@@ -7,29 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoiser, Preconditioning
 from ltaug.generator.samplers import Denoise
 from ltaug.options import EVERYWHERE
 
 
-def interval_of(fractions: Sequence[float]) -> tuple[float, float]:
-    """The two t/T between which guidance is on.
-
-    Raises:
-        OptionError: not two of them, or not ascending within 0 and 1.
-    """
-    if len(fractions) != 2 or not 0 <= fractions[0] < fractions[1] <= 1:
-        raise OptionError(
-            f"--guidance-interval {','.join(map(str, fractions))} must be two ascending fractions of the diffusion between 0 "
-            "(image) and 1 (noise), such as 0.2,0.7"
-        )
-    return fractions[0], fractions[1]
-
-
-def guides(preconditioning: Preconditioning, sigma: float, interval: tuple[float, float]) -> bool:
+def guides(preconditioning: Preconditioning, sigma: float, interval: Sequence[float]) -> bool:
     """Whether the noise level sigma lies in the interval of t/T, its ends included."""
-    if interval == EVERYWHERE:
+    if tuple(interval) == EVERYWHERE:
         return True
     fraction = preconditioning.fraction(torch.tensor([sigma], dtype=torch.float64)).item()
     return interval[0] <= fraction <= interval[1]
@@ -51,15 +36,11 @@ def bind(
         guidance_interval: guide at noise levels of these t/T only (Kynkaanniemi et al., NeurIPS 2024, who give the interval
             in sigma); elsewhere it is plain conditional.
         clip: keep x0 inside [-1, 1], as DDPM does.
-
-    Raises:
-        OptionError: an interval that is none.
     """
-    interval = interval_of(guidance_interval)
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         levels = torch.full((len(x),), sigma, device=x.device, dtype=x.dtype)
-        if guidance == 0 or not guides(denoiser.preconditioning, sigma, interval):
+        if guidance == 0 or not guides(denoiser.preconditioning, sigma, guidance_interval):
             x0: Tensor = denoiser(x, levels, labels).x0
         else:
             nobody = torch.full_like(labels, denoiser.null_label)

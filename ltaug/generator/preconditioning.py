@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ltaug.generator.denoiser import NoiseLevels, Preconditioning, per_image
+from ltaug.generator.denoiser import NoiseLevels, per_image
 
 
 class VP:
@@ -130,6 +129,3 @@ class EDM:
 
     def prior_scale(self) -> float:
         return self.sigma_max
-
-
-PRECONDITIONINGS: dict[str, Callable[[], Preconditioning]] = {"vp": VP, "edm": EDM}

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from ltaug.runtime import derive_seed
 
-# name -> the power of n_c that a class's share of training is proportional to; 1 is the set as it is
-SAMPLING: dict[str, float] = {"natural": 1.0, "rs": 0.0, "rs-sqrt": 0.5}
-
 
 def class_shares(class_counts: Tensor, *, power: float) -> Tensor:
     """(K,) float64, proportional to n_c ** power over the classes present, 0 for the others."""

@@ -12,9 +12,6 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from ltaug.errors import OptionError
-from ltaug.options import nearest
-
 Denoise = Callable[[Tensor, float], Tensor]
 Noise = Callable[[], Tensor]
 Sampler = Callable[..., Tensor]
@@ -71,13 +68,3 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise) -> 
         x = (r / s) * x - math.expm1(-h) * estimate
         before, h_before = x0, h
     return x
-
-
-SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm, "ddim": ddim, "heun": heun, "dpm++2m": dpmpp_2m}
-
-
-def find_sampler(name: str) -> Sampler:
-    """The sampler of this name; OptionError where there is none."""
-    if name not in SAMPLERS:
-        raise OptionError(f"--sampler {name!r} is unknown; {nearest(name, SAMPLERS)}")
-    return SAMPLERS[name]

@@ -1,78 +1,50 @@
-"""A generator sampled as options say, one part after another: what synthesis and evaluation share."""
+"""How a generator is sampled, as one value that travels whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ltaug.data.imageset import Images
-from ltaug.generator.batching import BatchSize, batch_for
-from ltaug.generator.cpu_forms import suit
-from ltaug.generator.generate import Key, generate
-from ltaug.generator.guidance import interval_of
-from ltaug.generator.samplers import find_sampler
-from ltaug.generator.stage import Generator
-from ltaug.options import SamplingOptions
-from ltaug.runtime import Runtime
+from ltaug.fields import settings_of
+from ltaug.options import EVERYWHERE, SamplerOptions
 
 
-def check_sampling(sampler: str, guidance_interval: Sequence[float]) -> None:
-    """Say what is wrong with these before anything is computed.
-
-    Raises:
-        OptionError: an unknown sampler, or a guidance interval that is none.
-    """
-    find_sampler(sampler)
-    interval_of(guidance_interval)
-
-
-def passes_of(options: SamplingOptions, images: int) -> int:
-    """How many images go through the network to make `images`, as runtime.for_sampling counts them."""
-    return images * options.sample_steps * (1 if options.guidance == 0 else 2)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Images of a generator by their keys; make one with `open_source`.
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """A sampler with its settings, and classifier-free guidance.
 
     Attributes:
-        batch: how many are generated at a time, fewer once memory ran out.
+        sampler: a key of methods.SAMPLERS.
+        settings: the sampler's own keyword arguments.
+        steps: noise levels that it goes through.
+        guidance: w in eps = eps_c + w (eps_c - eps_0) (Ho & Salimans, 2022); 0 is plain conditional.
+        interval: guide at t/T between these two only, both included.
     """
 
-    generator: Generator
-    options: SamplingOptions
-    batch: BatchSize
-    seed: int
-    runtime: Runtime
+    sampler: str = SamplerOptions.sampler
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = SamplerOptions.sample_steps
+    guidance: float = 0.0
+    interval: tuple[float, ...] = EVERYWHERE
 
-    def __call__(self, keys: Sequence[Key]) -> Images:
-        """uint8 (N, C, H, W), image (class, index) for every key."""
-        return generate(
-            self.generator.denoiser,
-            keys,
-            image_shape=self.generator.image_shape,
-            seed=self.seed,
-            runtime=self.runtime,
-            sampler=self.options.sampler,
-            sample_steps=self.options.sample_steps,
-            guidance=self.options.guidance,
-            guidance_interval=self.options.guidance_interval,
-            batch_size=self.batch,
+    @classmethod
+    def of(cls, options: SamplerOptions, *, guidance: float | None = None) -> Sampling:
+        """What the options say; `guidance` in place of theirs, or where they have none."""
+        return cls(
+            sampler=options.sampler,
+            settings=settings_of(options, "sampler", options.sampler),
+            steps=options.sample_steps,
+            guidance=getattr(options, "guidance", 0.0) if guidance is None else guidance,
+            interval=options.guidance_interval,
         )
 
+    def passes(self, images: int) -> int:
+        """How many images go through the network to make `images`, as runtime.for_sampling counts them."""
+        return images * self.steps * (1 if self.guidance == 0 else 2)
 
-def open_source(
-    generator: Generator, options: SamplingOptions, images: int, *, seed: int, runtime: Runtime, tell: Callable[[str], None]
-) -> Source:
-    """Ready to generate `images` in all; `tell` hears where memory runs out. The generator takes the runtime's form for good."""
-    batch = batch_for(
-        options.sample_batch,
-        images,
-        denoiser=generator.denoiser,
-        image_shape=generator.image_shape,
-        guidance=options.guidance,
-        runtime=runtime,
-        tell=tell,
-    )
-    suit(generator.denoiser.backbone, runtime)
-    return Source(generator, options, batch, seed, runtime)
+    def as_json(self) -> dict[str, Any]:
+        """For records, under the options' names."""
+        interval = list(self.interval)
+        own = {"sampler": self.sampler, "sample_steps": self.steps, "guidance": self.guidance, "guidance_interval": interval}
+        return {**own, **self.settings}

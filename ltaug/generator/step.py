@@ -22,7 +22,7 @@ from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Batch, Drawn, Objective, ObjectiveTerms, in_one_pass, one_by_one
-from ltaug.options import GeneratorOptions
+from ltaug.options import GeneratorOptions, require_whole_batches
 from ltaug.runtime import Runtime, derive_seed
 
 
@@ -32,17 +32,11 @@ def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group
     Raises:
         OptionError: micro-batches, and a term of the objective that needs the whole batch; more processes than images a step.
     """
-    denoiser, objective = _parts(trainee)
+    denoiser, _ = _parts(trainee)
     world = group.place.world
     if options.batch_size < world:
         raise OptionError(f"--batch-size {options.batch_size} gives {world} processes nothing to share; start fewer of them")
-    largest = -(-options.batch_size // world)
-    if runtime.micro_batch is not None and runtime.micro_batch < largest and objective.comparisons:
-        (name, *_) = objective.comparisons
-        raise OptionError(
-            f"--micro-batch {runtime.micro_batch} does not go with --objective {options.objective}: {name} compares the "
-            f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {name}"
-        )
+    require_whole_batches(options, runtime.micro_batch, images=-(-options.batch_size // world))
     if runtime.checkpoint_activations:
         _recompute_blocks(denoiser.backbone)
         if runtime.compiled and not group.alone:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltaug.fields import settings_of
 from ltaug.files import read_json
+from ltaug.methods import REGULARISERS, terms_of
 from ltaug.options import GeneratorOptions
 from ltaug.runs import RUN_FILE
 
@@ -69,9 +71,7 @@ def _cost(task: Task) -> float:
 
 
 def _passes(given: Mapping[str, Any]) -> float:
-    """Images through the network for one of the batch: CBDM's further ones; the other terms need none."""
-    names = ("objective", "draws", "pair_form", "pair_fraction")
-    options = GeneratorOptions(**{name: given[name] for name in names if name in given})
-    if "cbdm" not in options.objective.split("+"):
-        return 1.0
-    return 1 + options.draws * options.pair_fraction * (0.5 if options.pair_form == "sampled" else 1)
+    """Images through the network for one of the batch: one, and what the regularisers need beyond it."""
+    options = GeneratorOptions(**given)
+    terms = [term for term in terms_of(options.objective) if term in REGULARISERS]
+    return 1 + sum(REGULARISERS.about(term).passes(**settings_of(options, "objective", term)) for term in terms)

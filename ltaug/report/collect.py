@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
-from ltaug.options import nearest
 from ltaug.records import METRICS_FILE, ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, differences, read_run
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, nearest
 from ltaug.metrics.measures import MEASURES
-from ltaug.options import DatasetOptions, nearest
+from ltaug.options import DatasetOptions
 from ltaug.report.collect import HEADLINE
 
 KEYS = ("fid", "inception_score", "f8", "recall", "f1_8", "macro_precision", "macro_recall")

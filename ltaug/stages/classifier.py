@@ -10,7 +10,8 @@ from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import MismatchError
-from ltaug.options import JUDGE, SMALL_JUDGE, SMALL_SIDE, ClassifierOptions, DatasetOptions, Machine, resolve
+from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions, Machine
 from ltaug.records import SynthesisRecord
 from ltaug.runs import Listener, ignore_events
 from ltaug.runtime import derive_seed, for_classifier, make_runtime
@@ -20,7 +21,6 @@ from ltaug.stages.opening import (
     dataset_options,
     load_data,
     open_stage,
-    plain,
     relative_to,
     side_of,
     source_of,

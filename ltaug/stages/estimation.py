@@ -1,34 +1,35 @@
-"""What a stage would take on this machine: a few steps are measured, the rest is arithmetic."""
+"""What a stage would take on this machine: a few steps are measured, the rest is arithmetic.
+
+Classifiers and evaluations are imported where they are measured: they load scikit-learn, which takes a second.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ltaug.classifier.fit import seconds_per_step as classifier_seconds_per_step
-from ltaug.classifier.fit import total_steps
-from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import OptionError
-from ltaug.evaluation.stage import per_class
+from ltaug.errors import OptionError, nearest
+from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
 from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import continued, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
-from ltaug.generator.guidance import guides, interval_of
-from ltaug.generator.sampling import passes_of
+from ltaug.generator.guidance import guides
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
+    EVERYWHERE,
     STAGES,
     ClassifierOptions,
     EvaluationOptions,
@@ -36,8 +37,6 @@ from ltaug.options import (
     Machine,
     SamplingOptions,
     SynthesisOptions,
-    nearest,
-    resolve,
 )
 from ltaug.records import GeneratorRecord
 from ltaug.runs import ignore_events
@@ -149,6 +148,8 @@ def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
 
 
 def _evaluation(at: Setting, options: EvaluationOptions) -> dict[str, Any]:
+    from ltaug.evaluation.stage import per_class
+
     wanted = at.train.num_classes * per_class(options.samples, at.train.num_classes)
     return {
         **_sampling(at, options, wanted),
@@ -160,7 +161,8 @@ def _evaluation(at: Setting, options: EvaluationOptions) -> dict[str, Any]:
 def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, Any]:
     """A batch of images, measured with few steps of the sampler; what a guidance interval leaves out is taken off."""
     shape = at.train.image_shape
-    runtime = for_sampling(at.runtime, at.machine, image_side=side_of(at.train), passes=passes_of(options, wanted))
+    passes = Sampling.of(options).passes(wanted)
+    runtime = for_sampling(at.runtime, at.machine, image_side=side_of(at.train), passes=passes)
     denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes).to(runtime.device).eval()
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
@@ -168,27 +170,19 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
     suit(denoiser.backbone, runtime)
     keys = [(0, i) for i in range(batch)]
 
-    def sample(sample_steps: int, guidance: float) -> float:
+    def sample(steps: int, guidance: float) -> float:
         began = time.perf_counter()
-        generate(
-            denoiser,
-            keys,
-            image_shape=shape,
-            seed=0,
-            runtime=runtime,
-            sampler=options.sampler,
-            sample_steps=sample_steps,
-            guidance=guidance,
-            batch_size=batch,
-        )
+        sampling = replace(Sampling.of(options), steps=steps, guidance=guidance, interval=EVERYWHERE)
+        generate(denoiser, keys, image_shape=shape, seed=0, runtime=runtime, sampling=sampling, batch_size=batch)
         return time.perf_counter() - began
 
     sample(2, options.guidance)  # warms up
     short, long = sample(2, options.guidance), sample(4, options.guidance)
     guided = max(long - short, 0.0) / 2
     levels = denoiser.preconditioning.grid(options.sample_steps)[:-1].tolist()
-    interval = interval_of(options.guidance_interval)
-    off = sum(not guides(denoiser.preconditioning, sigma, interval) for sigma in levels) if options.guidance else 0
+    off = (
+        sum(not guides(denoiser.preconditioning, sigma, options.guidance_interval) for sigma in levels) if options.guidance else 0
+    )
     saved = off * max(guided - max(sample(4, 0) - sample(2, 0), 0.0) / 2, 0.0) if off else 0.0
     return {
         "parameters": _count(denoiser),
@@ -199,6 +193,9 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
 
 
 def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
+    from ltaug.classifier.fit import seconds_per_step, total_steps
+    from ltaug.classifier.models import build_model
+
     train = at.train
     steps = total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
     runtime = for_classifier(at.runtime, at.machine, image_side=side_of(train), steps=steps)
@@ -206,7 +203,7 @@ def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "steps": steps,
-        "seconds_per_step": classifier_seconds_per_step(train, options, runtime),
+        "seconds_per_step": seconds_per_step(train, options, runtime),
         "disk_bytes": 4 * parameters,
     }
 

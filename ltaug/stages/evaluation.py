@@ -11,19 +11,21 @@ import numpy as np
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.imageset import Images, ImageSet
-from ltaug.data.load import SOURCES, Dataset
+from ltaug.data.load import Dataset
 from ltaug.data.sources import data_directory
 from ltaug.errors import MismatchError, OptionError
 from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
+from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import saw_mirrored
-from ltaug.generator.sampling import check_sampling, passes_of
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
-from ltaug.options import DatasetOptions, EvaluationOptions, Machine, nearest, resolve
+from ltaug.methods import extractor_of
+from ltaug.options import DatasetOptions, EvaluationOptions, Machine
 from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import Runtime, for_sampling, make_runtime
 from ltaug.stages.classifier import How, train_extractor, without_draw
-from ltaug.stages.opening import Given, already_done, load_data, load_origin, open_stage, plain, relative_to, side_of, source_of
+from ltaug.stages.opening import Given, already_done, load_data, load_origin, open_stage, relative_to, side_of, source_of
 
 CLASSIFIER = "classifier"
 
@@ -61,9 +63,9 @@ def evaluate_generator(
     runtime = make_runtime(machine.device, threads=machine.threads)
     made, data = load_origin(generator, machine, label, listener)
     seed = made.seed if seed is None else seed
-    chosen = _chosen(given, data.train)
+    chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
-    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=passes_of(chosen, chosen.samples))
+    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=Sampling.of(chosen).passes(chosen.samples))
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
     reference = _reference(kind, made.dataset, data, machine, label, listener)
     if name == CLASSIFIER:
@@ -96,13 +98,6 @@ def evaluate_generator(
     return out
 
 
-def _chosen(given: Given, train: ImageSet) -> EvaluationOptions:
-    """The options; a mistake in what is cheap to look at is said before a classifier is trained."""
-    chosen = resolve(EvaluationOptions, given, image_side=side_of(train), where="evaluate-generator")
-    check_sampling(chosen.sampler, chosen.guidance_interval)
-    return chosen
-
-
 def _extractor(
     name: str,
     extractor_run: Path | None,
@@ -128,16 +123,14 @@ def _extractor(
 
 def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None) -> tuple[str, Path | None]:
     """The extractor's name without a run, and the classifier run to use if one was named either way."""
-    name, colon, path = extractor.partition(":")
-    if colon and (name != CLASSIFIER or not path):
-        raise OptionError(f"--extractor {extractor!r}: a run can be named for a classifier only, as in classifier:runs/clf")
-    if colon and extractor_run is not None:
+    name, path = extractor_of(extractor)
+    if path and extractor_run is not None:
         raise OptionError(f"--extractor {extractor!r} and extractor_run {str(extractor_run)!r} both name a run; give one")
     if extractor_run is not None and name != CLASSIFIER:
         raise OptionError(f"extractor_run {str(extractor_run)!r} is a classifier, but the extractor is {name!r}; give one")
     if name == CLASSIFIER and weights is not None:
         raise OptionError(f"--weights {weights}: a classifier's weights are its run's; name it with --extractor classifier:RUN")
-    return name, Path(path) if colon else extractor_run
+    return name, Path(path) if path else extractor_run
 
 
 @dataclass(frozen=True)
@@ -184,10 +177,6 @@ def _reference(kind: str, dataset: DatasetOptions, data: Dataset, machine: Machi
             remedy = "use --reference test or train, or name another dataset"
             raise OptionError(f"--reference balanced is the set before its long-tailed draw, and there was none; {remedy}")
         return load_data(without_draw(dataset), 0, machine, label, listener).train
-    sets = [name for name in SOURCES if name not in ("folder", "arrays")]
-    if kind not in sets and not kind.startswith("folder:") and not kind.lower().endswith(".npz"):
-        known = ["train", "test", "balanced", *sets, "folder:PATH", "a .npz file"]
-        raise OptionError(f"--reference {kind!r} does not exist; {nearest(kind, known)}")
     other = load_data(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0, machine, label, listener).train
     return _in_order(other, data.train, f"--reference {kind}")
 

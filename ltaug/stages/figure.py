@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.data.load import Dataset
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, nearest
+from ltaug.fields import plain, resolve
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
 from ltaug.figures.denoising import draw_denoising, two_classes
 from ltaug.figures.evaluations import Evaluation, open_evaluations
@@ -23,14 +24,13 @@ from ltaug.figures.subject import Subject, open_subjects, require_same_images
 from ltaug.figures.table import Drawn, Progress
 from ltaug.figures.tau import draw_tau, points_of
 from ltaug.files import atomic_write
-from ltaug.generator.sampling import check_sampling
-from ltaug.options import Machine, nearest, resolve
+from ltaug.options import Machine
 from ltaug.records import METRICS_FILE
 from ltaug.runs import Listener, Run, ignore_events, read_run
 from ltaug.runtime import Runtime, make_runtime
 from ltaug.stages.classifier import train_extractor
 from ltaug.stages.evaluation import CLASSIFIER, evaluate_generator
-from ltaug.stages.opening import Given, already_done, load_origin, open_stage, plain, relative_to, side_of, source_of
+from ltaug.stages.opening import Given, already_done, load_origin, open_stage, relative_to, side_of, source_of
 
 
 def draw_figure(
@@ -124,7 +124,6 @@ class Prepared:
 def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(SamplesOptions, given, image_side=_side(subjects), where="figure samples")
-    check_sampling(options.sampler, options.guidance_interval)
     shown_classes(subjects[0], options)
     return Prepared(
         options,
@@ -136,7 +135,6 @@ def samples(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def denoising(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(DenoisingOptions, given, image_side=_side(subjects), where="figure denoising")
-    check_sampling(options.sampler, options.guidance_interval)
     two_classes(subjects[0], options)
     return Prepared(
         options,
@@ -164,7 +162,6 @@ def features(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
 def grid(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     subjects = open_subjects(runs, runtime=context.runtime)
     options = resolve(GridOptions, given, image_side=_side(subjects), where="figure grid")
-    check_sampling(options.sampler, options.guidance_interval)
     require_strengths(options.strengths, least=1)
     the_class(subjects[0], options)
     train = _common_data(subjects, context).train
@@ -181,7 +178,6 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     made, data = load_origin(generator, context.machine, context.label, context.listener)
     options = resolve(GuidanceOptions, given, image_side=side_of(data.train), where="figure guidance")
     strengths = require_strengths(options.strengths, least=2)
-    check_sampling(options.sampler, options.guidance_interval)
     folder = context.out.with_name(f"{context.out.name}.evaluations")
     shared: dict[str, Any] = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
     extractor = None

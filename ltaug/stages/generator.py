@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.distributed.group import Group, open_group
+from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
 from ltaug.generator.stage import Generator, run_generator
-from ltaug.options import GeneratorOptions, Machine, resolve
+from ltaug.options import GeneratorOptions, Machine
 from ltaug.place import ALONE, Place
 from ltaug.runs import Listener, Run, follow_run, ignore_events
 from ltaug.runtime import for_fit, make_runtime
@@ -21,7 +22,6 @@ from ltaug.stages.opening import (
     dataset_options,
     load_data,
     open_stage,
-    plain,
     relative_to,
     side_of,
     source_of,

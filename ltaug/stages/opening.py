@@ -5,7 +5,6 @@ Importing this loads no torch: `ltaug inspect` does without.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.errors import MismatchError
+from ltaug.fields import resolve
 from ltaug.meeting import join_run
-from ltaug.options import DatasetOptions, Machine, resolve
+from ltaug.options import DatasetOptions, Machine
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
@@ -94,11 +94,6 @@ def already_done(run: Run) -> bool:
         verify_outputs(run.path, run.record)
         run.event("Already done.")
     return run.finished
-
-
-def plain(options: Any) -> dict[str, Any]:
-    """Options as JSON values."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(options).items()}
 
 
 def side_of(images: ImageSet) -> int:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
-from ltaug.generator.sampling import check_sampling, passes_of
+from ltaug.fields import plain, resolve
+from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.meeting import wait_for_run
-from ltaug.options import Machine, SynthesisOptions, resolve
+from ltaug.options import Machine, SynthesisOptions
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, ignore_events
 from ltaug.runtime import for_sampling, make_runtime
 from ltaug.stages.classifier import How, train_judge
-from ltaug.stages.opening import Given, already_done, load_origin, open_stage, plain, relative_to, side_of, source_of
-from ltaug.synthesis.select import band_of
+from ltaug.stages.opening import Given, already_done, load_origin, open_stage, relative_to, side_of, source_of
 from ltaug.synthesis.stage import run_synthesis
-from ltaug.synthesis.stores import check_store, check_url
+from ltaug.synthesis.stores import check_url
 
 
 def synthesize(
@@ -52,7 +52,7 @@ def synthesize(
     seed, real = made.seed if seed is None else seed, data.train
     chosen = _chosen(given, side_of(real), out, place)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
-    passes = passes_of(chosen, sum(budget.values()))
+    passes = Sampling.of(chosen).passes(sum(budget.values()))
     sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
     if judges is None:
         asked = chosen.judges if chosen.select_agreement or chosen.select_distance else 0
@@ -84,9 +84,6 @@ def synthesize(
 def _chosen(given: Given, image_side: int, out: Path, place: Place) -> SynthesisOptions:
     """The options; what is wrong with them is said here, before judges are trained."""
     chosen = resolve(SynthesisOptions, given, image_side=image_side, where="synthesize")
-    check_sampling(chosen.sampler, chosen.guidance_interval)
-    band_of(chosen.band)
-    check_store(chosen.images_to)
     if place.leads:
         check_url(chosen.images_to, out)
     return chosen

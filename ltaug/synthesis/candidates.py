@@ -10,7 +10,7 @@ import numpy as np
 from ltaug.data.imageset import Images
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.generate import Key
-from ltaug.generator.sampling import Source
+from ltaug.generator.generated import GeneratedImages
 from ltaug.synthesis.manifest import Row, pixel_digest
 from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.select import KEPT, Selection
@@ -21,7 +21,7 @@ from ltaug.synthesis.stores import Store
 class Workshop:
     """What makes candidates and judges them."""
 
-    source: Source
+    generated: GeneratedImages
     selection: Selection
     store: Store
     rounds: Rounds
@@ -33,7 +33,7 @@ class Workshop:
         Raises:
             MismatchError: images are not those that their published rows tell of.
         """
-        images = self.source(keys)
+        images = self.generated(keys)
         if not self.rounds.published(part):
             self.rounds.publish(part, self._judged(part, keys, images))
             return images
@@ -49,7 +49,7 @@ class Workshop:
         if not keys:
             return []
         verdicts = self.selection(images, np.array([c for c, _ in keys], np.int64))
-        options, rows = self.source.options, []
+        sampling, rows = self.generated.sampling, list[Row]()
         for i, (c, index) in enumerate(keys):
             verdict, far = verdicts.verdict[i], verdicts.feature_distance[i]
             name = self.class_names[c]
@@ -57,12 +57,12 @@ class Workshop:
                 file=self.store.file(part, name, index) if verdict == KEPT else "",
                 class_=name,
                 index=index,
-                seed=self.source.seed,
-                guidance=options.guidance,
-                guidance_interval=",".join(f"{t:g}" for t in options.guidance_interval),
-                sampler=options.sampler,
-                steps=options.sample_steps,
-                checkpoint=self.source.generator.digest[:16],
+                seed=self.generated.seed,
+                guidance=sampling.guidance,
+                guidance_interval=",".join(f"{t:g}" for t in sampling.interval),
+                sampler=sampling.sampler,
+                steps=sampling.steps,
+                checkpoint=self.generated.generator.digest[:16],
                 feature_distance="" if far is None else f"{far:.4f}",
                 nearest_real=int(verdicts.nearest_real[i]),
                 nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",

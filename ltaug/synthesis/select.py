@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.imageset import AnyImages, Images, ImageSet
-from ltaug.errors import OptionError
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 
 Floats = npt.NDArray[np.float32]
@@ -63,20 +62,7 @@ class DistanceBand:
         return np.asarray(np.linalg.norm(features - self.centroids[labels], axis=1), np.float32)
 
 
-def band_of(quantiles: Sequence[float]) -> tuple[float, float]:
-    """The two quantiles that bound the band.
-
-    Raises:
-        OptionError: not two of them, or not ascending within 0 and 1.
-    """
-    if len(quantiles) != 2 or not 0 <= quantiles[0] < quantiles[1] <= 1:
-        raise OptionError(
-            f"--band {','.join(map(str, quantiles))} must be two ascending quantiles between 0 and 1, such as 0,0.95"
-        )
-    return quantiles[0], quantiles[1]
-
-
-def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: int, band: tuple[float, float]) -> DistanceBand:
+def fit_band(features: Floats, labels: npt.NDArray[np.int64], *, num_classes: int, band: Sequence[float]) -> DistanceBand:
     """The band of every class from the real training images' features (N, D)."""
     centroids = np.zeros((num_classes, features.shape[1]), np.float32)
     own: dict[int, Floats] = {}
@@ -155,7 +141,7 @@ def judge_features(judges: Sequence[Judge], images: AnyImages) -> Floats:
 
 
 def fit_selection(
-    real: ImageSet, judges: Sequence[Judge], *, agreement: bool, distance: bool, drop_copies: bool, band: tuple[float, float]
+    real: ImageSet, judges: Sequence[Judge], *, agreement: bool, distance: bool, drop_copies: bool, band: Sequence[float]
 ) -> Selection:
     """The rules from the real training images alone."""
     fitted = None

@@ -19,7 +19,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.files import atomic_write
 from ltaug.generator.generate import Key
-from ltaug.generator.sampling import open_source
+from ltaug.generator.generated import open_generated
 from ltaug.generator.stage import Generator
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
@@ -29,7 +29,7 @@ from ltaug.synthesis.candidates import Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
 from ltaug.synthesis.manifest import Row, read_kept, write_manifest
 from ltaug.synthesis.rounds import Part, Rounds
-from ltaug.synthesis.select import KEPT, Judge, Selection, band_of, fit_selection
+from ltaug.synthesis.select import KEPT, Judge, Selection, fit_selection
 from ltaug.synthesis.stores import claim_url, open_store
 from ltaug.synthesis.tally import Tally
 from ltaug.synthesis.writing import RoundWriter
@@ -72,25 +72,25 @@ def run_synthesis(
         agreement=options.select_agreement,
         distance=options.select_distance,
         drop_copies=options.drop_copies,
-        band=band_of(options.band),
+        band=options.band,
     )
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
-    source = open_source(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
+    generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
     store, rounds = open_store(options.images_to, run.path, train.class_names), Rounds(run.path)
-    workshop = Workshop(source, selection, store, rounds, train.class_names)
+    workshop = Workshop(generated, selection, store, rounds, train.class_names)
     if not run.place.leads:
         joined = join(run)
         if joined is not None:
             _make(workshop, joined, tally, run=run)
         return
     claim_url(options.images_to, run)
-    started, course = time.monotonic(), settle(run, rounds, store, batch=source.batch.size)
+    started, course = time.monotonic(), settle(run, rounds, store, batch=generated.batch.size)
     rows = _make(workshop, course, tally, run=run)
     shards = _written(course, rounds, run=run)
     store.tidy()
     run.timing("synthesize", time.monotonic() - started)
-    run.note(sample_batch=source.batch.size)
+    run.note(sample_batch=generated.batch.size)
     _finish(rows, shards, tally, selection, train, run=run)
     rounds.remove()
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ltaug.classifier.augment import AUGMENTATIONS, build_augmentation, crop_flip, shift, shift_rotate
+from ltaug.classifier.augment import build_augmentation, crop_flip, shift, shift_rotate
 from ltaug.errors import OptionError
+from ltaug.methods import CLASSIFIER_AUGMENTATIONS
 
-NAMES = [*AUGMENTATIONS, "crop-flip+randaugment"]
-DIGIT_SAFE = [name for name in AUGMENTATIONS if name != "crop-flip"]
+NAMES = [*CLASSIFIER_AUGMENTATIONS, "crop-flip+randaugment"]
+DIGIT_SAFE = [name for name in CLASSIFIER_AUGMENTATIONS if name != "crop-flip"]
 
 
 def coded(*shape):

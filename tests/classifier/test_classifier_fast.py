@@ -17,15 +17,16 @@ from ltaug import runtime as runtimes
 from ltaug import train_classifier
 from ltaug.classifier import fit as fitting
 from ltaug.classifier import models
-from ltaug.classifier.augment import AUGMENTATIONS, build_augmentation
+from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool, plan_batches
 from ltaug.classifier.evaluate import features, probabilities
 from ltaug.classifier.fit import fit_classifier, seconds_per_step
-from ltaug.classifier.losses import LOSSES
 from ltaug.classifier.step import BEFORE_CAPTURE, step_taker
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
-from ltaug.options import ClassifierOptions, Machine, resolve
+from ltaug.fields import resolve
+from ltaug.methods import CLASSIFIER_AUGMENTATIONS, LOSSES, MODELS
+from ltaug.options import ClassifierOptions, Machine
 from ltaug.runs import read_run
 from ltaug.runtime import Runtime, for_classifier
 
@@ -152,7 +153,7 @@ def test_captured_steps_are_the_same_steps(augment, given, played):
 
 
 def test_dropout_in_captured_steps_is_drawn_anew_for_each(played, monkeypatch):
-    monkeypatch.setitem(models.MODELS, "tiny", tiny)
+    monkeypatch.setitem(MODELS.entries, "tiny", tiny)
     losses, network = fit(CAPTURED, model="tiny")
     reference, plain = fit(CPU, model="tiny")
     assert losses == pytest.approx(reference, rel=1e-4)
@@ -193,7 +194,7 @@ def test_what_warms_up_is_told_apart_and_takes_no_part_in_the_time_of_a_step(mon
                 now[0] += 100 if now[0] == 0 else 2
             return super().forward(x)
 
-    monkeypatch.setitem(models.MODELS, "slow", lambda **kwargs: Slow(blocks=1, **kwargs))
+    monkeypatch.setitem(MODELS.entries, "slow", lambda **kwargs: Slow(blocks=1, **kwargs))
     monkeypatch.setattr(fitting.time, "perf_counter", lambda: now[0])
     fitted = fit_classifier(TRAIN, options_for(model="slow"), seed=0, runtime=CPU)
     assert (fitted.seconds.warm_up, fitted.seconds.steps) == (100, 16)
@@ -210,7 +211,7 @@ def test_losses_in_bf16_are_within_two_percent_of_float32(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_has_the_losses_of_the_others_and_leaves_the_network_itself_as_it_was(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "tiny", tiny_without_dropout)
+    monkeypatch.setitem(MODELS.entries, "tiny", tiny_without_dropout)
     losses, network = fit(dataclasses.replace(CPU, compiled=True), model="tiny", steps=4)
     assert losses == pytest.approx(fit(CPU, model="tiny", steps=4)[0], rel=1e-5)
     assert isinstance(network, nn.Sequential)
@@ -256,7 +257,7 @@ def step_without_values(runtime, monkeypatch, **given):
 @no_cuda
 @pytest.mark.parametrize("captured", [False, True], ids=["call by call", "before capture"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("augment", [name for name in AUGMENTATIONS if name != "randaugment"])
+@pytest.mark.parametrize("augment", [name for name in CLASSIFIER_AUGMENTATIONS if name != "randaugment"])
 def test_no_step_makes_the_host_wait_for_the_device(augment, loss, captured, monkeypatch, played):
     runtime = dataclasses.replace(CUDA, captured=captured)
     step_without_values(runtime, monkeypatch, augment=augment, loss=loss, sampling="balanced", synthetic_fraction=0.5)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ltaug.classifier.augment import AUGMENTATIONS
 from ltaug.classifier.evaluate import probabilities
-from ltaug.classifier.fit import fit_classifier, learning_rates, total_steps
-from ltaug.classifier.losses import LOSSES
+from ltaug.classifier.fit import fit_classifier, total_steps
+from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
-from ltaug.options import ClassifierOptions, resolve
+from ltaug.fields import resolve
+from ltaug.methods import CLASSIFIER_AUGMENTATIONS, LOSSES
+from ltaug.options import ClassifierOptions
 from ltaug.runtime import make_runtime
 
 CPU = make_runtime("cpu")
@@ -75,7 +76,7 @@ def test_a_fit_learns_to_tell_the_classes_apart_and_reports_as_it_goes():
     assert not model.training
 
 
-@pytest.mark.parametrize("augment", AUGMENTATIONS)
+@pytest.mark.parametrize("augment", CLASSIFIER_AUGMENTATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_leaves_the_global_generator_alone(loss, augment):
     torch.manual_seed(1)

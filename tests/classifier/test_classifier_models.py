@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ltaug.classifier.models import MODELS, build_model, penultimate
+from ltaug.classifier.models import build_model, penultimate
 from ltaug.errors import OptionError
+from ltaug.methods import MODELS
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from ltaug.classifier.judge import Judge
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError
+from ltaug.fields import resolve
 from ltaug.metrics.recognition import recognition
-from ltaug.options import ClassifierOptions, resolve
+from ltaug.options import ClassifierOptions
 from ltaug.runs import open_run, read_run
 from ltaug.runtime import make_runtime
 

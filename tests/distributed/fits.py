@@ -10,9 +10,10 @@ import torch
 
 from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import SOLO, open_group
+from ltaug.fields import resolve
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.step import prepare
-from ltaug.options import GeneratorOptions, resolve
+from ltaug.options import GeneratorOptions
 from ltaug.place import place_of
 from ltaug.runtime import Runtime
 

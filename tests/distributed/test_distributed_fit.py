@@ -12,9 +12,10 @@ from launching import by_hand, ended
 
 from ltaug.distributed.group import Group
 from ltaug.errors import OptionError
+from ltaug.fields import resolve
 from ltaug.generator.fit import build_trainee
 from ltaug.generator.step import prepare
-from ltaug.options import GeneratorOptions, resolve
+from ltaug.options import GeneratorOptions
 from ltaug.place import Place
 
 

@@ -1,5 +1,7 @@
 """The grid's images and nearest training images, and the features behind the plane, against direct computation."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,11 @@ from ltaug.figures.features import draw_features, plane_of
 from ltaug.figures.grid import draw_grid
 from ltaug.figures.options import FeaturesOptions, GridOptions
 from ltaug.figures.separation import separation
+from ltaug.figures.subject import open_subjects
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
+from ltaug.options import Machine
+from ltaug.stages import fit_generator
 
 SAMPLING = {"image_shape": (1, 8, 8), "seed": 4, "sample_steps": 3, "batch_size": 2}
 
@@ -63,6 +68,20 @@ def test_the_grid_shows_generated_images_above_the_nearest_by_brute_force(subjec
         assert rms(image, real) == pytest.approx(distances.min(), rel=1e-6)
     assert not any(mirrored[:4])
     assert any(mirrored[4:]), "a generator that saw mirrored images is held against them too"
+
+
+def test_a_generator_started_from_one_that_saw_mirrored_images_is_held_against_them_too(runs, data, cpu, tmp_path):
+    given = {"objective": "ddpm", "steps": 2, "warmup": 1}
+    tuned = fit_generator({}, given, out=tmp_path / "tuned", source=runs["mirrored"], machine=Machine(device="cpu", threads=1))
+    alone = shutil.copytree(tuned, tmp_path / "away" / "tuned")
+    options = GridOptions(strengths=(0.0,), of_class="7", images=24, sample_steps=3)
+    found = []
+    for run in (tuned, alone):
+        (subject,) = open_subjects([run], runtime=cpu)
+        assert not subject.record.options.flip
+        drawn = draw_grid([subject], data.train, options, seed=4, runtime=cpu, progress=ignore)
+        found.append({row["nearest_mirrored"] for row in rows_of(drawn.files["figure.csv"])})
+    assert found == [{"False", "True"}, {"False"}], "as far as the generator it was started from still lies there"
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -12,7 +12,7 @@ from ltaug.figures.strengths import told
 from ltaug.figures.trajectory import follow
 from ltaug.generator.generate import ImageNoise, generate
 from ltaug.generator.guidance import bind
-from ltaug.generator.samplers import SAMPLERS
+from ltaug.methods import SAMPLERS
 
 SHAPE = (1, 8, 8)
 

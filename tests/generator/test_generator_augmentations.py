@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ltaug.errors import OptionError
-from ltaug.generator.augmentations import AUGMENTATIONS
 from ltaug.generator.augmentations.ada import ada, draw_parameters, label_of, transform
 from ltaug.generator.augmentations.diffaug import coloured, cutout, translated
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
+from ltaug.methods import GENERATOR_AUGMENTATIONS
 
 CPU = torch.device("cpu")
 
@@ -155,14 +155,14 @@ def test_ada_varies_images_and_stays_within_their_range():
     assert varied.max() <= x0.max() + 1e-6
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", GENERATOR_AUGMENTATIONS)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 20)])
 def test_every_augmentation_keeps_the_shape_and_has_the_label_it_announces(name, shape):
     torch.manual_seed(0)
-    varied, label = AUGMENTATIONS[name].apply(torch.rand(5, *shape) * 2 - 1)
+    varied, label = GENERATOR_AUGMENTATIONS[name].apply(torch.rand(5, *shape) * 2 - 1)
     assert varied.shape == (5, *shape)
     assert varied.isfinite().all()
-    assert (0 if label is None else label.shape[1]) == AUGMENTATIONS[name].label_channels
+    assert (0 if label is None else label.shape[1]) == GENERATOR_AUGMENTATIONS[name].label_channels
 
 
 def test_a_target_that_moves_between_images_is_refused_with_labelled_augmentation(tiny_set, tiny_options):

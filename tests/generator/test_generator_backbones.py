@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from ltaug.errors import OptionError
-from ltaug.generator.backbones import BACKBONES, find_backbone, settings_of
+from ltaug.fields import resolve
+from ltaug.generator.backbones import find_backbone, settings_of
 from ltaug.generator.fit import build_denoiser
-from ltaug.options import GeneratorOptions, resolve
+from ltaug.methods import BACKBONES
+from ltaug.options import GeneratorOptions
 from ltaug.recipes import read_recipe
 
 SIZES = {

@@ -7,16 +7,11 @@ import pytest
 import torch
 
 from ltaug.data.imageset import ImageSet
-from ltaug.generator.augmentations import AUGMENTATIONS
-from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
 from ltaug.generator.guidance import bind
-from ltaug.generator.objectives import REGULARISERS, TARGETS
 from ltaug.generator.objectives.cbdm import PAIR_FORMS
 from ltaug.generator.objectives.coral import STRENGTHS
-from ltaug.generator.preconditioning import PRECONDITIONINGS
-from ltaug.generator.resampling import SAMPLING
-from ltaug.generator.samplers import SAMPLERS
+from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, REGULARISERS, RESAMPLINGS, SAMPLERS, TARGETS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
 
@@ -113,9 +108,9 @@ def test_every_form_of_a_method_trains_on_every_backbone_and_preconditioning(giv
 @pytest.mark.parametrize(
     ("option", "registry"),
     [
-        ("augment", AUGMENTATIONS),
+        ("augment", GENERATOR_AUGMENTATIONS),
         ("preconditioning", PRECONDITIONINGS),
-        ("sampling", SAMPLING),
+        ("sampling", RESAMPLINGS),
         ("pair_form", PAIR_FORMS),
         ("coral_mode", STRENGTHS),
     ],

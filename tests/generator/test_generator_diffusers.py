@@ -22,8 +22,8 @@ from torch import nn
 
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.guidance import bind
-from ltaug.generator.preconditioning import EDM, PRECONDITIONINGS, VP
-from ltaug.generator.samplers import SAMPLERS
+from ltaug.generator.preconditioning import EDM, VP
+from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 
 diffusers = pytest.importorskip("diffusers", minversion="0.30")
 

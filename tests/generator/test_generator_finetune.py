@@ -16,11 +16,11 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.files import read_json
 from ltaug.generator import stage
-from ltaug.generator.backbones import BACKBONES
 from ltaug.generator.ema import EMA
 from ltaug.generator.finetune import CLASSES, carry, embeddings, match_classes, with_network_of
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.stage import Generator
+from ltaug.methods import BACKBONES
 from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.runs import read_run
 from ltaug.runtime import derive_seed, make_runtime

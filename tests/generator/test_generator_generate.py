@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltaug.errors import LtaugError
+from ltaug.fields import resolve
 from ltaug.generator.batching import LARGEST, ON_CPU, SHARE, BatchSize, batch_for, fitting
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import build_denoiser
@@ -17,7 +18,7 @@ from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import open_source
 from ltaug.generator.stage import Generator
-from ltaug.options import GeneratorOptions, SamplingOptions, resolve
+from ltaug.options import GeneratorOptions, SamplingOptions
 from ltaug.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"), None)

@@ -8,9 +8,10 @@ from torch import nn
 
 from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoised
-from ltaug.generator.objectives import REGULARISERS, TARGETS, make_objective, settings_of
+from ltaug.generator.objectives import make_objective, settings_of
 from ltaug.generator.objectives.cbdm import CBDM, label_distribution
 from ltaug.generator.objectives.terms import Batch, Conditioning
+from ltaug.methods import REGULARISERS, TARGETS
 from ltaug.options import GeneratorOptions
 
 NULL = 9

@@ -6,7 +6,8 @@ import torch
 
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData
-from ltaug.generator.resampling import SAMPLING, image_probabilities, resampled_rows_of_step, rows_of_step
+from ltaug.generator.resampling import image_probabilities, resampled_rows_of_step, rows_of_step
+from ltaug.methods import RESAMPLINGS
 
 COUNTS = torch.tensor([9, 4, 0, 1])
 LABELS = torch.arange(4).repeat_interleave(COUNTS)
@@ -25,7 +26,7 @@ def test_training_rows_are_one_permutation_of_the_set_after_another():
     [("natural", [9 / 14, 4 / 14, 0, 1 / 14]), ("rs", [1 / 3, 1 / 3, 0, 1 / 3]), ("rs-sqrt", [0.5, 1 / 3, 0, 1 / 6])],
 )
 def test_every_sampling_gives_classes_exactly_their_share_and_images_of_a_class_equal_ones(sampling, shares):
-    p = image_probabilities(LABELS, COUNTS, power=SAMPLING[sampling])
+    p = image_probabilities(LABELS, COUNTS, power=RESAMPLINGS[sampling])
     by_class = torch.zeros(4, dtype=torch.float64).index_add(0, LABELS, p)
     torch.testing.assert_close(by_class, torch.tensor(shares, dtype=torch.float64))
     assert len(p[LABELS == 0].unique()) == 1
@@ -48,7 +49,7 @@ def test_a_steps_rows_are_its_own_and_another_seeds_differ():
     assert rows(7, 1) != first
 
 
-@pytest.mark.parametrize("sampling", SAMPLING)
+@pytest.mark.parametrize("sampling", RESAMPLINGS)
 def test_training_data_are_drawn_by_the_sampling_named(sampling):
     images = np.zeros((14, 1, 2, 2), np.uint8)
     train = ImageSet(images, LABELS.numpy(), ("a", "b", "c", "d"), "x")

@@ -8,8 +8,9 @@ import torch
 from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.guidance import bind, guides
-from ltaug.generator.preconditioning import EDM, PRECONDITIONINGS, VP
-from ltaug.generator.samplers import SAMPLERS, ancestral_variance, find_sampler
+from ltaug.generator.preconditioning import EDM, VP
+from ltaug.generator.samplers import ancestral_variance, find_sampler
+from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 
 
 def test_the_vp_schedule_has_the_published_values():

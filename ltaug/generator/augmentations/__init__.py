@@ -1,4 +1,4 @@
-"""Augmentations of the generator's training images by name, in batches on the device: `apply(x0) -> (x0, label)`."""
+"""Augmentations of the generator's training images (methods.GENERATOR_AUGMENTATIONS), in batches on the device."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-
-from ltaug.generator.augmentations.ada import LABEL_CHANNELS, ada
-from ltaug.generator.augmentations.diffaug import diffaug
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,4 @@ class Augmentation:
     mirrors: bool = False
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": Augmentation(lambda x0: (x0, None)),
-    "ada": Augmentation(ada, label_channels=LABEL_CHANNELS, mirrors=True),
-    "diffaug": Augmentation(lambda x0: (diffaug(x0), None)),
-}
+NONE = Augmentation(lambda x0: (x0, None))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ltaug.generator.augmentations import Augmentation
 from ltaug.generator.denoiser import per_image
 
 LABEL_CHANNELS = 9
@@ -80,3 +81,6 @@ def _rotation(angle: Tensor) -> Tensor:
     """(B, 2, 2)."""
     c, s = angle.cos(), angle.sin()
     return torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+
+
+ADA = Augmentation(ada, label_channels=LABEL_CHANNELS, mirrors=True)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ltaug.generator.augmentations import Augmentation
+
 
 def diffaug(x0: Tensor) -> Tensor:
     """x0 (B, C, H, W) with colour, translation and cutout (Zhao et al., NeurIPS 2020, DiffAugment).
@@ -51,3 +53,6 @@ def _band(x: Tensor, side: int) -> Tensor:
 
 def _offsets(count: int, below: int, device: torch.device) -> Tensor:
     return torch.randint(below, (count,), device=device)
+
+
+DIFFAUG = Augmentation(lambda x0: (diffaug(x0), None))

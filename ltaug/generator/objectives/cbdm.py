@@ -34,6 +34,8 @@ class CBDM:
     Images trained without their label have no class to balance; their term is 0.
 
     Args:
+        class_counts: (K,) training images per class.
+        feature_channels: not read.
         draws: |Y|, classes y' drawn for an image; the term is their mean.
         pair_form: "weighted" pairs every image and weights by t/T, as in the paper. "sampled" pairs an image with
             probability t/T and weight 1: the same expectation for half the second passes (where t/T is uniform).
@@ -43,6 +45,7 @@ class CBDM:
     def __init__(
         self,
         class_counts: Tensor,
+        feature_channels: int = 0,
         *,
         label_set: str = "train",
         tau: float = 1.0,

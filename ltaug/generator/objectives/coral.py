@@ -46,13 +46,21 @@ class CORAL(nn.Module):
     those of the unconditional branch.
 
     Args:
+        class_counts: not read.
         feature_channels: of the backbone's bottleneck.
         mode: "paper", or "released": the batch mean of lambda times the batch's SupCon, times the temperature once more,
             as the authors' code has it.
     """
 
     def __init__(
-        self, feature_channels: int, *, weight: float = 0.01, temperature: float = 0.09, decay: float = 1.0, mode: str = "paper"
+        self,
+        class_counts: Tensor,
+        feature_channels: int,
+        *,
+        weight: float = 0.01,
+        temperature: float = 0.09,
+        decay: float = 1.0,
+        mode: str = "paper",
     ) -> None:
         super().__init__()
         self.head = nn.Linear(feature_channels, PROJECTION)

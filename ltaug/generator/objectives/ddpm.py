@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ltaug.generator.objectives.terms import Batch
+from ltaug.generator.objectives.terms import Batch, TargetRule
+
+
+def ddpm(class_counts: Tensor) -> TargetRule:
+    """The target rule `plain_target`."""
+    return plain_target
 
 
 def plain_target(batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,3 +63,6 @@ class OrientedCalibration:
         n = self.class_counts.to(batch.classes.device)[batch.classes]
         z = torch.where(self.accept(n[drawn], n), drawn, torch.arange(len(n), device=n.device))
         return batch.eps + (batch.x0 - batch.x0[z]) / per_image(batch.sigma, batch.x0)
+
+
+t2h, h2t, full = (partial(OrientedCalibration, gate=gate) for gate in GATES)

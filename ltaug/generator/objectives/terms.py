@@ -54,7 +54,7 @@ class Conditioning:
     Attributes:
         rows: (R,) which images, or None for the whole batch.
         labels: (R,) the labels.
-        scale: what weights a look up where only some are taken, or an image's share in it down where it takes several.
+        scale: loss factor per row: above 1 if only part of the batch is paired, below 1 if an image is paired several times.
     """
 
     rows: Tensor | None
@@ -172,11 +172,6 @@ class Objective(nn.Module):
 
     def forward(self, denoiser: Denoiser, batch: Batch) -> ObjectiveTerms:
         return self.terms(denoiser, self.draw(batch))
-
-    @property
-    def comparisons(self) -> list[str]:
-        """The terms that compare a batch's images with each other."""
-        return [name for name, r in self.regularisers.items() if isinstance(r, Comparison)]
 
     def draw(self, batch: Batch) -> Drawn:
         """Everything random about a batch but dropout."""

@@ -1,0 +1,245 @@
+"""Every component that has a name: what a person may write, and where it is. A new one is its file and one line here.
+
+A component is imported when it is first used, so the command line, recipes and the parent of `ltaug run` know every name
+without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltaug.errors import OptionError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A component and what must be known of it before it is imported.
+
+    Attributes:
+        where: "module:attribute", or the component itself.
+        passes: of a regulariser: images through the network for one of the batch, beyond the first, from its settings.
+        compares: of a regulariser: it compares the images of a batch with each other, so it needs all of them at once.
+        moves_targets: of a target rule: an image's target may come from another image.
+        tells_network: of an augmentation: its label, how an image was varied, is given to the network.
+        needs_judges: of a selection rule: it asks classifiers trained on the real images.
+        path: of a source: it is written NAME:PATH.
+        suffix: of a source: it is written as a file with this ending.
+    """
+
+    where: Any
+    passes: Callable[..., float] = lambda **settings: 0.0
+    compares: bool = False
+    moves_targets: bool = False
+    tells_network: bool = False
+    needs_judges: bool = False
+    path: bool = False
+    suffix: str = ""
+
+
+class Registry(Mapping[str, Any]):
+    """Components of one kind by name: `registry[name]` imports the component.
+
+    Args:
+        flag: the option that takes the name, for errors.
+        entries: name -> Entry, or just where the component is.
+    """
+
+    def __init__(self, flag: str, entries: Mapping[str, Any]) -> None:
+        self.flag = flag
+        self.entries = dict(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        where = self.about(name).where
+        return load(where) if isinstance(where, str) else where
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def about(self, name: str) -> Entry:
+        """What is known of a component without importing it."""
+        entry = self.entries[name]
+        return entry if isinstance(entry, Entry) else Entry(where=entry)
+
+    def find(self, name: str) -> Any:
+        """The component of this name; OptionError, with the nearest name, where there is none."""
+        if name not in self.entries:
+            raise OptionError(f"{self.flag} {name!r} is unknown; {nearest(name, self)}")
+        return self[name]
+
+
+def load(where: str) -> Any:
+    """What "module:attribute" names."""
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _cbdm_passes(*, draws: int, pair_form: str, pair_fraction: float, **settings: Any) -> float:
+    return draws * pair_fraction * (0.5 if pair_form == "sampled" else 1.0)
+
+
+# What a generator minimises: factory(class_counts, **settings) -> TargetRule,
+# and factory(class_counts, feature_channels, **settings) -> Regulariser or Comparison.
+TARGETS = Registry(
+    "--objective",
+    {
+        "ddpm": "ltaug.generator.objectives.ddpm:ddpm",
+        "t2h": Entry(where="ltaug.generator.objectives.t2h:t2h", moves_targets=True),
+        "h2t": Entry(where="ltaug.generator.objectives.t2h:h2t", moves_targets=True),
+        "full": Entry(where="ltaug.generator.objectives.t2h:full", moves_targets=True),
+    },
+)
+REGULARISERS = Registry(
+    "--objective",
+    {
+        "cbdm": Entry(where="ltaug.generator.objectives.cbdm:CBDM", passes=_cbdm_passes),
+        "coral": Entry(where="ltaug.generator.objectives.coral:CORAL", compares=True),
+    },
+)
+TERMS = ChainMap[str, Any](TARGETS, REGULARISERS)  # type: ignore[arg-type]  # read only
+BACKBONES = Registry("--backbone", {"unet": "ltaug.generator.backbones.unet:UNet", "vit": "ltaug.generator.backbones.vit:ViT"})
+PRECONDITIONINGS = Registry(
+    "--preconditioning", {"vp": "ltaug.generator.preconditioning:VP", "edm": "ltaug.generator.preconditioning:EDM"}
+)
+# The power of n_c that a class's share of training is proportional to; 1 is the set as it is.
+RESAMPLINGS: dict[str, float] = {"natural": 1.0, "rs": 0.0, "rs-sqrt": 0.5}
+GENERATOR_AUGMENTATIONS = Registry(
+    "--augment",
+    {
+        "none": "ltaug.generator.augmentations:NONE",
+        "ada": Entry(where="ltaug.generator.augmentations.ada:ADA", tells_network=True),
+        "diffaug": "ltaug.generator.augmentations.diffaug:DIFFAUG",
+    },
+)
+# (denoise, x, sigmas, noise, **settings) -> x
+SAMPLERS = Registry(
+    "--sampler",
+    {
+        "ddpm": "ltaug.generator.samplers:ddpm",
+        "ddim": "ltaug.generator.samplers:ddim",
+        "heun": "ltaug.generator.samplers:heun",
+        "dpm++2m": "ltaug.generator.samplers:dpmpp_2m",
+    },
+)
+# factory(num_classes=, in_chans=) -> nn.Module; timm's models need no line here.
+MODELS = Registry("--model", {f"resnet{depth}": f"ltaug.classifier.models:resnet{depth}" for depth in (8, 20, 32, 44, 56)})
+# factory(class_counts, **settings) -> loss(logits, labels, sources)
+LOSSES = Registry(
+    "--loss",
+    {
+        "ce": "ltaug.classifier.losses:cross_entropy",
+        "logit-adjusted": "ltaug.classifier.losses:logit_adjusted",
+        "balanced-softmax": "ltaug.classifier.losses:balanced_softmax",
+    },
+)
+# Batch -> Batch
+CLASSIFIER_AUGMENTATIONS = Registry(
+    "--augment",
+    {
+        "none": "ltaug.classifier.augment:keep",
+        "shift": "ltaug.classifier.augment:shift",
+        "shift-rotate": "ltaug.classifier.augment:shift_rotate",
+        "crop-flip": "ltaug.classifier.augment:crop_flip",
+        "randaugment": "ltaug.classifier.augment:randaugment",
+    },
+)
+# share of training behind -> factor of the learning rate
+SCHEDULES = Registry(
+    "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}
+)
+# Request -> Source
+SOURCES = Registry(
+    "--dataset",
+    {
+        "digits": "ltaug.data.sources:read_digits",
+        "cifar10": "ltaug.data.sources:read_cifar",
+        "cifar100": "ltaug.data.sources:read_cifar",
+        "folder": Entry(where="ltaug.data.folder:read_folder", path=True),
+        "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
+    },
+)
+
+
+# evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.
+EXTRACTORS = Registry(
+    "--extractor",
+    {
+        "classifier": None,
+        "pixels": "ltaug.evaluation.extractors:PIXELS",
+        "inception": "ltaug.evaluation.extractors:INCEPTION",
+        "dinov2": "ltaug.evaluation.extractors:DINOV2",
+    },
+)
+
+
+def terms_of(objective: str) -> list[str]:
+    """The terms that an objective's name spells, such as ["t2h", "cbdm"] for "t2h+cbdm".
+
+    Raises:
+        OptionError: an unknown term, a term twice, or two target rules.
+    """
+    parts = objective.split("+")
+    for part in parts:
+        if part not in TERMS:
+            raise OptionError(f"--objective {objective!r}: unknown term {part!r}; {nearest(part, [*TARGETS, *REGULARISERS])}")
+    if len(set(parts)) < len(parts):
+        raise OptionError(f"--objective {objective!r} names a term twice; name each once")
+    targets = [p for p in parts if p in TARGETS]
+    if len(targets) > 1:
+        raise OptionError(f"--objective {objective!r} has {len(targets)} target rules; keep one of {', '.join(targets)}")
+    return parts
+
+
+def dataset_names() -> str:
+    """How datasets are written, for help and errors."""
+    return ", ".join(dataset_forms())
+
+
+def dataset_forms() -> list[str]:
+    """The same, one by one."""
+    entries = {name: SOURCES.about(name) for name in SOURCES}
+    return [f"{name}:PATH" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
+
+
+def source_of(dataset: str) -> tuple[str, str]:
+    """The name in SOURCES of a dataset as a person writes it, and what the source is to read.
+
+    Raises:
+        OptionError: it is none of `dataset_names`.
+    """
+    head, _, argument = dataset.partition(":")
+    for name in SOURCES:
+        entry = SOURCES.about(name)
+        if entry.suffix and dataset.lower().endswith(entry.suffix):
+            return name, dataset
+        if head == name and not entry.suffix and entry.path == bool(argument):
+            return name, argument if entry.path else dataset
+    if not dataset or (head in SOURCES and SOURCES.about(head).path):
+        raise OptionError(f"--dataset {dataset!r} names nothing; write {dataset_names()}")
+    if Path(dataset).expanduser().is_dir():
+        raise OptionError(f"--dataset {dataset!r} is a folder; write folder:{dataset}")
+    raise OptionError(f"--dataset {dataset!r} does not exist; {nearest(dataset, dataset_forms())}")
+
+
+def extractor_of(extractor: str) -> tuple[str, str]:
+    """The name in EXTRACTORS, and the run that classifier:RUN names or "".
+
+    Raises:
+        OptionError: no such extractor, or a run of one that is none.
+    """
+    name, colon, run = extractor.partition(":")
+    if colon and (name != "classifier" or not run):
+        raise OptionError(f"--extractor {extractor!r}: a run can be named for a classifier only, as in classifier:runs/clf")
+    if name not in EXTRACTORS:
+        raise OptionError(f"--extractor {extractor!r} does not exist; {nearest(name, [*EXTRACTORS, 'classifier:RUN'])}")
+    return name, run
