@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import torch
+from waiting import LONG
 
 from ltaug.meeting import join_run
 from ltaug.options import SynthesisOptions
@@ -68,7 +68,7 @@ class Rank(threading.Thread):
 
     def end(self):
         """Wait for it; raises what it raised."""
-        self.join(60)
+        self.join(LONG)
         assert not self.is_alive()
         if self.error is not None:
             raise self.error
@@ -80,10 +80,3 @@ def together(path, generator, real, world, **wanted):
     for rank in ranks:
         rank.end()
     return [rank.said for rank in ranks]
-
-
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)

@@ -69,6 +69,15 @@ def test_each_rule_rejects_what_it_is_for_and_only_when_asked():
     assert verdicts(agreement=True, distance=True, drop_copies=True) == ["copy", "kept", "far", "disagree"]
 
 
+def test_an_image_as_far_from_the_real_ones_as_they_are_from_each_other_is_no_copy():
+    real = image_set([[0, 0, 0], [10, 10, 10]], [0, 1])  # 10 grey levels apart, hence the threshold
+    images = np.array([[20, 20, 20], [20, 20, 19], [5, 5, 5]], np.uint8).reshape(3, 1, 1, 3)
+    rules = fit_selection(real, [], agreement=False, distance=False, drop_copies=True, band=(0.0, 1.0))
+    verdicts = rules(images, np.array([0, 0, 0]))
+    np.testing.assert_array_equal(verdicts.nearest_distance, np.float32([10, (281 / 3) ** 0.5, 5]))
+    assert verdicts.verdict == ["kept", "copy", "copy"]
+
+
 def test_every_judge_must_agree():
     real = image_set([[0, 0, 0], [200, 0, 0]], [0, 1])
     image = np.array([[[[95, 0, 0]]]], np.uint8)
