@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,16 +54,13 @@ def run_classifier(
         rule=groups.rule,
     )
 
-    def on_step(step: int, total: int, values: Mapping[str, float]) -> None:
-        run.event("training the classifier", step, total, **values)
-
     fitted = fit_classifier(
         train,
         options,
         synthetic=synthetic,
         seed=seed,
         runtime=runtime,
-        on_step=on_step,
+        on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),
         checkpoints=run.path / CHECKPOINTS,
     )
     run.timing("warm-up", fitted.seconds.warm_up)

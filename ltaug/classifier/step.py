@@ -12,36 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation
-from ltaug.classifier.batches import Pool, to_input
+from ltaug.classifier.batches import Batch, Pool, to_input
 from ltaug.classifier.losses import Loss
 from ltaug.runtime import Runtime
 
-TakeStep = Callable[["Batch", float], Tensor]
+TakeStep = Callable[[Batch, float], Tensor]
 
 BEFORE_CAPTURE = 3  # steps in which torch and its libraries compile, choose kernels and allocate what lasts
 
 
-class Batch(NamedTuple):
-    """What a step learns from, on the device: images (B, C, H, W), float32 and channels last, labels and sources (B,)."""
-
-    images: Tensor
-    labels: Tensor
-    sources: Tensor
-
-
 def draw_batch(pool: Pool, index: Tensor, images: Tensor, augmentation: Augmentation) -> Batch:
-    """The pool's images at `index`, (B,), which are uint8 (B, C, H, W), augmented from torch's global generator."""
-    return Batch(
-        augmentation(to_input(images)).contiguous(memory_format=torch.channels_last),
-        pool.labels[index],
-        pool.sources[index],
-    )
+    """The pool's images at `index`, (B,), which are uint8 (B, C, H, W), augmented; channels last in memory."""
+    batch = augmentation(Batch(to_input(images), pool.labels[index], pool.sources[index], pool.class_counts))
+    return batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class Learner:
 
     Attributes:
         forward: the network, or its compiled form with the same weights.
-        source_weights: (2,), the weights in the loss of a real and of a synthetic image.
+        source_weights: (2,), the weights of a real and of a synthetic image in the loss.
     """
 
     network: nn.Module
@@ -65,7 +53,8 @@ class Learner:
         with self.runtime.autocast():
             logits = self.forward(batch.images)
         losses = self.loss_per_image(logits.float(), batch.labels, batch.sources)
-        value = (losses * self.source_weights[batch.sources]).mean()
+        sources, of_source = batch.sources, self.source_weights
+        value = (losses * (of_source[sources] if sources.ndim == 1 else sources @ of_source)).mean()
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
