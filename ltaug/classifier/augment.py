@@ -70,9 +70,10 @@ def crop_flip(batch: Batch) -> Batch:
 
 def mixup(batch: Batch, *, alpha: float) -> Batch:
     """Mix each image with another of the batch, by a share drawn from Beta(alpha, alpha) (Zhang et al., ICLR 2018, section 2)."""
-    parameter = torch.full((len(batch.images),), alpha, device=batch.images.device)
-    # Checking the parameters would make the host wait for the device.
-    share = torch.distributions.Beta(parameter, parameter, validate_args=False).sample()
+    shape = torch.full((2, len(batch.images)), alpha, device=batch.images.device)
+    # Beta(a, a) from two Gammas. Validating the arguments would make the host wait for the device.
+    one, other = torch.distributions.Gamma(shape, torch.ones_like(shape), validate_args=False).sample()
+    share = one / (one + other)
     partner = torch.randperm(len(share), device=share.device)
     own = share[:, None, None, None]
     return batch.mixed(own * batch.images + (1 - own) * batch.images.index_select(0, partner), partner=partner, share=share)
