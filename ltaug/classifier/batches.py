@@ -21,12 +21,14 @@ REAL, SYNTHETIC = 0, 1
 
 
 class Batch(NamedTuple):
-    """What a step learns from, on the device.
+    """What a training step learns from, on the device.
 
-    Labels and sources have one of two forms, the same in every batch of a fit. Without mixing they are indices, int64 (B,):
-    an image's class, and REAL or SYNTHETIC. Once an augmentation mixes images, they are weights that sum to 1 for each image,
-    float32: over the K classes (B, K), and over the two sources (B, 2). The class prior of a mixed image is the same mixture
-    of its sources' priors, which is the expectation of its label weights; its weight in the loss is that mixture of theirs.
+    Labels and sources are either indices or weights, the same in all batches of a fit. As drawn they are indices, int64 (B,):
+    the class of each image, and REAL or SYNTHETIC. An augmentation that mixes images makes them weights, float32, that sum to
+    1 for each image: over the K classes, (B, K), and over the two sources, (B, 2).
+
+    The class prior of a mixed image is the mixture of its sources' priors by these weights, which is the expected value of its
+    label weights. Its weight in the loss is the same mixture of its sources' weights.
 
     Attributes:
         images: float32 (B, C, H, W).
@@ -39,12 +41,11 @@ class Batch(NamedTuple):
     class_counts: Tensor
 
     def mixed(self, images: Tensor, *, partner: Tensor, share: Tensor) -> Batch:
-        """The batch with mixed images, labels and sources.
+        """The batch with `images`, (B, C, H, W), and labels and sources mixed as these were.
 
         Args:
-            images: the mixed images.
-            partner: int64 (B,), which image of the batch each one is mixed with.
-            share: float32 (B,), what is left of the image's own label and source; the rest is its partner's.
+            partner: int64 (B,), the index of the image that each one is mixed with.
+            share: float32 (B,), the weight of the image's own label and source; the rest is its partner's.
         """
         own = share[:, None]
         labels, sources = _weights(self.labels, self.class_counts.shape[1]), _weights(self.sources, len(self.class_counts))
@@ -61,13 +62,13 @@ def _weights(given: Tensor, size: int) -> Tensor:
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 images as the network sees them: float32 in [-1, 1], channels last in memory."""
+    """uint8 images as network input: float32 in [-1, 1], channels last in memory."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The merged training set for a device: the real images, then the synthetic ones.
+    """The merged training set on a device: the real images, then the synthetic ones.
 
     Attributes:
         images: a feed of all N.

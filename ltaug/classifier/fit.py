@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
-from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches
+from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
 from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
 from ltaug.classifier.losses import build_loss
 from ltaug.classifier.models import build_model
 from ltaug.classifier.schedules import learning_rates
-from ltaug.classifier.step import Learner, draw_batch, step_taker, warming_steps
+from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
 from ltaug.options import ClassifierOptions
@@ -46,13 +46,13 @@ def require_fit_together(train: ImageSet, synthetic: ImageSet | None) -> None:
 
 
 def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int) -> int:
-    """`steps` where given, else as many as `epochs` passes over `images` take."""
+    """`steps` if given, otherwise the steps of `epochs` passes over `images`."""
     return steps if steps is not None else math.ceil(epochs * images / batch_size)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier in evaluation mode, on the runtime's device, and what fitting it took."""
+    """A classifier in evaluation mode, on the runtime's device, and how long fitting it took."""
 
     network: nn.Module
     seconds: Seconds
@@ -157,7 +157,8 @@ def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: i
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
         torch.manual_seed(derive_seed(plan.seed, "classifier", step))
-        yield draw_batch(pool, index, images, augmentation)
+        batch = augmentation(Batch(to_input(images), pool.labels[index], pool.sources[index], pool.class_counts))
+        yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 
 def _indices(plan: BatchPlan, start: int, stop: int) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
-"""Losses for long-tailed recognition that know which source, real or synthetic, an image comes from.
+"""Losses for long-tailed recognition that know whether an image is real or synthetic.
 
-An image of source s is modelled as p(y | x, s), proportional to p(x | y) p(y | s): adding the log prior of an image's
-own source to its logits in training leaves logits that are balanced, whatever the class sizes of either source.
+For an image of source s, p(y | x, s) is proportional to p(x | y) p(y | s). Adding the log prior of the image's own source
+to its logits during training therefore leaves balanced logits, whatever the class sizes of either source.
 """
 
 from __future__ import annotations
