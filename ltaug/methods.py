@@ -142,7 +142,7 @@ LOSSES = Registry(
         "balanced-softmax": "ltaug.classifier.losses:balanced_softmax",
     },
 )
-# Batch -> Batch
+# (batch, **settings) -> batch
 CLASSIFIER_AUGMENTATIONS = Registry(
     "--augment",
     {
@@ -151,7 +151,12 @@ CLASSIFIER_AUGMENTATIONS = Registry(
         "shift-rotate": "ltaug.classifier.augment:shift_rotate",
         "crop-flip": "ltaug.classifier.augment:crop_flip",
         "randaugment": "ltaug.classifier.augment:randaugment",
+        "mixup": "ltaug.classifier.augment:mixup",
     },
+)
+# classifier.batches.RealSampling
+CLASSIFIER_SAMPLINGS = Registry(
+    "--sampling", {"natural": "ltaug.classifier.batches:NATURAL", "balanced": "ltaug.classifier.batches:BALANCED"}
 )
 # share of training behind -> factor of the learning rate
 SCHEDULES = Registry(

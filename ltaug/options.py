@@ -231,13 +231,16 @@ class ClassifierOptions:
     )
     loss: str = option("ce", "the loss", choices=methods.LOSSES)
     adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
-    sampling: str = option("natural", "real images as they come, or classes equally often", choices=("natural", "balanced"))
+    sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
         f"{', '.join(methods.CLASSIFIER_AUGMENTATIONS)}; one after the other as in crop-flip+randaugment",
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
+    )
+    mixup_alpha: float = option(
+        1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
     steps: int | None = option(None, "training steps, the same whatever the arm's size; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
@@ -251,6 +254,18 @@ class ClassifierOptions:
     warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
+        fraction, size = self.synthetic_fraction, self.batch_size
+        if fraction is None:
+            return
+        if (wanted := round(fraction * size)) in (0, size) and fraction not in (0, 1):
+            raise OptionError(
+                f"--synthetic-fraction {fraction:g} of a batch of {size} is {wanted} images; use a larger --batch-size, or 0 or 1"
+            )
+        if fraction == 1 and self.synthetic_weight == 0:
+            raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
 
 
 # The parts of the work that read options of Machine: which a command has says which of them it offers.
