@@ -157,7 +157,17 @@ CLASSIFIER_AUGMENTATIONS = Registry(
 SCHEDULES = Registry(
     "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}
 )
-# Request -> Source
+# What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule.
+# Of several rules that reject an image the first here gives the verdict.
+RULES = Registry(
+    "selection rule",
+    {
+        "select_agreement": Entry(where="ltaug.synthesis.rules:agreement", needs_judges=True),
+        "select_distance": Entry(where="ltaug.synthesis.rules:distance", needs_judges=True),
+        "drop_copies": "ltaug.synthesis.rules:copies",
+    },
+)
+# Request -> Splits
 SOURCES = Registry(
     "--dataset",
     {

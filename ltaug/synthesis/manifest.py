@@ -17,10 +17,10 @@ from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
 from ltaug.files import atomic_write
 from ltaug.runs import read_run, verify_outputs
-from ltaug.synthesis.select import KEPT
 
 IMAGES = "images"
 MANIFEST_FILE = "manifest.csv"
+KEPT = "kept"  # the verdict on what no rule rejects
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from making import CPU, HalfJudge, Rank, files, synthesize, together, until
 
 from ltaug import meeting
 from ltaug.errors import CorruptError, MismatchError, RunExistsError
-from ltaug.generator import sampling
+from ltaug.generator import generated
 from ltaug.options import SynthesisOptions
 from ltaug.place import Place
 from ltaug.runs import Run, read_run
@@ -57,7 +57,7 @@ class Halting:
             process.start()
 
     def _work(self, path, generator, real, place, at, wanted):
-        generate, calls = sampling.generate, []
+        generate, calls = generated.generate, []
 
         def halts(*args, **kwargs):
             calls.append(1)
@@ -66,7 +66,7 @@ class Halting:
                 signal.pause()
             return generate(*args, **kwargs)
 
-        sampling.generate = halts
+        generated.generate = halts
         synthesize(path, generator, real, place=place, **wanted)
 
     def kill(self):
@@ -198,8 +198,8 @@ def test_rows_that_are_published_are_not_judged_again_but_must_be_of_the_same_im
     path = tmp_path / "s"
     Halting(path, generator, real, [0, 1], 2, at=3, **WANTED).kill()
     unmark(path, 0, 1)
-    generate = sampling.generate
-    monkeypatch.setattr(sampling, "generate", lambda *args, **kwargs: generate(*args, **kwargs) ^ 1)
+    generate = generated.generate
+    monkeypatch.setattr(generated, "generate", lambda *args, **kwargs: generate(*args, **kwargs) ^ 1)
     with pytest.raises(MismatchError, match=r"image \d+ of class cat is no longer the one that rank 0 of 2 made before"):
         Rank(path, generator, real, 0, 2, **WANTED).end()
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
-from ltaug.generator import sampling
+from ltaug.generator import generated
 from ltaug.synthesis import stores
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
@@ -90,8 +90,8 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
             raise KeyboardInterrupt
         return generate(*args, **kwargs)
 
-    generate = sampling.generate
-    monkeypatch.setattr(sampling, "generate", dies_in_the_third_round)
+    generate = generated.generate
+    monkeypatch.setattr(generated, "generate", dies_in_the_third_round)
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path / "cut", generator, real, **wanted)
     (tmp_path / "cut" / FOLDER / "000002").mkdir()
