@@ -168,12 +168,7 @@ class SamplingOptions(GuidedOptions):
 class SynthesisOptions(SamplingOptions):
     """What is generated, and which of it is kept."""
 
-    per_class_budget: str = option(
-        "fill:max",
-        "N images per class; fill:N generates until real + synthetic reach N, fill:max until the largest class; total:N in all, "
-        "rarest classes first; or a CSV/JSON of class,count",
-        check="ltaug.data.budgets:check_budget",
-    )
+    per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
     select_agreement: bool = option(
         False, "keep an image only if every judge, a classifier trained on real data, reads its label"
     )
