@@ -7,13 +7,14 @@ images of at most SMALL_SIDE pixels, where the same networks would be absurdly l
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
-from ltaug.fields import option
+from ltaug.fields import known_of, option
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -167,12 +168,7 @@ class SamplingOptions(GuidedOptions):
 class SynthesisOptions(SamplingOptions):
     """What is generated, and which of it is kept."""
 
-    per_class_budget: str = option(
-        "fill:max",
-        "N images per class; fill:N generates until real + synthetic reach N, fill:max until the largest class; total:N in all, "
-        "rarest classes first; or a CSV/JSON of class,count",
-        check="ltaug.data.budgets:check_budget",
-    )
+    per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
     select_agreement: bool = option(
         False, "keep an image only if every judge, a classifier trained on real data, reads its label"
     )
@@ -186,7 +182,12 @@ class SynthesisOptions(SamplingOptions):
         owner={"select_distance": True},
     )
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
-    judges: int = option(2, "judges to train for the selection", low=1, owner={"select_agreement": True, "select_distance": True})
+    judges: int = option(
+        2,
+        "judges to train for the selection",
+        low=1,
+        owner={rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges},
+    )
     max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
     images_to: str = option(
         "folders",
@@ -320,6 +321,17 @@ def require_whole_batches(options: GeneratorOptions, micro_batch: int | None, *,
             f"--micro-batch {micro_batch} does not go with --objective {options.objective}: {comparing[0]} compares the "
             f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {comparing[0]}"
         )
+
+
+def judges_needed(given: Mapping[str, Any]) -> int:
+    """How many judges a synthesis asks for: none unless a rule that needs them is switched on.
+
+    Args:
+        given: SynthesisOptions by field name; what is missing has its default.
+    """
+    known = known_of(SynthesisOptions, given)
+    asking = any(known[rule] for rule in methods.RULES if methods.RULES.about(rule).needs_judges)
+    return int(known["judges"]) if asking else 0
 
 
 # Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.

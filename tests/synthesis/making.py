@@ -33,8 +33,10 @@ class HalfJudge:
         return np.stack([even, np.zeros(len(images)), ~even], 1).astype(np.float32)
 
 
-def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, place=ALONE, **options):
-    options = SynthesisOptions(**{"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40, **options})
+def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, place=ALONE, options=None, **own):
+    """Run the stage with `options`, or with quick ones and what differs from them."""
+    quick = {"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40}
+    options = options or SynthesisOptions(**{**quick, **own})
     said = {"budget": budget, "images_to": options.images_to}
     spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": said, "inputs": {}}
     spec |= {"listener": listener, "place": place}
