@@ -181,6 +181,7 @@ def _train(
         inputs={"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test), "synthetic": added},
         runtime=runtime,
         listener=listener,
+        log=machine.log,
         wait=wait,
     ) as run:
         if not already_done(run):

@@ -86,6 +86,7 @@ def fit_generator(
             inputs=inputs,
             runtime=runtime,
             listener=listener,
+            log=machine.log,
             wait=wait,
         ) as run:
             if not run.finished:
@@ -144,6 +145,7 @@ def synthesize(
         },
         runtime=sampling,
         listener=listener,
+        log=machine.log,
         wait=wait,
         place=place,
     ) as run:

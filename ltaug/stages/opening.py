@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def open_stage(
     inputs: Given,
     runtime: Runtime,
     listener: Listener,
+    log: Sequence[str],
     wait: float,
     place: Place = ALONE,
     processes: int = 1,
@@ -68,6 +69,7 @@ def open_stage(
     """The run directory, opened by the process that leads and joined by the others.
 
     Args:
+        log: names in methods.SINKS.
         processes: how many compute this together, for the record.
     """
     spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
@@ -75,7 +77,7 @@ def open_stage(
     if not place.leads:
         return join_run(out, **shared)
     device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
-    return open_run(out, **shared, versions=versions(), device=device)
+    return open_run(out, **shared, versions=versions(), device=device, log=log)
 
 
 @contextmanager
