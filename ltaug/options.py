@@ -284,6 +284,9 @@ class Machine:
         "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
     )
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
+    log: tuple[str, ...] = option(
+        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
+    )
     data_dir: Path | None = option(  # noqa: RUF009
         None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
     )

@@ -72,6 +72,7 @@ def synthesize(
         },
         runtime=sampling,
         listener=listener,
+        log=machine.log,
         wait=wait,
         place=place,
     ) as run:

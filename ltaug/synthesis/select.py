@@ -174,7 +174,7 @@ class Selection:
     """The rules in force by their names in methods.RULES; an image's verdict is that of the first rule that rejects it."""
 
     real: Real
-    rules: Mapping[str, Rule]
+    rules: dict[str, Rule]
 
     def __call__(self, candidates: Candidates) -> list[str]:
         """The verdict on each candidate."""

@@ -97,9 +97,10 @@ def test_of_several_rules_that_reject_an_image_the_first_registered_gives_the_ve
 def test_an_image_as_far_from_the_real_ones_as_they_are_from_each_other_is_no_copy():
     real = image_set([[0, 0, 0], [10, 10, 10]], [0, 1])  # 10 grey levels apart, hence the threshold
     images = np.array([[20, 20, 20], [20, 20, 19], [5, 5, 5]], np.uint8).reshape(3, 1, 1, 3)
-    verdicts, candidates = judged(fit_selection(real, [], {"drop_copies": {}}), images, np.array([0, 0, 0]))
+    selection = fit_selection(real, [], {"drop_copies": {}})
+    candidates = Candidates(images, np.array([0, 0, 0]), selection.real)
     np.testing.assert_array_equal(candidates.nearest[1], np.float32([10, (281 / 3) ** 0.5, 5]))
-    assert verdicts == ["kept", "copy", "copy"]
+    assert selection(candidates) == ["kept", "copy", "copy"]
 
 
 def test_every_judge_must_agree():
