@@ -1,4 +1,4 @@
-"""Images on their way to a device: put there whole where they fit, otherwise read a batch at a time from where they lie."""
+"""Batches of images on a device: the whole set is put there if it fits, otherwise threads read batches ahead from storage."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from torch import Tensor
 from ltaug.data.imageset import BLOCK, AnyImages
 from ltaug.memory import available_memory
 
-READERS = 4  # threads that read, as a disk answers several requests at a time
-AHEAD = 8  # batches read before they are asked for
+READERS = 4  # reading threads; a disk answers several requests at a time
+AHEAD = 8  # batches that are read before they are asked for
 
 
 class Feed(Protocol):
-    """Images of one size, numbered; both kinds of feed give the very same batches."""
+    """Numbered images of one size; both kinds of feed give the same batches bit for bit."""
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Hand out batch after batch.
+        """Yield one batch after another, without waiting for the device.
 
         Args:
-            indices: of each batch the numbers of its images, int64 (B,) on the CPU; asked for some batches ahead.
+            indices: the numbers of each batch's images, int64 (B,) on the CPU; read some batches ahead.
 
         Yields:
-            these numbers, and the images, uint8 (B, C, H, W), both on the device. The host does not wait for the device.
+            the numbers, and the images, uint8 (B, C, H, W); both on the device.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Images that lie on the device, uint8 (N, C, H, W)."""
+    """Images on the device, uint8 (N, C, H, W)."""
 
     images: Tensor
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for index in indices:
             there = _sent(index, self.images.device)
-            yield there, self.images.index_select(0, there)  # on CPUs many times as fast as images[there]
+            yield there, self.images.index_select(0, there)  # on CPUs many times faster than images[there]
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Images of several sets, numbered on from one to the next, that stay where they are; a few threads read ahead."""
+    """Images of several sets, numbered consecutively, that stay where they are; a few threads read ahead."""
 
     sets: Sequence[AnyImages]
     device: torch.device
@@ -72,7 +72,7 @@ class Streamed:
         return _sent(index, self.device), reading.result().to(self.device, non_blocking=True)
 
     def _read(self, index: Tensor) -> Tensor:
-        """The images at `index`, in memory that the device can fetch them from."""
+        """The images at `index`, in memory that the device can copy from."""
         wanted, first = index.numpy(), 0
         count = sum(map(len, self.sets))
         assert ((wanted >= 0) & (wanted < count)).all(), f"there are {count} images"
@@ -86,12 +86,12 @@ class Streamed:
 
 
 def feed(*sets: AnyImages, device: torch.device, limit: int | None = None) -> Feed:
-    """A feed of the images of `sets`, numbered on from one set to the next.
+    """A feed of the images of `sets`, numbered consecutively from one set to the next.
 
     Args:
-        sets: uint8 (N, C, H, W) each, all of one (C, H, W).
-        limit: bytes from which on they are not put on the device [default: half of what is free on a GPU; of main memory,
-            which the network and other processes share, a quarter].
+        sets: uint8 (N, C, H, W) each, all with the same (C, H, W).
+        limit: sets of this many bytes or more are not put on the device [default: half of a GPU's free memory; a quarter of
+            the available main memory, which the network and other processes share].
     """
     if limit is None:
         limit = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else available_memory() // 4
@@ -100,7 +100,7 @@ def feed(*sets: AnyImages, device: torch.device, limit: int | None = None) -> Fe
     resident = torch.empty((sum(map(len, sets)), *sets[0].shape[1:]), dtype=torch.uint8, device=device)
     first = 0
     for images in sets:
-        for start in range(0, len(images), BLOCK):  # in blocks, so that main memory never holds a set that goes to a GPU
+        for start in range(0, len(images), BLOCK):  # in blocks, so that a set for a GPU is never whole in main memory
             block = torch.from_numpy(np.array(images[start : start + BLOCK]))
             resident[first + start : first + start + len(block)] = block
         first += len(images)

@@ -1,6 +1,6 @@
-"""Processes of one command that meet in a run directory: rank 0 opens it, the others join, and each waits for files.
+"""Processes of one command that share a run directory: rank 0 opens it, the others join, and each waits for files.
 
-Nothing but the files connects them, so any of them may end and be started again while the others wait.
+Only files connect them, so any process may end and be restarted while the others wait.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ltaug.errors import RunExistsError
 from ltaug.place import Place
 from ltaug.runs import LOCK_FILE, RUN_FILE, Event, Listener, Run, ignore_events, read_run, require_same_spec
 
-SHORTEST, LONGEST = 0.02, 0.5  # seconds between two looks
-PATIENCE = 5.0  # seconds before anything is said; twice as many before it is said again, and so on
+SHORTEST, LONGEST = 0.02, 0.5  # seconds between two checks
+PATIENCE = 5.0  # seconds before the first message; doubles with every message
 
 
 def wait_until(missing: Callable[[], str | None], tell: Callable[[str], None]) -> None:
     """Return as soon as nothing is missing.
 
     Args:
-        missing: None, or a sentence about what is still to come.
-        tell: hears that sentence where it takes long.
+        missing: returns None, or a sentence about what is still missing.
+        tell: called with that sentence if the wait is long.
     """
     began, pause, patience = time.monotonic(), SHORTEST, PATIENCE
     while True:
         try:
             sentence = missing()
         except OSError as error:
-            # NFS says so of a file that another machine has replaced since it was looked up.
+            # NFS reports this for a file that another machine has replaced since it was looked up.
             if error.errno != errno.ESTALE:
                 raise
             sentence = ""
@@ -48,10 +48,10 @@ def wait_until(missing: Callable[[], str | None], tell: Callable[[str], None]) -
 
 
 def names_in(folder: Path) -> set[str]:
-    """What lies in a folder now; nothing where there is none.
+    """The names in a folder now; none if the folder does not exist.
 
-    Processes on other machines put files there. An NFS client may answer for a minute from its cache that a name does not
-    exist, but asks the server when a directory is opened; so waiting is done by listing, never by Path.exists.
+    Wait for files of other machines by listing, never with Path.exists: for up to a minute an NFS client may answer from its
+    cache that a name does not exist, but it asks the server when a directory is opened.
     """
     try:
         return {path.name for path in folder.iterdir()}
@@ -60,7 +60,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def wait_for_run(path: Path, tell: Callable[[str], None], *, finished: bool = False) -> dict[str, Any]:
-    """The record of a run that rank 0 opens (or finishes), as soon as it has.
+    """Wait until rank 0 has opened (or finished) a run; returns its record.
 
     Raises:
         CorruptError: run.json is damaged.
@@ -88,22 +88,24 @@ def join_run(
     listener: Listener = ignore_events,
     wait: float = 0.0,
 ) -> Iterator[Run]:
-    """Take part in the run that rank 0 opens (runs.open_run), as soon as it has; hold the lock of this rank.
+    """Join the run that rank 0 opens (runs.open_run), and hold the lock of this rank.
 
     Args:
-        stage, seed, options, inputs: must be those that rank 0 was given.
-        wait: seconds to wait for another process that is this rank.
+        stage, seed, options, inputs: must be the same as rank 0's.
+        wait: seconds to wait for another process with this rank.
 
     Raises:
-        RunExistsError: another process is this rank.
-        MismatchError: it is a run of this stage with another spec; every difference is named.
+        RunExistsError: another process has this rank.
+        MismatchError: the run has another spec; every difference is named.
     """
     wait_for_run(path, lambda text: listener(Event(label, text)))
     lock = FileLock(path / _lock_of(place))
     try:
         lock.acquire(timeout=wait)
     except Timeout as error:
-        raise RunExistsError(f"rank {place.rank} of {place.world} is at work on {path} already; wait for it or end it") from error
+        raise RunExistsError(
+            f"another process already works on {path} as rank {place.rank} of {place.world}; wait for it or stop it"
+        ) from error
     try:
         record = read_run(path)
         require_same_spec(path, record, {"stage": stage, "seed": seed, "options": options, "inputs": inputs})
@@ -113,7 +115,7 @@ def join_run(
 
 
 def require_ended(path: Path, world: int) -> None:
-    """Raise RunExistsError where one of the `world` processes that joined this run before is still at work on it."""
+    """Raise RunExistsError if one of the `world` processes that joined this run earlier still works on it."""
     for rank in range(1, world):
         lock = path / _lock_of(Place(rank, world))
         if lock.name not in names_in(path):
@@ -121,7 +123,7 @@ def require_ended(path: Path, world: int) -> None:
         try:
             FileLock(lock).acquire(timeout=0).lock.release()
         except Timeout as error:
-            raise RunExistsError(f"rank {rank} of {world} is still at work on {path}; end it first") from error
+            raise RunExistsError(f"rank {rank} of {world} is still working on {path}; stop it first") from error
 
 
 def _lock_of(place: Place) -> str:

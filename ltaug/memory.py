@@ -1,4 +1,4 @@
-"""How much main memory this process may still take, and how much it took at most."""
+"""Main memory: how much this process may still allocate, and its peak."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping; no more than the control groups of this process (a job, a container) may have.
+    """Bytes that can be allocated without swapping, within the limits of this process's control groups (a job, a container).
 
-    Where the system does not say (outside Linux), all there is.
+    Outside Linux, where the system does not report it, the size of main memory.
     """
     try:
         free = _fields(_PROC / "meminfo")["MemAvailable"]
@@ -25,7 +25,7 @@ def available_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Bytes of main memory that this process held at most since it started or since `reset_peak`, mapped files included."""
+    """Peak main memory of this process in bytes since it started or since `reset_peak`, including mapped files."""
     try:
         return _fields(_PROC / "self/status")["VmHWM"]
     except (OSError, KeyError):
@@ -34,13 +34,13 @@ def peak_memory() -> int:
 
 
 def reset_peak() -> None:
-    """Let `peak_memory` count from now on, where the system can (Linux)."""
-    with contextlib.suppress(OSError):  # elsewhere, or in a container that may not: then the peak is that of the whole process
+    """Restart the peak of `peak_memory` from now on, if the system can (Linux)."""
+    with contextlib.suppress(OSError):  # if it cannot, or a container forbids it, the peak stays that of the whole process
         (_PROC / "self/clear_refs").write_text("5")
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """The sizes, in bytes, of a file of lines such as "VmHWM:  1234 kB"."""
+    """Sizes in bytes, by name, from a file with lines such as "VmHWM:  1234 kB"."""
     rows = (line.split() for line in path.read_text().splitlines())
     return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if row[-1:] == ["kB"]}
 

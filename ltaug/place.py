@@ -1,4 +1,4 @@
-"""Which of several processes that run one command together this one is, as torchrun (or another launcher) says."""
+"""This process's place among the processes that run one command together, as set by torchrun or another launcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Place:
     Attributes:
         rank: 0 to world - 1.
         world: how many processes there are.
-        local_rank: 0, 1, ... among those of this machine; which of its devices is this process's.
+        local_rank: 0, 1, ... among the processes of this machine; also the number of this process's device.
     """
 
     rank: int = 0
@@ -29,24 +29,24 @@ class Place:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what is done once: it opens run directories, finishes them and prints."""
+        """Whether this process does what only one may do: open and finish run directories, and print."""
         return self.rank == 0
 
     def device_of(self, count: int) -> int:
-        """Which of this machine's `count` CUDA devices is this process's.
+        """Which of the machine's `count` CUDA devices this process uses.
 
         Raises:
-            OptionError: there are more processes here than devices.
+            OptionError: the machine has more processes than devices.
         """
         if self.local_rank >= count:
             raise OptionError(
-                f"process {self.local_rank + 1} of this machine has no CUDA device, as there are {count}; "
+                f"process {self.local_rank + 1} on this machine has no CUDA device, because there are only {count}; "
                 f"use torchrun --nproc-per-node {count}, or --device cpu"
             )
         return self.local_rank
 
     def share(self, things: Sequence[Thing]) -> Sequence[Thing]:
-        """Every world-th of them, from the rank-th on; the shares of all processes are all of them."""
+        """This process's share: every world-th of them, from the rank-th on. All shares together are all of them."""
         return things[self.rank :: self.world]
 
 
@@ -54,19 +54,19 @@ ALONE = Place()
 
 
 def place_of(environment: Mapping[str, str] = os.environ) -> Place:
-    """The place that RANK, WORLD_SIZE and LOCAL_RANK give; ALONE without them.
+    """The place given by RANK, WORLD_SIZE and LOCAL_RANK; ALONE without them.
 
     Raises:
-        OptionError: they are no numbers, or no place.
+        OptionError: they are not numbers, or RANK is not below WORLD_SIZE.
     """
     given = {name: environment.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
     given["LOCAL_RANK"] = environment.get("LOCAL_RANK", "0")
     if not all(value.isdecimal() for value in given.values()) or int(given["RANK"]) >= int(given["WORLD_SIZE"]):
         said = ", ".join(f"{name}={value}" for name, value in given.items())
-        raise OptionError(f"{said} in the environment is no place among processes; a rank is from 0 to WORLD_SIZE - 1")
+        raise OptionError(f"environment variables {said} are not valid; RANK must be a number from 0 to WORLD_SIZE - 1")
     return Place(int(given["RANK"]), int(given["WORLD_SIZE"]), int(given["LOCAL_RANK"]))
 
 
 def says_a_place(name: str) -> bool:
-    """Whether an environment variable is a launcher's word to the processes it starts, which those must not pass on to theirs."""
+    """Whether a launcher sets this environment variable for its own processes, so that they must not pass it on."""
     return name in LAUNCHERS or name.startswith("TORCHELASTIC_")

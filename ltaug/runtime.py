@@ -28,7 +28,7 @@ from ltaug.place import ALONE, Place
 DEVICES = ("auto", "cpu", "cuda")
 WAYS = ("plain", "compiled", "micro_batch", "checkpoint_activations", "captured")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-# From these on compiling, a minute or two, is a small part of the work on a GPU: steps of a fit, images through a network.
+# Work on a GPU from which compiling, a minute or two, is a small part of it: steps of a fit, images through a network.
 LONG_FIT = 2000
 LONG_CLASSIFIER_FIT = 20_000
 LONG_SAMPLING = 10_000_000
@@ -38,7 +38,7 @@ LONG_SAMPLING = 10_000_000
 class Runtime:
     """Where tensors live and how networks are computed (see options.Machine).
 
-    Results agree up to rounding whatever stands here.
+    These settings change results only by rounding.
     """
 
     device: torch.device
@@ -51,12 +51,12 @@ class Runtime:
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """Mixed precision where it is on; nothing otherwise."""
+        """Mixed precision, if it is on."""
         with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             yield
 
     def synchronize(self) -> None:
-        """Wait for the device, so that a clock can be read."""
+        """Wait for the device, before a clock is read."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -80,19 +80,19 @@ def make_runtime(device: str = "auto", *, threads: int | None = None, place: Pla
         device: "auto" (CUDA if there is one), "cpu" or "cuda".
         threads: CPU threads for tensor work; None leaves torch's choice. Results on the CPU are bit for bit the
             same only for the same number of threads.
-        place: which of a machine's CUDA devices is meant.
+        place: decides which of the machine's CUDA devices is used.
 
     Raises:
-        OptionError: an unknown device, CUDA where there is none, or fewer CUDA devices than processes here.
+        OptionError: an unknown device, no CUDA device, or fewer CUDA devices than processes on this machine.
     """
     if device not in DEVICES:
         raise OptionError(f"--device {device!r} is not one of {', '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda: this machine shows no CUDA device to torch; use --device cpu")
+        raise OptionError("--device cuda: torch finds no CUDA device on this machine; use --device cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        torch.backends.cudnn.allow_tf32 = False  # what is not in bfloat16 is there for its float32
+        torch.backends.cudnn.allow_tf32 = False  # what is not computed in bfloat16 needs full float32
         return Runtime(_cuda(place), torch.bfloat16)
     return Runtime(torch.device("cpu"), None)
 
@@ -106,14 +106,14 @@ def _cuda(place: Place) -> torch.device:
 
 
 def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
-    """The runtime with what `machine` says of a generator's fit decided.
+    """The runtime for fitting a generator, as `machine` asks.
 
     Args:
         image_side: the larger of height and width in pixels.
         steps: of the whole fit.
 
     Raises:
-        OptionError: --plain together with what it does without, or --compile yes where nothing compiles.
+        OptionError: --plain together with an option that it excludes, or --compile yes without a compiler.
     """
     if machine.plain and (machine.precision == "bf16" or machine.compile == "yes"):
         what = "--precision bf16" if machine.precision == "bf16" else "--compile yes"
@@ -130,72 +130,72 @@ def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) 
 
 
 def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes: int) -> Runtime:
-    """The runtime with what `machine` says of sampling a generator decided.
+    """The runtime for sampling a generator, as `machine` asks.
 
     Args:
         image_side: the larger of height and width in pixels.
-        passes: through the network, of all images, their steps and their branches of guidance.
+        passes: images through the network, over all images, sampler steps and guidance branches.
 
     Raises:
-        OptionError: --compile yes where nothing compiles.
+        OptionError: --compile yes without a compiler.
     """
     return _decided(runtime, machine, half=_half_pays(image_side), long=passes >= LONG_SAMPLING)
 
 
 def for_classifier(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
-    """The runtime with what `machine` says of a classifier's fit decided.
+    """The runtime for fitting a classifier, as `machine` asks.
 
-    On a GPU its steps are captured as a CUDA graph, which takes no compiler and a second, unless nothing is to be compiled.
+    On a GPU, unless with --compile no, its steps are captured as a CUDA graph, which takes a second and needs no compiler.
 
     Args:
         image_side: the larger of height and width in pixels.
         steps: of the whole fit.
 
     Raises:
-        OptionError: --compile yes where nothing compiles.
+        OptionError: --compile yes without a compiler.
     """
     decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_CLASSIFIER_FIT)
     return dataclasses.replace(decided, captured=runtime.device.type == "cuda" and machine.compile != "no")
 
 
 def _decided(runtime: Runtime, machine: Machine, *, half: bool, long: bool) -> Runtime:
-    """Precision and compilation of a network.
+    """The runtime with precision and compilation decided.
 
     Args:
-        half: whether a CPU that multiplies in bfloat16 is to do so by itself.
-        long: whether a GPU's work is long enough to compile by itself.
+        half: whether --precision auto is bfloat16 on a CPU that multiplies in it.
+        long: whether --compile auto compiles on a GPU.
     """
     on_gpu = runtime.device.type == "cuda"
     bf16 = {"auto": on_gpu or (half and _multiplies_bf16()), "bf16": True, "fp32": False}[machine.precision]
     can = _can_compile(on_gpu)
     if machine.compile == "yes" and not can:
         need = "Triton and a C compiler" if on_gpu else "a C++ compiler"
-        raise OptionError(f"--compile yes needs {need}, which this machine has not; install it, or leave out --compile")
+        raise OptionError(f"--compile yes needs {need}, which this machine does not have; install it, or leave out --compile")
     compiled = {"auto": on_gpu and long and can, "yes": True, "no": False}[machine.compile]
     return dataclasses.replace(runtime, amp_dtype=torch.bfloat16 if bf16 else None, compiled=compiled)
 
 
 def _half_pays(image_side: int) -> bool:
-    """Whether the networks for such images are trained faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
+    """Whether networks for images of this size train faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
     return image_side > SMALL_SIDE
 
 
 def _multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for it (AVX512-BF16 or AMX); emulated, it is slower than float32."""
+    """Whether the CPU has bfloat16 instructions (AVX512-BF16 or AMX); emulated, bfloat16 is slower than float32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _can_compile(on_gpu: bool) -> bool:
-    """Whether torch.compile finds the compilers that it hands its code to."""
+    """Whether this machine has the compilers that torch.compile needs."""
     names = ("CC", "gcc", "clang") if on_gpu else ("CXX", "g++", "clang++")
     found = any(shutil.which(os.environ.get(name, name)) for name in names)
     return found and (not on_gpu or importlib.util.find_spec("triton") is not None)
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, where its C library is glibc.
+    """Let this process keep the memory that it frees, if its C library is glibc.
 
-    Otherwise every large tensor is asked of the kernel, page by page, and handed back at once: a twentieth of a CPU's step.
+    Otherwise every large tensor is allocated from the kernel page by page and returned at once: 5 % of a step on a CPU.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -205,7 +205,7 @@ def keep_freed_memory() -> None:
 
 @dataclass(frozen=True)
 class Seconds:
-    """What a fit took: until its first steps were done, which compile and tune, and for the others."""
+    """The time a fit took: until the end of its warm-up steps, which compile and tune, and for the other steps."""
 
     warm_up: float
     steps: float
@@ -214,20 +214,20 @@ class Seconds:
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that depends on every part; equal parts give equal seeds on every machine.
 
-    Randomness is drawn from streams named by what they are for, such as derive_seed(seed, "fit", step), so nothing
-    depends on what was drawn before it: an interrupted run continues exactly, and image 17 is image 17 in any batch.
+    Every random draw has a stream named by its purpose, such as derive_seed(seed, "fit", step), so that none depends on
+    earlier draws: an interrupted run resumes exactly, and image 17 is the same in any batch.
     """
     text = "\x1f".join(str(p) for p in parts).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, ltaug and what computes, for run.json."""
+    """Versions of Python, ltaug and the numerical libraries, for run.json."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("ltaug", "torch", "numpy", "scikit-learn")}}
 
 
 class StopFlag:
-    """Set by the first Ctrl-C or SIGTERM, so that a loop can save its state before it ends."""
+    """Set by the first Ctrl-C or SIGTERM, so that a loop can save its state before the process ends."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -235,12 +235,12 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signal(*, echo: float = 0.0) -> Iterator[StopFlag]:
-    """Turn the first SIGINT or SIGTERM into a flag for the loop to look at; a second one interrupts at once.
+    """Turn the first SIGINT or SIGTERM into a flag that a loop checks; a second one interrupts at once.
 
-    Outside the main thread signals are left alone and the flag stays unset.
+    Outside the main thread, signals are left alone and the flag stays unset.
 
     Args:
-        echo: seconds in which further signals are taken for the same one, as it comes from a launcher and from its launcher.
+        echo: seconds during which further signals count as the first: a launcher may repeat the one that it got itself.
     """
     flag, first = StopFlag(), float("inf")
     if threading.current_thread() is not threading.main_thread():

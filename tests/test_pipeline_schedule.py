@@ -114,7 +114,7 @@ def test_the_workers_of_one_of_several_processes_have_its_gpu_and_no_rank(tmp_pa
     ).values()
     assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & found.keys()
     assert os.environ["RANK"] == "1"
-    with pytest.raises(OptionError, match="process 3 of this machine has no CUDA device, as there are 2"):
+    with pytest.raises(OptionError, match="process 3 on this machine has no CUDA device, because there are only 2"):
         seen_by(tmp_path, 1, place=Place(2, 4, 2))
 
 

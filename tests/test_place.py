@@ -23,6 +23,6 @@ def test_the_shares_of_all_processes_are_everything_once():
 
 
 @pytest.mark.parametrize("environment", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "x"}, {"WORLD_SIZE": "-1"}, {"RANK": "1"}])
-def test_what_is_no_place_is_refused(environment):
-    with pytest.raises(OptionError, match="no place"):
+def test_an_impossible_place_is_refused(environment):
+    with pytest.raises(OptionError, match="RANK must be a number"):
         place_of(environment)

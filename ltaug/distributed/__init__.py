@@ -1,1 +1,1 @@
-"""Several processes that compute one thing together: a group that agrees, sums and gathers, and ends as one."""
+"""Several processes that compute one result together: they share values, sum and gather tensors, and end together."""

@@ -1,4 +1,4 @@
-"""Connections of rank 0 with every other process of a group, besides those of torch.distributed."""
+"""Connections between rank 0 and every other process of a group, separate from those of torch.distributed."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from ltaug.place import Place
 
 JOINING = 60.0  # seconds for all processes to connect
 ANSWERING = 5.0  # seconds for one address to answer
-TOKEN = 16  # bytes that show a connection to be one of this group
+TOKEN = 16  # bytes that prove that a connection belongs to this group
 RANK = 4  # bytes of a rank
-OUTSIDE = ("192.0.2.1", 9)  # of a network kept for documentation (RFC 5737); nothing is sent there
+OUTSIDE = ("192.0.2.1", 9)  # an address reserved for documentation (RFC 5737); nothing is sent there
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where rank 0 listens, under every name that may lead there, and the token it expects."""
+    """The port where rank 0 listens, every name its machine may have, and the token it expects."""
 
     hosts: tuple[str, ...]
     port: int
     token: bytes
 
 
-Share = Callable[[Meeting | None], Meeting | None]  # rank 0's value, on all processes
+Share = Callable[[Meeting | None], Meeting | None]  # returns rank 0's value on all processes
 
 
 def connect(place: Place, share: Share, *, master: str) -> dict[int, socket.socket]:
-    """Rank 0's connection with each other process, by rank; of another process that with rank 0.
+    """Connect rank 0 with every other process.
 
     Args:
-        master: what rank 0's machine is called, as far as the launcher knows.
+        master: the name of rank 0's machine, as the launcher gives it.
+
+    Returns:
+        On rank 0 its connection with each other process, by rank; elsewhere only the one with rank 0.
 
     Raises:
-        WorkerError: not all came, or none of rank 0's addresses answers.
+        WorkerError: not all processes connected, or none of rank 0's addresses answers.
     """
     if not place.leads:
         meeting = share(None)
@@ -52,13 +55,13 @@ def connect(place: Place, share: Share, *, master: str) -> dict[int, socket.sock
 
 
 def _own_names(master: str) -> tuple[str, ...]:
-    """What this machine may be called by others, likeliest first; names often lead to a loopback address at home."""
+    """Names and addresses by which other machines may reach this one, likeliest first."""
     names = [master, socket.gethostname(), socket.getfqdn()]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(OUTSIDE)
             names.append(probe.getsockname()[0])
-        except OSError:  # no way out of this machine: nobody comes from outside either
+        except OSError:  # there is no route off this machine, so nothing reaches it from outside either
             pass
     return tuple(dict.fromkeys(names))
 
@@ -78,7 +81,7 @@ def _accept(server: socket.socket, token: bytes, others: int) -> dict[int, socke
             connection.sendall(token)
             found[int.from_bytes(said[TOKEN:])] = connection
         else:
-            connection.close()  # a stranger: a port scanner, for example
+            connection.close()  # not one of the group: a port scanner, for example
     return found
 
 
@@ -87,28 +90,28 @@ def _reach(meeting: Meeting, rank: int) -> socket.socket:
         try:
             connection = socket.create_connection((host, meeting.port), timeout=ANSWERING)
             connection.sendall(meeting.token + rank.to_bytes(RANK))
-        except OSError:  # one of several names, which may be of another machine
+        except OSError:  # one of several names, which may belong to another machine
             continue
         if receive(connection, TOKEN) == meeting.token:
             return connection
         connection.close()
     names = ", ".join(meeting.hosts)
-    raise WorkerError(f"rank 0 does not answer at port {meeting.port} of {names}; open the ports between the machines")
+    raise WorkerError(f"rank 0 does not answer on port {meeting.port} of {names}; open the ports between the machines")
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
-    """So many bytes; fewer where the other side has ended, or does not answer in time."""
+    """`size` bytes; fewer if the other side has ended or does not answer in time."""
     said = b""
     try:
         while len(said) < size and (more := connection.recv(size - len(said))):
             said += more
-    except OSError:  # reset, timed out: as good as ended
+    except OSError:  # a reset or a timeout counts as ended
         pass
     return said
 
 
 def _alive(connection: socket.socket) -> socket.socket:
-    """Let the system ask now and then whether the other machine is still there, so that a power cut is noticed, too."""
+    """Turn on TCP keep-alive, so that a power cut of the other machine is noticed too."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):

@@ -1,4 +1,4 @@
-"""The group of processes that fit one generator together (torch.distributed), and the group of one, which is none."""
+"""The group of processes that fit one generator together (torch.distributed); a single process is a group of one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ltaug.errors import OptionError, WorkerError
 from ltaug.place import ALONE, Place
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(minutes=15)  # for all processes to come, and for a sum on the devices while rank 0 writes a checkpoint
-CONTROL_PATIENCE = timedelta(days=2)  # for what is agreed on, while rank 0 may be decoding a large set; `watch` sees who is lost
+PATIENCE = timedelta(minutes=15)  # for all processes to join, and for a sum on the devices while rank 0 writes a checkpoint
+CONTROL_PATIENCE = timedelta(days=2)  # for shared values, while rank 0 may decode a large set; `watch` notices lost processes
 
 
 class Group:
-    """Processes that do the same steps; every method is called by all of them, in the same order.
+    """Processes that take the same steps; all of them call each method, in the same order.
 
-    Make one with `open_group`. What they agree on travels between CPUs, so that no device is waited for.
+    Make one with `open_group`. Shared values travel between CPUs, so that no process waits for its device.
 
     Attributes:
-        place: which of them this process is.
+        place: this process's place among them.
     """
 
     def __init__(self, place: Place, control: Any = None, watch: Watch | None = None) -> None:
@@ -44,17 +44,17 @@ class Group:
         return self.place.world == 1
 
     def broadcast(self, value: Value) -> Value:
-        """Rank 0's value, whatever the others give; anything that can be pickled."""
+        """Rank 0's value, whatever the others pass; anything that can be pickled."""
         if self.alone:
             return value
         return _broadcast(value, self._control)
 
     def led(self, ask: Callable[[], Value]) -> Value:
-        """What `ask` returns to rank 0, which alone calls it."""
+        """The result of ask(), which only rank 0 calls."""
         return self.broadcast(ask() if self.place.leads else None)  # type: ignore[return-value]
 
     def any(self, mine: bool) -> bool:
-        """Whether it is true of any process."""
+        """Whether `mine` is true on any process."""
         if self.alone:
             return mine
         flag = torch.tensor(mine, dtype=torch.uint8)
@@ -62,11 +62,11 @@ class Group:
         return bool(flag)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         self.any(False)
 
     def first_on_each_machine(self, do: Callable[[], Value]) -> Value:
-        """do() by one process of every machine, then by its others, which find in the caches what that one left there."""
+        """Call do() in one process of every machine, then in its other processes, which find the first one's results cached."""
         if self.alone:
             return do()
         done = [do()] if self.place.local_rank == 0 else []
@@ -74,14 +74,14 @@ class Group:
         return done[0] if done else do()
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes of a tensor of one shape, on its device; without gradient."""
+        """The sum of `values`, which have the same shape on all processes; on their device, without gradient."""
         if not self.alone:
             values = values.detach().clone()
             dist.all_reduce(values)
         return values
 
     def gather(self, rows: Tensor, start: int, total: int) -> Tensor:
-        """All processes' rows, (total, D), of which this one's, (b, D), stand at `start` and alone carry gradients."""
+        """The rows of all processes, (total, D). This process's, (b, D), are at `start`; only they carry gradients."""
         if self.alone:
             return rows
         stop = start + len(rows)
@@ -91,12 +91,12 @@ class Group:
         return torch.cat([every[:start], rows, every[stop:]])
 
     def share_of(self, count: int) -> slice:
-        """Which of `count` things in a row are this process's; shares differ by at most one."""
+        """Which of `count` consecutive things are this process's; the sizes of shares differ by at most one."""
         rank, world = self.place.rank, self.place.world
         return slice(rank * count // world, (rank + 1) * count // world)
 
     def unhurried(self) -> AbstractContextManager[object]:
-        """While inside, this process is not ended because another one was lost: what it writes gets written."""
+        """Inside this, the process is not ended because another one was lost, so that it can finish what it writes."""
         return nullcontext() if self._watch is None else self._watch.unhurried
 
 
@@ -111,18 +111,18 @@ def _broadcast(value: Value, control: Any) -> Value:
 
 @contextmanager
 def open_group(place: Place, *, device: str) -> Iterator[Group]:
-    """Meet the other processes; a process that is alone meets nobody.
+    """Join the other processes of the command, if there are any.
 
-    They leave together. When one ends early the others do, too, within seconds: after a mistake of the user (an LtaugError or
-    OSError) or an interrupt in silence, since that process says why; after any other end with a WorkerError.
+    They leave together. If one ends early, the others end too, within seconds: silently after a user's mistake (an LtaugError
+    or OSError) or an interrupt, because that process reports it; with a WorkerError after anything else.
 
     Args:
         device: "auto", "cpu" or "cuda", as in options.Machine.
 
     Raises:
-        OptionError: no launcher says where rank 0 is, or this torch has no torch.distributed.
-        WorkerError: not all processes came, or one of them was lost.
-        EndedElsewhere: another process ended the command and says why.
+        OptionError: the launcher does not give the address of rank 0, or this torch has no torch.distributed.
+        WorkerError: not all processes joined, or one of them was lost.
+        EndedElsewhere: another process ended the command and reports why.
     """
     if place.world == 1:
         yield SOLO
@@ -133,20 +133,20 @@ def open_group(place: Place, *, device: str) -> Iterator[Group]:
             group = Group(place, control, watch)
             yield group
             group.wait()
-        except KeyboardInterrupt:  # of all processes, as a rule
+        except KeyboardInterrupt:  # usually in all processes
             dist.destroy_process_group()
             raise
-        # Only now: after a mistake or a loss this could wait for the others, and the end of this process does it as well.
+        # Not in a finally: after an error or a loss this could wait for the others, and the end of this process does it anyway.
         dist.destroy_process_group()
 
 
 def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
-    """Open the default process group, a group of its own for what is agreed on, and the connections of `watch`."""
+    """Open the default process group, a second one on CPUs for shared values, and the connections of `watch`."""
     if not dist.is_available():
         raise OptionError(f"WORLD_SIZE={place.world}: this torch was built without torch.distributed; use a single process")
     if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise OptionError(
-            f"WORLD_SIZE={place.world} without MASTER_ADDR and MASTER_PORT, where rank 0 is to be met; start with torchrun"
+            f"WORLD_SIZE={place.world} needs MASTER_ADDR and MASTER_PORT, the address of rank 0; start with torchrun"
         )
     nccl = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
@@ -163,6 +163,6 @@ def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise WorkerError(
-            f"the {place.world} processes did not meet at {where} ({str(error).splitlines()[0]}); "
-            "start all of them, where that address can be reached"
+            f"the {place.world} processes could not connect at {where} ({str(error).splitlines()[0]}); "
+            "start all of them, on machines that can reach that address"
         ) from error

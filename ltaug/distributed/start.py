@@ -1,7 +1,7 @@
-"""Where the processes of one start meet, undisturbed by what those of an earlier one left behind.
+"""A part of the launcher's store for each start of a group, without what earlier starts left there.
 
-torchrun hands the processes that it restarts the store of those before, with the addresses of processes that are no more, and
-its count of restarts differs between machines (https://github.com/pytorch/pytorch/issues/135712).
+torchrun gives restarted processes the same store as before, with the addresses of processes that no longer exist, and its
+count of restarts differs between machines (https://github.com/pytorch/pytorch/issues/135712).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ POLL = 0.02  # seconds
 
 
 def store_of_start(store: Store, place: Place, *, patience: timedelta) -> Store:
-    """A part of the launcher's store that nobody wrote to before.
+    """A part of the launcher's store that nothing has been written to.
 
-    Every process shows a token that no earlier one had; rank 0 answers what tokens it sees until all have its answer.
+    Every other process publishes a new token; rank 0 answers each token it sees until all processes have its answer.
 
     Raises:
-        RuntimeError: some do not come.
+        RuntimeError: some processes do not join in time.
     """
     if not place.leads:
         token = uuid.uuid4().hex
@@ -40,6 +40,6 @@ def store_of_start(store: Store, place: Place, *, patience: timedelta) -> Store:
             elif store.check([f"here/{rank}"]):
                 store.set(f"answer/{store.get(f'here/{rank}').decode()}", name)
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{len(awaited)} did not come")
+            raise RuntimeError(f"{len(awaited)} of {place.world} did not join")
         time.sleep(POLL)
     return PrefixStore(name, store)

@@ -1,8 +1,8 @@
-"""How the processes of a group end together: each learns at once that another one has ended, and whether that one says why.
+"""How the processes of a group end together: each learns at once that another has ended, and whether that one reports why.
 
-A collective of NCCL would wait many minutes for a lost process. But the system closes a process's connections however it ends,
-so its end is known in milliseconds. A process that ends as planned, by a user's mistake or by an interrupt sends a byte first:
-DONE, or the exit code with which it ends and the others shall end in silence.
+An NCCL collective would wait many minutes for a lost process. But the system closes a process's connections however it ends,
+so the others know within milliseconds. A process that finishes, or ends because of a user's mistake or an interrupt, first
+sends a byte: DONE, or its exit code, with which the others then end silently.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ltaug.distributed.connections import receive
 from ltaug.errors import INTERRUPTED, EndedElsewhere, LtaugError, WorkerError
 from ltaug.place import Place
 
-TELLING = 3.0  # seconds in which one process's end is known to the others, at most
-GRACE = 5.0  # seconds for the main thread to end by itself; inside a collective of NCCL it cannot
-WRITING = 60.0  # seconds more for what must not be left half written
+TELLING = 3.0  # seconds within which the others know of a process's end
+GRACE = 5.0  # seconds for the main thread to end by itself; inside an NCCL collective it cannot
+WRITING = 60.0  # seconds more to finish writing a checkpoint
 DONE = 0
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Watch:
     """A thread that listens to the other processes.
 
     Attributes:
-        unhurried: a lock; while the main thread holds it, it is not ended because of the others.
+        unhurried: a lock; while the main thread holds it, the process is not ended because of the others.
     """
 
     def __init__(self, place: Place, connections: Mapping[int, socket.socket]) -> None:
@@ -45,22 +45,22 @@ class Watch:
         self._thread.start()
 
     def verdict(self) -> LtaugError | None:
-        """With what this process is to end because of another one, if it is; known within a moment of that one's end."""
+        """The error with which this process ends because of another one, or None; waits up to TELLING seconds for it."""
         self._decided.wait(TELLING)
         return self._verdict
 
     def tell(self, code: int) -> None:
-        """Tell the others that this process ends, and that it says why unless it is DONE."""
+        """Tell the others that this process ends: DONE, or an exit code, which says that it reports why."""
         for connection in self._connections.values():
-            with suppress(OSError):  # it has ended itself
+            with suppress(OSError):  # that process has ended too
                 connection.sendall(bytes([code]))
 
     def close(self) -> None:
-        """Listen no more; nothing ends this process from here on."""
+        """Stop listening; from here on nothing ends this process."""
         self._over.set()
         for connection in self._connections.values():
-            with suppress(OSError):  # the other side was faster
-                connection.shutdown(socket.SHUT_RDWR)  # which wakes the thread up
+            with suppress(OSError):  # the other side closed it first
+                connection.shutdown(socket.SHUT_RDWR)  # this wakes the thread
         self._thread.join()
         for connection in self._connections.values():
             connection.close()
@@ -87,8 +87,8 @@ class Watch:
             self._verdict = EndedElsewhere(said[0])
         elif self._place.leads or self._place.rank == 1 or self._place.local_rank == 0:
             self._verdict = WorkerError(
-                f"rank {rank} of {self._place.world} is gone (killed, out of memory, or its own output says why); "
-                "the same command continues where it stopped"
+                f"rank {rank} of {self._place.world} was lost (killed, out of memory, or its own output says why); "
+                "rerun the command to resume"
             )
         else:
             self._verdict = EndedElsewhere(WorkerError.exit_code)
@@ -97,7 +97,7 @@ class Watch:
         self._decided.set()
 
     def _end(self, verdict: LtaugError) -> None:
-        """End this process, whose main thread waits for what will never come."""
+        """End this process, whose main thread waits for a process that has ended."""
         self.unhurried.acquire(timeout=WRITING)
         if not isinstance(verdict, EndedElsewhere):
             log.critical("Error: %s", verdict)
@@ -106,18 +106,18 @@ class Watch:
 
 @contextmanager
 def watched(place: Place, connections: Mapping[int, socket.socket]) -> Iterator[Watch]:
-    """End with the other processes: what is raised inside is told to them, and becomes what they are told to raise.
+    """End together with the other processes: tell them if this one fails, and raise what follows from their end.
 
     Raises:
-        WorkerError: another process was lost, and it is for this one to say so.
-        EndedElsewhere: another process ended the command and says why.
+        WorkerError: another process was lost, and this one reports it.
+        EndedElsewhere: another process ended the command and reports why.
     """
     watch = Watch(place, connections)
     try:
         yield watch
         watch.tell(DONE)
     except (LtaugError, OSError) as error:
-        # The same mistake may be rank 0's, which is then the one to say it.
+        # Rank 0 may have made the same mistake; then rank 0 reports it.
         if not place.leads and (verdict := watch.verdict()) is not None:
             raise verdict from error
         watch.tell(getattr(error, "exit_code", LtaugError.exit_code))
@@ -125,7 +125,7 @@ def watched(place: Place, connections: Mapping[int, socket.socket]) -> Iterator[
     except KeyboardInterrupt:
         watch.tell(INTERRUPTED)
         raise
-    except RuntimeError as error:  # of a collective, most often, which another process left
+    except RuntimeError as error:  # usually from a collective that another process left
         if (verdict := watch.verdict()) is not None:
             raise verdict from error
         raise

@@ -31,7 +31,7 @@ FIT = ("-m", "ltaug", "fit-generator", *SMALL, "--threads", "1", "--channels", "
        "--steps", str(STEPS), "--checkpoint-every", str(EVERY))  # fmt: skip
 ENDLESS = (*FIT, "--steps", "1000000")
 INTERRUPTED = "Error: interrupted; the same command continues where it stopped"
-GONE = "of 2 is gone (killed, out of memory, or its own output says why); the same command continues where it stopped"
+LOST = "of 2 was lost (killed, out of memory, or its own output says why); rerun the command to resume"
 
 
 def last_checkpoint(run: Path) -> int:
@@ -105,7 +105,7 @@ def test_when_one_process_is_killed_the_other_says_so_and_ends_promptly(tmp_path
     began = time.monotonic()
     _, err = ended(pair[1 - killed], code=8)
     assert time.monotonic() - began < 60
-    assert errors(err) == [("Error: rank 1", "Error: rank 1: rank 0")[killed == 0] + " " + GONE]
+    assert errors(err) == [("Error: rank 1", "Error: rank 1: rank 0")[killed == 0] + " " + LOST]
     assert "Traceback" not in err
     ended(pair[killed], code=-signal.SIGKILL)
 
@@ -133,7 +133,7 @@ with stop_together(Group(Place(0, 2)), echo=0.1, patience=0.4):
 
 def test_a_process_stuck_outside_python_ends_some_time_after_a_signal(tmp_path):
     _, err = ended(start(tmp_path, "-c", STUCK), code=130)
-    assert errors(err) == ["Error: stuck after a signal, and ended; the same command continues from the last checkpoint"]
+    assert errors(err) == ["Error: stuck after a signal and stopped; rerun the command to resume from the last checkpoint"]
 
 
 @pytest.mark.parametrize("echo", [60.0, 0.0])

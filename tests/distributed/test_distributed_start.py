@@ -39,6 +39,6 @@ def test_a_second_start_shares_a_store_in_which_nothing_of_the_first_is_left():
     assert [store.get("address") for store in second] == [b"new"] * 3
 
 
-def test_it_says_how_many_did_not_come():
-    with pytest.raises(RuntimeError, match="2 did not come"):
+def test_it_says_how_many_did_not_join():
+    with pytest.raises(RuntimeError, match="2 of 3 did not join"):
         store_of_start(dist.HashStore(), Place(0, 3), patience=timedelta(seconds=0.1))

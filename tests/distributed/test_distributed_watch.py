@@ -107,7 +107,7 @@ def test_of_a_lost_process_the_first_of_the_others_speaks(lost, speaker):
     ends[lost] = lose
     raised = together(*ends)
     assert isinstance(raised[speaker], WorkerError)
-    assert f"rank {lost} of 3 is gone" in str(raised[speaker])
+    assert f"rank {lost} of 3 was lost" in str(raised[speaker])
     silent = raised[3 - lost - speaker]
     assert (type(silent), silent.exit_code) == (EndedElsewhere, 8)
 
@@ -170,5 +170,5 @@ def test_a_main_thread_that_waits_for_a_killed_process_is_ended(tmp_path):
     pair[1].kill()
     _, said = pair[0].communicate(timeout=LONG)
     assert pair[0].returncode == 8
-    assert said.startswith("Error: rank 1 of 2 is gone")
+    assert said.startswith("Error: rank 1 of 2 was lost")
     pair[1].communicate()

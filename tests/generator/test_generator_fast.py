@@ -381,7 +381,7 @@ def test_without_compilers_nothing_is_compiled_by_itself_and_asking_for_it_says_
     gpu = Runtime(torch.device("cuda"), torch.bfloat16)
     assert not for_fit(gpu, Machine(), image_side=32, steps=10_000).compiled
     for runtime, missing in ((FP32, r"a C\+\+ compiler"), (gpu, "Triton and a C compiler")):
-        with pytest.raises(OptionError, match=f"--compile yes needs {missing}, which this machine has not"):
+        with pytest.raises(OptionError, match=f"--compile yes needs {missing}, which this machine does not have"):
             for_fit(runtime, Machine(compile="yes"), image_side=32, steps=10)
 
 

@@ -157,7 +157,7 @@ def test_a_process_of_the_old_number_that_is_still_at_work_is_named(generator, r
     Halting(path, generator, real, [0, 1], 2, at=3, **WANTED).kill()
     with (
         FileLock(path / ".lock-1-of-2"),
-        pytest.raises(RunExistsError, match=r"rank 1 of 2 is still at work on .*; end it first"),
+        pytest.raises(RunExistsError, match=r"rank 1 of 2 is still working on .*; stop it first"),
     ):
         synthesize(path, generator, real, **WANTED)
     synthesize(path, generator, real, **WANTED)
