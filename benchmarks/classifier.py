@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ltaug.classifier.augment import build_augmentation
-from ltaug.classifier.batches import make_pool, plan_batches
+from ltaug.classifier.batches import Batch, make_pool, plan_batches
 from ltaug.classifier.fit import batches_of, build_learner
-from ltaug.classifier.step import Batch, Learner, step_taker, warming_steps
+from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.fields import resolve
 from ltaug.options import ClassifierOptions
@@ -57,11 +57,11 @@ def ways(device: str, *, compiled: bool) -> dict[str, Runtime]:
 
 def learning(options: ClassifierOptions, train: ImageSet, runtime: Runtime, *, seed: int) -> tuple[Learner, Iterator[Batch]]:
     """An untrained network and its batches."""
-    plan = plan_batches(train, None, batch_size=options.batch_size, sampling=options.sampling, synthetic_fraction=None, seed=seed)
+    plan = plan_batches(train, None, options, seed=seed)
     pool = make_pool(train, None, device=runtime.device)
     torch.manual_seed(seed)
     learner = build_learner(train, plan, pool, options, runtime)
-    return learner, batches_of(plan, pool, build_augmentation(options.augment), 0, ENDLESS)
+    return learner, batches_of(plan, pool, build_augmentation(options), 0, ENDLESS)
 
 
 def one_seed(options: ClassifierOptions, train: ImageSet, runtime: Runtime, *, seed: int = 0) -> Iterator[Tensor]:
@@ -111,7 +111,9 @@ def vmapped(options: ClassifierOptions, train: ImageSet, runtime: Runtime, *, se
     )
     take_step = step_taker(joined)
     for parts in zip(*batches, strict=True):
-        yield take_step(Batch(*(torch.cat(part) for part in zip(*parts, strict=True))), options.lr) / seeds
+        images, labels, sources, class_counts = zip(*parts, strict=True)
+        batch = Batch(torch.cat(images), torch.cat(labels), torch.cat(sources), class_counts[0])
+        yield take_step(batch, options.lr) / seeds
 
 
 def serve(connection, losses: partial[Iterator[Tensor]], runtime: Runtime, threads: int, clock: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -237,6 +239,8 @@ def _checked(metadata: Mapping[str, Any], value: Any, element: type, at: str) ->
         value = float(value)
     if element is str and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # per-class-budget = 500
+    if metadata["check"] and isinstance(value, Mapping):
+        value = _json_text(value, at)  # per_class_budget = {"9": 300}
     if not isinstance(value, element) or (element is not bool and isinstance(value, bool)):
         raise OptionError(f"{at} = {value!r} is not a {element.__name__}")
     if isinstance(value, str):
@@ -248,6 +252,14 @@ def _checked(metadata: Mapping[str, Any], value: Any, element: type, at: str) ->
         limit = f"at least {low}" if high is None else f"between {low} and {high}"
         raise OptionError(f"{at} = {value!r} must be {limit}")
     return value
+
+
+def _json_text(value: Mapping[Any, Any], at: str) -> str:
+    """A mapping as JSON, NumPy's whole numbers among its values."""
+    try:
+        return json.dumps(dict(value), default=operator.index)
+    except TypeError as error:
+        raise OptionError(f"{at} = {value!r} cannot be written as JSON ({error})") from error
 
 
 def _require_known(metadata: Mapping[str, Any], value: str, at: str) -> None:

@@ -27,6 +27,7 @@ class Entry:
         moves_targets: of a target rule: an image's target may come from another image.
         tells_network: of an augmentation: its label, how an image was varied, is given to the network.
         needs_judges: of a selection rule: it asks classifiers trained on the real images.
+        about: of a form of budgets: how it is written and what it asks for.
         path: of a source: it is written NAME:PATH.
         suffix: of a source: it is written as a file with this ending.
     """
@@ -37,6 +38,7 @@ class Entry:
     moves_targets: bool = False
     tells_network: bool = False
     needs_judges: bool = False
+    about: str = ""
     path: bool = False
     suffix: str = ""
 
@@ -142,7 +144,7 @@ LOSSES = Registry(
         "balanced-softmax": "ltaug.classifier.losses:balanced_softmax",
     },
 )
-# Batch -> Batch
+# (batch, **settings) -> batch
 CLASSIFIER_AUGMENTATIONS = Registry(
     "--augment",
     {
@@ -151,13 +153,42 @@ CLASSIFIER_AUGMENTATIONS = Registry(
         "shift-rotate": "ltaug.classifier.augment:shift_rotate",
         "crop-flip": "ltaug.classifier.augment:crop_flip",
         "randaugment": "ltaug.classifier.augment:randaugment",
+        "mixup": "ltaug.classifier.augment:mixup",
     },
+)
+# classifier.batches.RealSampling
+CLASSIFIER_SAMPLINGS = Registry(
+    "--sampling", {"natural": "ltaug.classifier.batches:NATURAL", "balanced": "ltaug.classifier.batches:BALANCED"}
 )
 # share of training behind -> factor of the learning rate
 SCHEDULES = Registry(
     "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}
 )
-# Request -> Source
+# What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule.
+# Of several rules that reject an image the first here gives the verdict.
+RULES = Registry(
+    "selection rule",
+    {
+        "select_agreement": Entry(where="ltaug.synthesis.rules:agreement", needs_judges=True),
+        "select_distance": Entry(where="ltaug.synthesis.rules:distance", needs_judges=True),
+        "drop_copies": "ltaug.synthesis.rules:copies",
+    },
+)
+# Where progress is recorded: sink(run directory, label) -> function of an Event.
+SINKS = Registry("--log", {"jsonl": "ltaug.sinks:jsonl", "csv": "ltaug.sinks:long_csv"})
+# Forms of --per-class-budget, FORM:AMOUNT; "" is a plain number: form(amount, class_counts, where) -> images for each class.
+FORMS = Registry(
+    "--per-class-budget",
+    {
+        "": Entry(where="ltaug.data.budgets:each", about="N images per class"),
+        "fill": Entry(
+            where="ltaug.data.budgets:fill",
+            about="fill:N generates until real + synthetic reach N, fill:max until the largest class",
+        ),
+        "total": Entry(where="ltaug.data.budgets:total", about="total:N in all, rarest classes first"),
+    },
+)
+# Request -> Splits
 SOURCES = Registry(
     "--dataset",
     {
@@ -198,6 +229,11 @@ def terms_of(objective: str) -> list[str]:
     if len(targets) > 1:
         raise OptionError(f"--objective {objective!r} has {len(targets)} target rules; keep one of {', '.join(targets)}")
     return parts
+
+
+def budget_forms() -> str:
+    """How budgets are written, for help and errors."""
+    return "; ".join([*(FORMS.about(form).about for form in FORMS), "or a CSV/JSON of class,count"])
 
 
 def dataset_names() -> str:

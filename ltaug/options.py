@@ -7,13 +7,14 @@ images of at most SMALL_SIDE pixels, where the same networks would be absurdly l
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
-from ltaug.fields import option
+from ltaug.fields import known_of, option
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -167,12 +168,7 @@ class SamplingOptions(GuidedOptions):
 class SynthesisOptions(SamplingOptions):
     """What is generated, and which of it is kept."""
 
-    per_class_budget: str = option(
-        "fill:max",
-        "N images per class; fill:N generates until real + synthetic reach N, fill:max until the largest class; total:N in all, "
-        "rarest classes first; or a CSV/JSON of class,count",
-        check="ltaug.data.budgets:check_budget",
-    )
+    per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
     select_agreement: bool = option(
         False, "keep an image only if every judge, a classifier trained on real data, reads its label"
     )
@@ -186,7 +182,12 @@ class SynthesisOptions(SamplingOptions):
         owner={"select_distance": True},
     )
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
-    judges: int = option(2, "judges to train for the selection", low=1, owner={"select_agreement": True, "select_distance": True})
+    judges: int = option(
+        2,
+        "judges to train for the selection",
+        low=1,
+        owner={rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges},
+    )
     max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
     images_to: str = option(
         "folders",
@@ -231,13 +232,16 @@ class ClassifierOptions:
     )
     loss: str = option("ce", "the loss", choices=methods.LOSSES)
     adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
-    sampling: str = option("natural", "real images as they come, or classes equally often", choices=("natural", "balanced"))
+    sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
         f"{', '.join(methods.CLASSIFIER_AUGMENTATIONS)}; one after the other as in crop-flip+randaugment",
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
+    )
+    mixup_alpha: float = option(
+        1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
     steps: int | None = option(None, "training steps, the same whatever the arm's size; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
@@ -251,6 +255,18 @@ class ClassifierOptions:
     warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
+        fraction, size = self.synthetic_fraction, self.batch_size
+        if fraction is None:
+            return
+        if (wanted := round(fraction * size)) in (0, size) and fraction not in (0, 1):
+            raise OptionError(
+                f"--synthetic-fraction {fraction:g} of a batch of {size} is {wanted} images; use a larger --batch-size, or 0 or 1"
+            )
+        if fraction == 1 and self.synthetic_weight == 0:
+            raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
 
 
 # The parts of the work that read options of Machine: which a command has says which of them it offers.
@@ -268,6 +284,9 @@ class Machine:
         "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
     )
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
+    log: tuple[str, ...] = option(
+        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
+    )
     data_dir: Path | None = option(  # noqa: RUF009
         None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
     )
@@ -305,6 +324,17 @@ def require_whole_batches(options: GeneratorOptions, micro_batch: int | None, *,
             f"--micro-batch {micro_batch} does not go with --objective {options.objective}: {comparing[0]} compares the "
             f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {comparing[0]}"
         )
+
+
+def judges_needed(given: Mapping[str, Any]) -> int:
+    """How many judges a synthesis asks for: none unless a rule that needs them is switched on.
+
+    Args:
+        given: SynthesisOptions by field name; what is missing has its default.
+    """
+    known = known_of(SynthesisOptions, given)
+    asking = any(known[rule] for rule in methods.RULES if methods.RULES.about(rule).needs_judges)
+    return int(known["judges"]) if asking else 0
 
 
 # Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
 from ltaug.files import file_digest, read_json, verify_file, write_json
+from ltaug.methods import SINKS
+from ltaug.options import Machine
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
@@ -76,29 +77,33 @@ def _as_json(value: Any) -> Any:
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
 
+    Args:
+        sinks: hear every event while the run is unfinished.
+
     Attributes:
         path: the directory.
         record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
-        place: of this process among those that share the work; only the one that leads writes run.json and metrics.jsonl.
+        place: of this process among those that share the work; only the one that leads writes run.json and has sinks.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any], listener: Listener, place: Place = ALONE) -> None:
+    def __init__(
+        self, path: Path, record: dict[str, Any], listener: Listener, place: Place = ALONE, sinks: Sequence[Listener] = ()
+    ) -> None:
         self.path = path
         self.record = record
         self.place = place
         self._listener = listener
+        self._sinks = sinks
 
     @property
     def finished(self) -> bool:
         return bool(self.record["status"] == "finished")
 
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
-        """Tell the listener; messages and figures of an unfinished run also go to metrics.jsonl."""
-        self._listener(Event(self.record["label"], text, step, total, values))
-        if self.place.leads and not self.finished and (total is None or values):
-            line = {"time": round(time.time(), 3), "text": text, "step": step, "total": total, **values}
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        """Tell the listener and, while the run is unfinished, its sinks."""
+        event = Event(self.record["label"], text, step, total, values)
+        for hear in (self._listener, *(() if self.finished else self._sinks)):
+            hear(event)
 
     def timing(self, name: str, seconds: float) -> None:
         """Add to a named timing; an interrupted run adds up over its parts."""
@@ -157,6 +162,7 @@ def open_run(
     versions: Mapping[str, str],
     device: Mapping[str, Any],
     listener: Listener = ignore_events,
+    log: Sequence[str] = Machine.log,
     wait: float = 0.0,
     place: Place = ALONE,
 ) -> Iterator[Run]:
@@ -166,14 +172,17 @@ def open_run(
         label: what people call this run in progress and reports.
         options, inputs: with stage and seed the run's spec; inputs carry digests, and a key "path" in an input is
             recorded but not compared, so that runs may be moved together.
+        log: names in methods.SINKS, where events are recorded.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
         place: of this process, which leads those that share the work.
 
     Raises:
+        OptionError: there is no such sink.
         RunExistsError: the directory holds something else, or another process is writing it.
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
     assert place.leads, "the others join (meeting.join_run)"
+    sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
         fresh = {
@@ -193,7 +202,7 @@ def open_run(
             record = fresh
             _write_record(path, record)
         try:
-            yield Run(path, record, listener, place)
+            yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])
         except LtaugError:
             _leave_if_empty(path)
             raise

@@ -1,5 +1,12 @@
-"""One thread for each test process: small tensors gain nothing from more, and parallel tests would fight over cores."""
+"""Settings that let the tests pass on a busy machine."""
 
 import os
 
+from hypothesis import HealthCheck, settings
+
+# One thread for each test process: small tensors gain nothing from more, and parallel tests would fight over cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Both the deadline of an example and the check that examples are drawn quickly are wall-clock times.
+settings.register_profile("ltaug", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ltaug")

@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+from waiting import wait_for
+
 from ltaug.errors import BudgetError
 from ltaug.runs import Event
 
@@ -29,10 +31,8 @@ def nap(*, out: Path, seconds: float, machine, listener) -> str:
 def meet(*, out: Path, other: Path, machine, listener) -> int:
     """Returns once the other one has begun, which needs a second worker."""
     out.touch()
-    deadline = time.monotonic() + 30
-    while not other.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return os.getpid() if other.exists() else 0
+    wait_for(other.exists)
+    return os.getpid()
 
 
 def threads(*, out: Path, machine, listener) -> tuple[int | None, str | None]:
@@ -48,9 +48,7 @@ def record(*, out: Path, machine, listener) -> None:
 def surroundings(*, out: Path, together: int, machine, listener) -> dict[str, str]:
     """This worker's environment, once so many are at it at the same time."""
     out.touch()
-    deadline = time.monotonic() + 30
-    while len(list(out.parent.glob("here-*"))) < together and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(list(out.parent.glob("here-*"))) >= together)
     return dict(os.environ)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from waiting import wait_for
+from waiting import LONG, wait_for
 
 import ltaug
+from ltaug.cli import main
 from ltaug.options import Machine
 
 pytestmark = pytest.mark.slow
@@ -55,10 +56,25 @@ def start(where: Path, *arguments: str, **environment: str) -> subprocess.Popen:
 
 def call(where: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
     process = start(where, *arguments)
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == code, err
     assert "Traceback" not in err
     return out, err
+
+
+@pytest.fixture
+def here(experiment, capsys, monkeypatch):
+    """As `call` in the experiment's folder, but in this process, which saves starting one."""
+
+    def called(*arguments: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.chdir(experiment[0])
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err
+        return out, err
+
+    return called
 
 
 def artefacts(folder: Path) -> dict[str, bytes]:
@@ -93,19 +109,19 @@ def test_a_run_ends_with_a_table_a_verdict_and_a_report(experiment):
 def test_the_same_run_again_computes_nothing_and_says_the_same(experiment):
     where, out, _ = experiment
     before = {p: p.stat().st_mtime_ns for p in where.rglob("*") if p.is_file() and "report" not in p.parts and p.name != ".lock"}
-    again, _ = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--quiet")
+    again, _ = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--workers", "1", "--quiet")
     assert again == out
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    found, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--quiet", "--json")
+    found, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--workers", "1", "--quiet", "--json")
     assert json.loads(found)["report"] == "runs/mini/report/report.html"
     assert err == ""
 
 
-def test_a_changed_recipe_is_refused_before_anything_is_computed(experiment, tmp_path):
+def test_a_changed_recipe_is_refused_before_anything_is_computed(experiment, here, tmp_path):
     where, _, _ = experiment
     (tmp_path / "mini.toml").write_text(RECIPE.replace("steps = 40", "steps = 50"))
     before = artefacts(where)
-    _, err = call(where, "run", str(tmp_path / "mini.toml"), "--out", "runs/mini", "--quiet", code=5)
+    _, err = here("run", str(tmp_path / "mini.toml"), "--out", "runs/mini", "--quiet", code=5)
     assert err.startswith("Error: ")
     assert "steps: 40 before, 50 now" in err
     assert err.count("\n") == 1
@@ -132,30 +148,29 @@ def test_killed_twice_and_run_again_by_one_worker_weights_and_images_are_those_o
 
 def test_ctrl_c_says_how_to_go_on(experiment):
     where, _, _ = experiment
-    process = start(where, "run", "mini.toml", "--seeds", "1", "--device", "cpu", "--out", "stopped", "--quiet")
+    (where / "endless.toml").write_text(RECIPE.replace("steps = 40", "steps = 1000000"))
+    process = start(where, "run", "endless.toml", "--seeds", "1", "--device", "cpu", "--out", "stopped", "--quiet")
     wait_for(lambda: (where / "stopped/seed-0/cbdm/generator/run.json").exists(), process)
-    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == 130
-    assert time.monotonic() - began < 10
     assert (out, err.lstrip("\n")) == ("", "Error: interrupted; the same command continues where it stopped\n")
 
 
-def test_the_commands_by_hand(experiment):
+def test_the_commands_by_hand(experiment, here):
     where, _, _ = experiment
     small = ["--imbalance", "20", "--head", "30", "--threads", "1", "--device", "cpu"]
     fit = ["fit-generator", *small, "--steps", "10", "--channels", "8", "--out", "gen"]
     call(where, *fit)
-    assert "already done" in call(where, *fit)[0]
-    assert "would do nothing: gen is done" in call(where, *fit, "--dry-run")[0]
-    _, err = call(where, *fit, "--lr", "0.1", "--dry-run", code=5)
+    assert "already done" in here(*fit)[0]
+    assert "would do nothing: gen is done" in here(*fit, "--dry-run")[0]
+    _, err = here(*fit, "--lr", "0.1", "--dry-run", code=5)
     assert "gen was made with other options or inputs (options.fit-generator.lr: 0.002 before, 0.1 now)" in err
     tuned = ["fit-generator", "--from", "gen", "--objective", "ddpm", "--steps", "5", "--batch-size", "8", "--threads", "1"]
-    would = json.loads(call(where, *tuned, "--out", "tuned", "--dry-run", "--json")[0])
+    would = json.loads(here(*tuned, "--out", "tuned", "--dry-run", "--json")[0])
     assert (would["options"]["channels"], would["options"]["from"], would["steps"]) == (8, "gen", 5)
-    assert "Starting from gen after 10 steps: 10 classes carried over." in call(where, *tuned, "--out", "tuned")[1]
-    _, err = call(where, *tuned, "--channels", "16", "--out", "never", code=5)
+    assert "Starting from gen after 10 steps: 10 classes carried over." in here(*tuned, "--out", "tuned")[1]
+    _, err = here(*tuned, "--channels", "16", "--out", "never", code=5)
     assert "gen has another network (--channels 8, not 16); leave out what differs" in err
     synthesize = ["synthesize", "gen", "--per-class-budget", "fill:12", "--sample-steps", "3", "--out", "syn", "--threads", "1"]
     made = json.loads(call(where, *synthesize, "--json")[0])
@@ -176,7 +191,7 @@ def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back
     second.kill()
     second.communicate()
     again = start(where, *arguments, "--out", "two", RANK="1", WORLD_SIZE="2")
-    said = [process.communicate(timeout=240) for process in (first, again)]
+    said = [process.communicate(timeout=LONG) for process in (first, again)]
     assert [process.returncode for process in (first, again)] == [0, 0], said
     assert "two is done" in said[0][0]
     assert said[1] == ("", ""), "only the process that leads speaks"
@@ -187,14 +202,13 @@ def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back
     assert len(artefacts(where / "one")) > 30
 
 
-def test_a_flipped_byte_is_found_and_said(experiment):
+def test_a_flipped_byte_is_found_and_said(experiment, here):
     where, _, _ = experiment
-    small = ["--imbalance", "20", "--head", "30", "--threads", "1", "--steps", "4", "--channels", "4"]
-    call(where, "fit-generator", *small, "--out", "flipped")
+    shutil.copytree(where / "runs/mini/seed-0/cbdm/generator", where / "flipped")
     weights = next((where / "flipped").rglob("ema.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-5] ^= 1
     weights.write_bytes(bytes(content))
-    _, err = call(where, "synthesize", "flipped", "--out", "never", code=7)
+    _, err = here("synthesize", "flipped", "--out", "never", code=7)
     assert "damaged" in err
     assert not (where / "never").exists()

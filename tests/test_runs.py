@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
 from ltaug.files import atomic_directory, atomic_write, read_json, verify_directory, write_json
@@ -140,7 +141,7 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path):
     holder = context.Process(target=_hold, args=(str(tmp_path / "run" / LOCK_FILE), ready, release))
     holder.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(LONG)
         with pytest.raises(RunExistsError, match="being written by another process"), opened(tmp_path / "run"):
             pass
     finally:
@@ -153,7 +154,7 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path):
 def _hold(lock: str, ready, release) -> None:
     with FileLock(lock):
         ready.set()
-        release.wait(30)
+        release.wait(LONG)
 
 
 def test_reading_asks_for_the_stage_and_the_status_that_are_needed(tmp_path):

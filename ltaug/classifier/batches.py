@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ltaug.data.imageset import ImageSet, Labels
-from ltaug.errors import OptionError, nearest
 from ltaug.feed import Feed, feed
+from ltaug.methods import CLASSIFIER_SAMPLINGS
+from ltaug.options import ClassifierOptions
 from ltaug.runtime import derive_seed
 
 REAL, SYNTHETIC = 0, 1
-SAMPLINGS = ("natural", "balanced")
+
+
+class Batch(NamedTuple):
+    """What a training step learns from, on the device.
+
+    Labels and sources are either indices or weights, the same in all batches of a fit. As drawn they are indices, int64 (B,):
+    the class of each image, and REAL or SYNTHETIC. An augmentation that mixes images makes them weights, float32, that sum to
+    1 for each image: over the K classes, (B, K), and over the two sources, (B, 2).
+
+    The class prior of a mixed image is the mixture of its sources' priors by these weights, which is the expected value of its
+    label weights. Its weight in the loss is the same mixture of its sources' weights.
+
+    Attributes:
+        images: float32 (B, C, H, W).
+        class_counts: int64 (2, K), training images per source and class.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sources: Tensor
+    class_counts: Tensor
+
+    def mixed(self, images: Tensor, *, partner: Tensor, share: Tensor) -> Batch:
+        """The batch with `images`, (B, C, H, W), and labels and sources mixed as these were.
+
+        Args:
+            partner: int64 (B,), the index of the image that each one is mixed with.
+            share: float32 (B,), the weight of the image's own label and source; the rest is its partner's.
+        """
+        own = share[:, None]
+        labels, sources = _weights(self.labels, self.class_counts.shape[1]), _weights(self.sources, len(self.class_counts))
+        return self._replace(
+            images=images,
+            labels=own * labels + (1 - own) * labels[partner],
+            sources=own * sources + (1 - own) * sources[partner],
+        )
+
+
+def _weights(given: Tensor, size: int) -> Tensor:
+    """Indices (B,) or weights (B, size), as weights."""
+    return F.one_hot(given, size).float() if given.ndim == 1 else given
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 images as the network sees them: float32 in [-1, 1], channels last in memory."""
+    """uint8 images as network input: float32 in [-1, 1], channels last in memory."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The merged training set for a device: the real images, then the synthetic ones.
+    """The merged training set on a device: the real images, then the synthetic ones.
 
     Attributes:
         images: a feed of all N.
         labels, sources: int64 (N,) on the device; a source is REAL or SYNTHETIC.
-        class_counts: int64 (2, K), images per source and class, on the CPU.
+        class_counts: int64 (2, K), images per source and class, on the device.
     """
 
     images: Feed
@@ -39,7 +83,7 @@ class Pool:
 
 
 def make_pool(train: ImageSet, synthetic: ImageSet | None, *, device: torch.device, limit: int | None = None) -> Pool:
-    """Merge the two sets, their images resident on the device where they have fewer than `limit` bytes (see `feed`)."""
+    """Merge the two sets; their images are put on the device if they have fewer than `limit` bytes (see `feed`)."""
     sets = [train] if synthetic is None else [train, synthetic]
     sources = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
     counts = np.stack([train.class_counts, np.zeros_like(train.class_counts) if synthetic is None else synthetic.class_counts])
@@ -47,12 +91,12 @@ def make_pool(train: ImageSet, synthetic: ImageSet | None, *, device: torch.devi
         images=feed(*(s.images for s in sets), device=device, limit=limit),
         labels=torch.from_numpy(np.concatenate([s.labels for s in sets])).to(device),
         sources=torch.from_numpy(sources).to(device),
-        class_counts=torch.from_numpy(counts),
+        class_counts=torch.from_numpy(counts).to(device),
     )
 
 
 def shuffled(size: int, start: int, count: int, *seed: int | str) -> Labels:
-    """Places start .. start+count-1 of an endless row of fresh permutations of range(size), int64 (count,)."""
+    """Items start .. start+count-1 of an endless sequence of fresh permutations of range(size), int64 (count,)."""
     parts = [
         np.random.Generator(np.random.PCG64(derive_seed(*seed, epoch))).permutation(size)
         for epoch in range(start // size, -(-(start + count) // size))
@@ -62,22 +106,56 @@ def shuffled(size: int, start: int, count: int, *seed: int | str) -> Labels:
 
 
 @dataclass(frozen=True)
+class RealSampling:
+    """How real images are drawn (methods.CLASSIFIER_SAMPLINGS).
+
+    Attributes:
+        draw: (labels, start, count, seed) -> indices of draws start .. start+count-1, int64 (count,).
+        prior: images per class -> how often classes are drawn, up to a factor; the adjusted losses add its log.
+    """
+
+    draw: Callable[[Labels, int, int, int], Labels]
+    prior: Callable[[Tensor], Tensor]
+
+
+def _natural(labels: Labels, start: int, count: int, seed: int) -> Labels:
+    return shuffled(len(labels), start, count, seed, "classifier", "real")
+
+
+def _balanced(labels: Labels, start: int, count: int, seed: int) -> Labels:
+    """Rounds over the classes in random order; round r takes item r of each class's own sequence of permutations."""
+    classes = np.unique(labels)
+    k = len(classes)
+    first, last = start // k, -(-(start + count) // k)
+    table = np.empty((last - first, k), np.int64)
+    for column, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        table[:, column] = members[shuffled(len(members), first, last - first, seed, "classifier", "class", int(label))]
+    columns = shuffled(k, start, count, seed, "classifier", "classes")
+    return table[np.arange(start, start + count) // k - first, columns]
+
+
+NATURAL = RealSampling(_natural, prior=lambda counts: counts)
+BALANCED = RealSampling(_balanced, prior=lambda counts: (counts > 0).long())
+
+
+@dataclass(frozen=True)
 class BatchPlan:
-    """The make-up of every batch of a run.
+    """What every batch of a fit is made of.
 
     Attributes:
         labels: of the real images, (N,); image i of the merged set is real for i < N.
         synthetic: number of synthetic images.
         batch_size: images a batch.
         synthetic_per_batch: how many of them are synthetic, or None to shuffle the merged set as a whole.
-        balanced: whether real classes come equally often, rather than real images.
+        real: how the others are drawn.
     """
 
     labels: Labels
     synthetic: int
     batch_size: int
     synthetic_per_batch: int | None
-    balanced: bool
+    real: RealSampling
     seed: int
 
     def indices(self, first: int, steps: int) -> Labels:
@@ -86,54 +164,23 @@ class BatchPlan:
         if self.synthetic_per_batch is None:
             return shuffled(n + m, first * b, steps * b, self.seed, "classifier", "merged").reshape(steps, b)
         s = self.synthetic_per_batch
-        draw = self._balanced if self.balanced else self._natural
-        real = draw(first * (b - s), steps * (b - s)).reshape(steps, b - s) if s < b else np.empty((steps, 0), np.int64)
+        wanted = (first * (b - s), steps * (b - s))
+        real = self.real.draw(self.labels, *wanted, self.seed).reshape(steps, b - s) if s < b else np.empty((steps, 0), np.int64)
         made = shuffled(m, first * s, steps * s, self.seed, "classifier", "synthetic").reshape(steps, s) + n if s else real[:, :0]
         return np.concatenate([real, made], axis=1)
 
-    def _natural(self, start: int, count: int) -> Labels:
-        return shuffled(len(self.labels), start, count, self.seed, "classifier", "real")
 
-    def _balanced(self, start: int, count: int) -> Labels:
-        """Rounds over the classes in random order; the r-th round takes the r-th place of each class's own permutations."""
-        classes = np.unique(self.labels)
-        k = len(classes)
-        first, last = start // k, -(-(start + count) // k)
-        table = np.empty((last - first, k), np.int64)
-        for column, label in enumerate(classes):
-            members = np.flatnonzero(self.labels == label)
-            table[:, column] = members[shuffled(len(members), first, last - first, self.seed, "classifier", "class", int(label))]
-        columns = shuffled(k, start, count, self.seed, "classifier", "classes")
-        return table[np.arange(start, start + count) // k - first, columns]
-
-
-def plan_batches(
-    train: ImageSet, synthetic: ImageSet | None, *, batch_size: int, sampling: str, synthetic_fraction: float | None, seed: int
-) -> BatchPlan:
-    """Decide how batches are made up.
-
-    Args:
-        sampling: "natural", real images as they come, or "balanced", real classes equally often.
-        synthetic_fraction: share of every batch that is synthetic; None for the share in the merged set. Of no effect
-            without synthetic images.
+def plan_batches(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOptions, *, seed: int) -> BatchPlan:
+    """Decide what batches are made of; options.synthetic_fraction has no effect without synthetic images.
 
     Raises:
-        OptionError: an unknown sampling, or a fraction of which a batch cannot hold one image.
+        OptionError: an unknown sampling.
     """
-    if sampling not in SAMPLINGS:
-        raise OptionError(f"--sampling {sampling!r} is unknown; {nearest(sampling, SAMPLINGS)}")
-    n, m = len(train), 0 if synthetic is None else len(synthetic)
-    balanced = sampling == "balanced"
+    n, m, b = len(train), 0 if synthetic is None else len(synthetic), options.batch_size
+    real: RealSampling = CLASSIFIER_SAMPLINGS.find(options.sampling)
     per_batch: int | None = None
-    if m == 0:
-        per_batch = 0 if balanced else None
-    elif synthetic_fraction is not None:
-        per_batch = round(synthetic_fraction * batch_size)
-        if (per_batch == 0 and synthetic_fraction > 0) or (per_batch == batch_size and synthetic_fraction < 1):
-            raise OptionError(
-                f"--synthetic-fraction {synthetic_fraction:g} of a batch of {batch_size} is {per_batch} images; "
-                "use a larger --batch-size, or 0 or 1"
-            )
-    elif balanced:
-        per_batch = min(max(round(m / (n + m) * batch_size), 1), batch_size - 1)
-    return BatchPlan(train.labels, m, batch_size, per_batch, balanced, seed)
+    if m > 0 and options.synthetic_fraction is not None:
+        per_batch = round(options.synthetic_fraction * b)
+    elif real is not NATURAL:
+        per_batch = min(max(round(m / (n + m) * b), 1), b - 1) if m > 0 else 0
+    return BatchPlan(train.labels, m, b, per_batch, real, seed)

@@ -1,4 +1,4 @@
-"""The state of a long classifier fit on disk, so that an interrupted one goes on bit for bit."""
+"""Checkpoints of a long classifier fit, from which an interrupted fit resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATE_FILE = "state.pt"
 
 
 def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int) -> None:
-    """Write weights and momentum as `folder`/step-N, complete or not at all, and drop the one before."""
+    """Write weights and momentum atomically as `folder`/step-N, then delete the previous checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     before = _steps(folder)
     with atomic_directory(folder / f"step-{step}") as path:
@@ -24,10 +24,10 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, device: torch.device) -> int:
-    """Put the newest checkpoint into `model` and `optimizer`; the number of steps it had done, 0 where there is none.
+    """Load the newest checkpoint into `model` and `optimizer`; returns the steps it had done, or 0 if there is none.
 
     Raises:
-        CorruptError: a file of it is missing or does not match its digest.
+        CorruptError: one of its files is missing or does not match its digest.
     """
     steps = _steps(folder)
     if not steps:

@@ -1,7 +1,7 @@
-"""Running a classifier over images: probabilities, and the features its last layer sees.
+"""Running a classifier over images: probabilities, and the features that its last layer takes.
 
-On the CPU in float32, even where networks are fitted or sampled in bfloat16: what is selected, measured and reported of
-given weights should not depend on the kind of CPU.
+On the CPU this is float32 even if networks are fitted or sampled in bfloat16, so that what is selected, measured and reported
+for given weights does not depend on the kind of CPU.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def probabilities(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runt
 
 
 def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
-    """What the classifier's last layer sees for uint8 images (N, C, H, W): float32 (N, D)."""
+    """The input of the classifier's last layer for uint8 images (N, C, H, W): float32 (N, D)."""
     return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
 
 
 def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
     found = []
-    looking = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
-    with torch.inference_mode(), looking.autocast():
+    evaluating = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
+    with torch.inference_mode(), evaluating.autocast():
         for start in range(0, max(len(images), 1), BATCH):
             block = images[start : start + BATCH]
             tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
-from ltaug.classifier.batches import BatchPlan, Pool, make_pool, plan_batches
+from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
 from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
-from ltaug.classifier.losses import Loss, build_loss
+from ltaug.classifier.losses import build_loss
 from ltaug.classifier.models import build_model
 from ltaug.classifier.schedules import learning_rates
-from ltaug.classifier.step import Batch, Learner, draw_batch, step_taker, warming_steps
+from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError, OptionError
+from ltaug.errors import DataError, MismatchError
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -46,13 +46,13 @@ def require_fit_together(train: ImageSet, synthetic: ImageSet | None) -> None:
 
 
 def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int) -> int:
-    """`steps` where given, else as many as `epochs` passes over `images` take."""
+    """`steps` if given, otherwise the steps of `epochs` passes over `images`."""
     return steps if steps is not None else math.ceil(epochs * images / batch_size)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier in evaluation mode, on the runtime's device, and what fitting it took."""
+    """A classifier in evaluation mode, on the runtime's device, and how long fitting it took."""
 
     network: nn.Module
     seconds: Seconds
@@ -76,29 +76,22 @@ def fit_classifier(
     adjusted for the class prior uses the prior of each source (uniform for real images under balanced sampling).
 
     Args:
-        synthetic: images to merge with the real ones; an empty set is as none.
+        synthetic: images to merge with the real ones; an empty set is the same as None.
         seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
         on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
-        checkpoints: a directory for the state every `checkpoint_every` steps; a fit that finds one there goes on from it.
+        checkpoints: a directory that gets the state every `checkpoint_every` steps; a fit resumes from one it finds there.
 
     Raises:
         DataError: `train` is empty.
         MismatchError: `synthetic` has other classes or another image shape.
-        OptionError: an unknown name, or options that leave nothing to learn from.
-        CorruptError: the checkpoint to go on from is damaged.
+        OptionError: an unknown name, or a model or augmentation that cannot take these images.
+        CorruptError: the checkpoint to resume from is damaged.
     """
     began = time.perf_counter()
     require_fit_together(train, synthetic)
     if synthetic is not None and len(synthetic) == 0:
         synthetic = None
-    plan = plan_batches(
-        train,
-        synthetic,
-        batch_size=options.batch_size,
-        sampling=options.sampling,
-        synthetic_fraction=options.synthetic_fraction,
-        seed=seed,
-    )
+    plan, augmentation = plan_batches(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
     total = total_steps(len(pool.labels), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
     rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
@@ -107,64 +100,32 @@ def fit_classifier(
         learner = build_learner(train, plan, pool, options, runtime)
         state = learner.network, learner.optimizer
         start = 0 if checkpoints is None else load_checkpoint(checkpoints, *state, device=runtime.device)
-
-        def after_step(taken: int, loss: Tensor) -> None:
-            done = start + taken
+        take_step, warmed_up = step_taker(learner), min(start + warming_steps(runtime), total)
+        for done, batch in enumerate(batches_of(plan, pool, augmentation, start, total), start + 1):
+            loss = take_step(batch, rates[done - 1])
+            if done == warmed_up:
+                runtime.synchronize()
+                warm = time.perf_counter()
             if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
                 on_step(done, total, {"loss": float(loss), "lr": rates[done - 1]})
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
                 save_checkpoint(checkpoints, *state, step=done)
-
-        batches = batches_of(plan, pool, build_augmentation(options.augment), start, total)
-        warm = _take_steps(learner, batches, rates[start:], after_step=after_step)
+        runtime.synchronize()
     return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
-    """Measured on this machine, after the steps that warm up."""
+    """Seconds per training step, measured on this machine after the warm-up steps."""
     measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
     return fit_classifier(train, measured, seed=0, runtime=runtime).seconds.steps / steps
 
 
 def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
-    """The untrained network, from torch's global generator, with all that it learns with."""
+    """The untrained network, from torch's global generator, and everything it learns with."""
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
-    return Learner(
-        network=network,
-        forward=torch.compile(network) if runtime.compiled else network,
-        optimizer=_optimizer(network, options),
-        loss_per_image=_loss(pool, options),
-        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
-        runtime=runtime,
-    )
-
-
-def _take_steps(
-    learner: Learner, batches: Iterator[Batch], rates: Sequence[float], *, after_step: Callable[[int, Tensor], None]
-) -> float:
-    """Learn from each batch at its rate; what the clock said when the steps that warm up were done."""
-    take_step, warming = step_taker(learner), min(warming_steps(learner.runtime), len(rates))
-    warm = time.perf_counter()
-    for taken, (batch, rate) in enumerate(zip(batches, rates, strict=True), 1):
-        loss = take_step(batch, rate)
-        if taken == warming:
-            learner.runtime.synchronize()
-            warm = time.perf_counter()
-        after_step(taken, loss)
-    learner.runtime.synchronize()
-    return warm
-
-
-def _loss(pool: Pool, options: ClassifierOptions) -> Loss:
-    """The loss per image, adjusted for the prior of each source where it is an adjusted one."""
     priors = pool.class_counts.clone()
-    if options.sampling == "balanced":
-        priors[0] = (priors[0] > 0).long()
-    return build_loss(options, class_counts=priors.to(pool.labels.device))
-
-
-def _optimizer(network: nn.Module, options: ClassifierOptions) -> torch.optim.SGD:
-    return torch.optim.SGD(
+    priors[REAL] = plan.real.prior(priors[REAL])
+    optimizer = torch.optim.SGD(
         network.parameters(),
         lr=options.lr,
         momentum=options.momentum,
@@ -172,29 +133,35 @@ def _optimizer(network: nn.Module, options: ClassifierOptions) -> torch.optim.SG
         nesterov=options.momentum > 0,
         fused=True,
     )
+    return Learner(
+        network=network,
+        forward=torch.compile(network) if runtime.compiled else network,
+        optimizer=optimizer,
+        loss_per_image=build_loss(options, class_counts=priors),
+        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
+        runtime=runtime,
+    )
 
 
 def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Tensor:
     """(weight of a real image, of a synthetic one), scaled so that their mean over training is 1."""
     per_batch = plan.synthetic_per_batch
     share = plan.synthetic / len(pool.labels) if per_batch is None else per_batch / plan.batch_size
-    mean = 1 - share + share * synthetic_weight
-    if mean == 0:
-        raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
-    return torch.tensor([1.0, synthetic_weight]) / mean
+    return torch.tensor([1.0, synthetic_weight]) / (1 - share + share * synthetic_weight)
 
 
 def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop`, the same wherever a fit starts.
+    """The batches of steps `start` to `stop` - 1; each is the same wherever a fit starts.
 
-    Torch's global generators are seeded before each, for its augmentation and for what its step draws.
+    Torch's global generators are seeded before each one, for its augmentation and for what its step draws.
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
         torch.manual_seed(derive_seed(plan.seed, "classifier", step))
-        yield draw_batch(pool, index, images, augmentation)
+        batch = augmentation(Batch(to_input(images), pool.labels[index], pool.sources[index], pool.class_counts))
+        yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 
 def _indices(plan: BatchPlan, start: int, stop: int) -> Iterator[Tensor]:
-    """Indices of each batch, planned for many steps at a time."""
+    """The indices of each batch, planned PLAN_STEPS at a time."""
     for first in range(start, stop, PLAN_STEPS):
         yield from torch.from_numpy(plan.indices(first, min(PLAN_STEPS, stop - first))).unbind()

@@ -1,4 +1,4 @@
-"""Judge: a finished classifier run, used to look at images: its features and its probabilities."""
+"""Judge: the classifier of a finished run, which gives features and class probabilities of other images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ltaug.runtime import Runtime
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained classifier that looks at images it was not trained on.
+    """A trained classifier that is applied to images it was not trained on.
 
     Attributes:
         model: the network, in evaluation mode on the runtime's device.
-        class_names: what its outputs stand for.
+        class_names: the class of each output.
         image_shape: (C, H, W) of the images it takes.
         digest: SHA-256 of its weights file.
     """
@@ -37,7 +37,7 @@ class Judge:
         """The classifier of a finished train-classifier run.
 
         Raises:
-            MismatchError: the directory is another stage's run, or not finished.
+            MismatchError: the directory is another stage's run, or unfinished.
             CorruptError: its weights are missing or damaged.
         """
         record = ClassifierRecord.read(path, finished=True)
@@ -46,7 +46,7 @@ class Judge:
         return cls(model.to(runtime.device), class_names, image_shape, record.outputs[WEIGHTS_FILE], runtime)
 
     def features(self, images: AnyImages | Tensor) -> Floats:
-        """What the last layer sees for uint8 images (N, C, H, W): float32 (N, D), not normalised.
+        """The last layer's input for uint8 images (N, C, H, W): float32 (N, D), not normalised.
 
         Raises:
             MismatchError: the images have another shape than those the classifier was trained on.

@@ -1,7 +1,7 @@
-"""Losses for long-tailed recognition that know which source, real or synthetic, an image comes from.
+"""Losses for long-tailed recognition that know whether an image is real or synthetic.
 
-An image of source s is modelled as p(y | x, s), proportional to p(x | y) p(y | s): adding the log prior of an image's
-own source to its logits in training leaves logits that are balanced, whatever the class sizes of either source.
+For an image of source s, p(y | x, s) is proportional to p(x | y) p(y | s). Adding the log prior of the image's own source
+to its logits during training therefore leaves balanced logits, whatever the class sizes of either source.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def adjustment(class_counts: Tensor, *, tau: float) -> Tensor:
-    """tau log p(y | s), what to add to the logits of an image of source s.
+    """tau log p(y | s), which is added to the logits of an image of source s.
 
     Args:
-        class_counts: (S, K), images (or any positive multiple of their share) per source and class.
+        class_counts: (S, K), images per source and class, or any positive multiple of their shares.
 
     Returns:
-        (S, K); -inf, which excludes the class, where a source has none of it. All zero for tau = 0.
+        (S, K); -inf, which excludes the class, if a source has no image of it. All zero for tau = 0.
     """
     if tau == 0:
         return torch.zeros(class_counts.shape, device=class_counts.device)
@@ -36,19 +36,17 @@ def adjustment(class_counts: Tensor, *, tau: float) -> Tensor:
 
 def cross_entropy(class_counts: Tensor) -> Loss:
     """Plain cross-entropy; the prior is not used."""
-
-    def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction="none")
-
-    return loss
+    return lambda logits, labels, sources: _per_image(logits, labels)
 
 
 def logit_adjusted(class_counts: Tensor, *, adjust_tau: float = 1.0) -> Loss:
     """Logit-adjusted cross-entropy (Menon et al., ICLR 2021, eq. 10), each source with its own prior."""
     added = adjustment(class_counts, tau=adjust_tau)
+    shares = class_counts / class_counts.sum(dim=1, keepdim=True).clamp_min(1)
 
     def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
-        return F.cross_entropy(logits + added[sources], labels, reduction="none")
+        prior = added[sources] if sources.ndim == 1 else adjustment(sources @ shares, tau=adjust_tau)
+        return _per_image(logits + prior, labels)
 
     return loss
 
@@ -59,14 +57,23 @@ def balanced_softmax(class_counts: Tensor) -> Loss:
 
 
 def build_loss(options: ClassifierOptions, *, class_counts: Tensor) -> Loss:
-    """A function (logits (B, K), labels (B,), sources (B,)) -> loss per image (B,), as options.loss names it.
+    """The loss that options.loss names: (logits (B, K), labels, sources) -> loss per image (B,).
+
+    Labels and sources are indices or weights, as in a Batch. A label must have a positive count in its source.
 
     Args:
-        class_counts: (S, K) on the device of the logits; `sources` indexes its rows. A label must have a positive
-            count in its source.
+        class_counts: (S, K) on the device of the logits; `sources` indexes its rows.
 
     Raises:
         OptionError: an unknown name.
     """
     loss: Loss = LOSSES.find(options.loss)(class_counts, **settings_of(options, "loss", options.loss))
     return loss
+
+
+def _per_image(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each image, (B,)."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels, reduction="none")
+    # A class that is excluded has weight 0 and log-probability -inf, whose product would be NaN.
+    return -(labels * logits.log_softmax(dim=1).masked_fill(labels == 0, 0.0)).sum(dim=1)

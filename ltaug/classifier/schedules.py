@@ -1,4 +1,4 @@
-"""The learning rate of every step: schedules (methods.SCHEDULES) as factors over the share of training done, and warm-up."""
+"""The learning rate of every step: linear warm-up, then a schedule (methods.SCHEDULES) of the share of training done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cosine_decay(share: float) -> float:
 
 
 def learning_rates(steps: int, *, lr: float, schedule: str, warmup: float) -> list[float]:
-    """The learning rate of every step: linear warm-up over a share of training, then the schedule over all of it.
+    """The learning rate of every step: linear warm-up for the share `warmup` of training, then the schedule.
 
     Raises:
         OptionError: an unknown schedule.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,13 +37,13 @@ def run_classifier(
 ) -> None:
     """Fill `run` with weights.safetensors, predictions.npz, metrics.json and the facts of the training set; finish it.
 
-    A fit of many steps leaves checkpoints and goes on from the last one; a short one starts again.
+    A fit of more than fit.CHECKPOINT_EVERY steps writes checkpoints and resumes from the last one; a shorter one starts again.
 
     Raises:
         DataError: the training or the test set is empty.
         MismatchError: test or synthetic images have other classes or another shape than the training images.
-        OptionError: an unknown name, or options that do not fit together.
-        CorruptError: the checkpoint to go on from is damaged.
+        OptionError: an unknown name, or a model or augmentation that cannot take these images.
+        CorruptError: the checkpoint to resume from is damaged.
     """
     require_testable(train, test)
     groups = class_groups(train.class_counts)
@@ -55,16 +54,13 @@ def run_classifier(
         rule=groups.rule,
     )
 
-    def on_step(step: int, total: int, values: Mapping[str, float]) -> None:
-        run.event("training the classifier", step, total, **values)
-
     fitted = fit_classifier(
         train,
         options,
         synthetic=synthetic,
         seed=seed,
         runtime=runtime,
-        on_step=on_step,
+        on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),
         checkpoints=run.path / CHECKPOINTS,
     )
     run.timing("warm-up", fitted.seconds.warm_up)
@@ -82,7 +78,7 @@ def run_classifier(
 
 
 def require_testable(train: ImageSet, test: ImageSet) -> None:
-    """Raise DataError for an empty test set, MismatchError for one of other classes or another image shape."""
+    """Raise DataError for an empty test set, MismatchError for one with other classes or another image shape."""
     if len(test) == 0:
         raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
     train.require_same_classes(test.class_names, what=test.source)
@@ -94,7 +90,7 @@ def require_testable(train: ImageSet, test: ImageSet) -> None:
 
 
 def measure(test: ImageSet, found: Floats, groups: Groups) -> dict[str, Any]:
-    """What metrics.json holds for these probabilities of the test images."""
+    """The contents of metrics.json, given the test images' class probabilities (N, K)."""
     predicted = found.argmax(axis=1)
     names = test.class_names
     tested = np.flatnonzero(test.class_counts)

@@ -1,56 +1,37 @@
-"""A classifier's training step: the batch, what the network learns from it, and the ways to take it.
+"""A classifier's training step, taken call by call or replayed as a CUDA graph.
 
 A step of a small network is hundreds of small kernels, which a GPU finishes faster than the host can launch them one by one;
-as a CUDA graph they are launched at once. Drawing and augmenting the images stays outside of the graph: so every random draw
-is a function of (seed, step) whatever the augmentation does on the host, and its calls for one step are queued while the
-device computes the step before.
+a CUDA graph launches them all at once. Drawing and augmenting the images stays outside the graph, so that every random draw
+is a function of (seed, step) whatever the augmentation does on the host, and so that the host can queue the next step's
+augmentation while the device computes.
 
-Nothing in a step makes the host wait for the device, but for RandAugment.
+Nothing in a step makes the host wait for the device, except RandAugment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ltaug.classifier.augment import Augmentation
-from ltaug.classifier.batches import Pool, to_input
+from ltaug.classifier.batches import Batch
 from ltaug.classifier.losses import Loss
 from ltaug.runtime import Runtime
 
-TakeStep = Callable[["Batch", float], Tensor]
+TakeStep = Callable[[Batch, float], Tensor]
 
-BEFORE_CAPTURE = 3  # steps in which torch and its libraries compile, choose kernels and allocate what lasts
-
-
-class Batch(NamedTuple):
-    """What a step learns from, on the device: images (B, C, H, W), float32 and channels last, labels and sources (B,)."""
-
-    images: Tensor
-    labels: Tensor
-    sources: Tensor
-
-
-def draw_batch(pool: Pool, index: Tensor, images: Tensor, augmentation: Augmentation) -> Batch:
-    """The pool's images at `index`, (B,), which are uint8 (B, C, H, W), augmented from torch's global generator."""
-    return Batch(
-        augmentation(to_input(images)).contiguous(memory_format=torch.channels_last),
-        pool.labels[index],
-        pool.sources[index],
-    )
+BEFORE_CAPTURE = 3  # steps in which torch and its libraries compile, choose kernels and allocate lasting memory
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A network and what it learns with.
+    """A network and everything it learns with.
 
     Attributes:
         forward: the network, or its compiled form with the same weights.
-        source_weights: (2,), the weights in the loss of a real and of a synthetic image.
+        source_weights: (2,), the weights of a real and of a synthetic image in the loss.
     """
 
     network: nn.Module
@@ -65,7 +46,8 @@ class Learner:
         with self.runtime.autocast():
             logits = self.forward(batch.images)
         losses = self.loss_per_image(logits.float(), batch.labels, batch.sources)
-        value = (losses * self.source_weights[batch.sources]).mean()
+        sources, of_source = batch.sources, self.source_weights
+        value = (losses * (of_source[sources] if sources.ndim == 1 else sources @ of_source)).mean()
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -73,12 +55,12 @@ class Learner:
 
 
 def warming_steps(runtime: Runtime) -> int:
-    """How many of a fit's first steps compile, tune and capture."""
+    """The number of steps at the start of a fit that compile, tune and capture."""
     return BEFORE_CAPTURE + 1 if runtime.captured else 1
 
 
 def step_taker(learner: Learner) -> TakeStep:
-    """How this learner takes a step, given its batch and learning rate; to be asked after a checkpoint is loaded."""
+    """A function (batch, learning rate) -> loss that takes a step; make it after a checkpoint is loaded."""
     if learner.runtime.captured:
         return CapturedSteps(learner)
 
@@ -90,10 +72,10 @@ def step_taker(learner: Learner) -> TakeStep:
 
 
 class CapturedSteps:
-    """Steps that are recorded once as a CUDA graph and then replayed.
+    """Records a step once as a CUDA graph and then replays it.
 
-    The first few are taken call by call. The graph computes on tensors of its own, into which each step's batch and learning
-    rate are copied; so the loss that a step returns is overwritten by the next one.
+    The first few steps are taken call by call. The graph computes on tensors of its own, into which each step's batch and
+    learning rate are copied. The next step overwrites the loss that a step returns.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -116,14 +98,14 @@ class CapturedSteps:
             return self._beside(self._batch)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            # This records and computes nothing. Threads that read images ahead may pin memory meanwhile, hence "thread_local".
+            # This records without computing. "thread_local" lets the threads that read images ahead pin memory meanwhile.
             with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._loss = self._learner.learn(self._batch)
         self._graph.replay()
         return self._loss
 
     def _beside(self, batch: Batch) -> Tensor:
-        """A step on the stream that the graph will be recorded on, as torch asks for."""
+        """A step on the stream that the graph will be recorded on, as torch requires."""
         now = torch.cuda.current_stream(self._learner.runtime.device)
         self._stream.wait_stream(now)
         with torch.cuda.stream(self._stream):

@@ -1,4 +1,4 @@
-"""A classifier's weights file: safetensors with a header that says what is needed to use them."""
+"""A classifier's weights file: safetensors, with a header that says which network they belong to and what it takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_weights(path: Path, model: nn.Module, *, name: str, train: ImageSet) ->
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     header = {"model": name, "class_names": train.class_names, "image_shape": train.image_shape}
     with atomic_write(path) as file:
-        # One entry only: safetensors writes several in random order, and equal fits should give equal files.
+        # A single entry: safetensors writes several in random order, and equal fits should give equal files.
         file.write(save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
@@ -34,7 +34,7 @@ def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     class_names = tuple(header["class_names"])
     c, h, w = header["image_shape"]
-    with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten: looking at images draws nothing
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the caller's draws must not change
         model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w))
     model.load_state_dict(weights)
     return model.eval(), class_names, (c, h, w)

@@ -26,6 +26,7 @@ from ltaug.cli.options import (
 )
 from ltaug.cli.progress import progress
 from ltaug.cli.together import require_sharing, working
+from ltaug.methods import dataset_names
 from ltaug.options import (
     COMPUTING,
     FITTING,
@@ -273,15 +274,13 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     show.report(made, as_json=as_json)
 
 
-@group.command("inspect", cls=SectionCommand)
+@group.command("inspect", cls=SectionCommand, epilog=f"DATASET: {dataset_names()}.")
 @click.argument("name", metavar="DATASET")
 @options_of(DatasetOptions, "Dataset", leave_out="dataset")
 @seed_option("varies the draw and the training [default: 0]", default=0)
 @common_options(READING, dry_run=False, writes=False)
 def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     """Look at a dataset: counts, many/medium/few, imbalance, duplicates, bad files.
-
-    DATASET is digits, cifar10, cifar100, folder:PATH or a .npz file.
 
     \b
     ltaug inspect digits --imbalance 100

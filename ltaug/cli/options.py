@@ -87,7 +87,7 @@ def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Dec
     closed = f.metadata["choices"] and not f.metadata["joined"] and not f.metadata["check"]
     kind: Any = Commas(element) if many else click.Path() if element is Path else element
     words = {int: "N", float: "X", str: "TEXT", Path: "DIR"}
-    metavar = f"[{'|'.join(f.metadata['choices'])}]" if closed else "LIST" if many else words[element]
+    metavar = f"[{'|'.join(f.metadata['choices'])}]{',...' if many else ''}" if closed else "LIST" if many else words[element]
     return click.option(flag, f.name, type=kind, metavar=metavar, **kwargs)
 
 

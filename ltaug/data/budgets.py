@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from ltaug.data.longtail import listed
 from ltaug.errors import BudgetError, nearest
+from ltaug.methods import FORMS, budget_forms
 
 MAX_TOTAL = 10_000_000
-_FORMS = "N, fill:N, fill:max, total:N or a .csv or .json file of class,count"
 _FILES = (".csv", ".json")
 
 
@@ -25,40 +25,53 @@ def parse_budget(text: str, *, class_names: Sequence[str], class_counts: Sequenc
     """Images to generate for every class, in class order.
 
     Args:
-        text: "500" (that many a class), "fill:500" or "fill:max" (top real images up to 500 or to the largest class),
-            "total:5000" (shared out so that the smallest real + generated counts rise evenly; a remainder goes to the
-            rarest classes), or a path to a CSV (class,count; a header line is optional) or a JSON object. Classes a
-            file does not name get 0.
+        text: a form of methods.FORMS, such as "500" or "fill:max"; a JSON object of class: count; or a path to one or to a CSV
+            (class,count; a header line is optional). Classes that are not named get 0.
         class_counts: real training images per class.
 
     Raises:
-        BudgetError: not one of these forms, negative or not whole, an unknown or repeated class, nothing to generate,
+        BudgetError: none of these, negative or not whole, an unknown or repeated class, nothing to generate,
             or more than 10 million images.
     """
     counts = [int(n) for n in class_counts]
     assert len(counts) == len(class_names)
-    text = text.strip()
-    where = f"--per-class-budget {text!r}"
-    path = Path(text)
-    if path.suffix.lower() in _FILES:
-        named = _read_file(path, where)
+    where = _where(text)
+    named = _named(text, where)
+    if named is None:
+        budget = _from_form(text, counts, where)
+    else:
         _require_known(named, class_names, where)
         budget = [named.get(name, 0) for name in class_names]
-    else:
-        budget = _from_words(text, counts, where)
     if sum(budget) == 0:
-        raise BudgetError(f"{where} leaves nothing to generate: {_why_nothing(text, counts)}")
-    if sum(budget) > MAX_TOTAL:
-        raise BudgetError(f"{where} asks for {sum(budget):,} images, the limit is {MAX_TOTAL:,}; ask for fewer")
+        reached = f"every class has at least {min(counts)} real images already"
+        raise BudgetError(f"{where} leaves nothing to generate: {reached}; name a higher number")
+    require_limit(sum(budget), where)
     return dict(zip(class_names, budget, strict=True))
 
 
 def check_budget(text: str) -> None:
-    """Raise BudgetError for a text that is a budget of no classes whatever, before the classes are known."""
-    if Path(text.strip()).suffix.lower() in _FILES:
-        _read_file(Path(text.strip()), f"--per-class-budget {text!r}")
-    else:
-        _from_words(text.strip(), [1], f"--per-class-budget {text!r}")
+    """Raise BudgetError for a text that is no budget of any classes, before the classes are known."""
+    where = _where(text)
+    if _named(text, where) is None:
+        _from_form(text, [1], where)
+
+
+def each(amount: str, counts: Sequence[int], where: str) -> list[int]:
+    """The same number of images for each class."""
+    return [whole(amount, where)] * len(counts)
+
+
+def fill(amount: str, counts: Sequence[int], where: str) -> list[int]:
+    """As many as real images lack up to a number, or to those of the largest class."""
+    level = max(counts) if amount == "max" else whole(amount, where)
+    return [max(0, level - n) for n in counts]
+
+
+def total(amount: str, counts: Sequence[int], where: str) -> list[int]:
+    """A number shared out by `fill_evenly`."""
+    shared = whole(amount, where)
+    require_limit(shared, where)
+    return fill_evenly(counts, shared)
 
 
 def fill_evenly(counts: Sequence[int], total: int) -> list[int]:
@@ -77,25 +90,12 @@ def fill_evenly(counts: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def _from_words(text: str, counts: list[int], where: str) -> list[int]:
-    form, colon, amount = text.partition(":")
-    if not colon:
-        if not re.fullmatch(r"[-+]?[0-9][0-9.,_eE+-]*", text):
-            raise BudgetError(f"{where} is not {_FORMS}; try fill:max")
-        return [_whole(text, where)] * len(counts)
-    if form == "fill":
-        level = max(counts) if amount == "max" else _whole(amount, where)
-        return [max(0, level - n) for n in counts]
-    if form == "total":
-        total = _whole(amount, where)
-        if total > MAX_TOTAL:
-            raise BudgetError(f"{where} asks for {total:,} images, the limit is {MAX_TOTAL:,}; ask for fewer")
-        return fill_evenly(counts, total)
-    raise BudgetError(f"{where} is not {_FORMS}; {nearest(form, ['fill', 'total'])}")
+def whole(text: str, where: str) -> int:
+    """A count written in plain digits; int() alone would also take 1_000, +5 and other scripts' digits.
 
-
-def _whole(text: str, where: str) -> int:
-    """A count written in plain digits; int() alone would also take 1_000, +5 and other scripts' digits."""
+    Raises:
+        BudgetError: anything else, said to be at `where`.
+    """
     if re.fullmatch(r"-[0-9]+", text):
         raise BudgetError(f"{where}: {text} is negative; use 0 or more")
     if not re.fullmatch(r"[0-9]+", text):
@@ -106,20 +106,51 @@ def _whole(text: str, where: str) -> int:
     return int(digits)
 
 
-def _read_file(path: Path, where: str) -> dict[str, int]:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise BudgetError(f"{where}: there is no such file; name a file or write one of {_FORMS}") from error
-    except (OSError, ValueError) as error:
-        raise BudgetError(f"{where} cannot be read ({error}); give a UTF-8 text file") from error
-    pairs = _json_pairs(content, where) if path.suffix.lower() == ".json" else _csv_pairs(content, where)
+def require_limit(images: int, where: str) -> None:
+    """Raise BudgetError where these are too many."""
+    if images > MAX_TOTAL:
+        raise BudgetError(f"{where} asks for {images:,} images, the limit is {MAX_TOTAL:,}; ask for fewer")
+
+
+def _where(text: str) -> str:
+    shown = text.strip()
+    return f"--per-class-budget {shown if len(shown) <= 200 else f'{shown[:200]}...'!r}"
+
+
+def _from_form(text: str, counts: list[int], where: str) -> list[int]:
+    form, _, amount = text.strip().rpartition(":")
+    if form not in FORMS or (not form and not re.fullmatch(r"[-+]?[0-9][0-9.,_eE+-]*", text.strip())):
+        hint = nearest(form, [*filter(None, FORMS)]) if form else "try fill:max"
+        raise BudgetError(f"{where} is none of: {budget_forms()}; {hint}")
+    found: list[int] = FORMS[form](amount, counts, where)
+    return found
+
+
+def _named(text: str, where: str) -> dict[str, int] | None:
+    """The classes that a file or a JSON text names with their counts; None for a text that is neither."""
+    path = Path(text.strip())
+    if text.strip().startswith("{"):
+        pairs = _json_pairs(text, where)
+    elif path.suffix.lower() in _FILES:
+        read = _json_pairs if path.suffix.lower() == ".json" else _csv_pairs
+        pairs = read(_content(path, where), where)
+    else:
+        return None
     named: dict[str, int] = {}
     for name, amount in pairs:
         if name in named:
             raise BudgetError(f"{where} names class {name!r} twice; keep one of them")
         named[name] = amount
     return named
+
+
+def _content(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise BudgetError(f"{where}: there is no such file; name one that exists, or write one of: {budget_forms()}") from error
+    except (OSError, ValueError) as error:
+        raise BudgetError(f"{where} cannot be read ({error}); give a UTF-8 text file") from error
 
 
 def _csv_pairs(content: str, where: str) -> list[tuple[str, int]]:
@@ -135,7 +166,7 @@ def _csv_pairs(content: str, where: str) -> list[tuple[str, int]]:
         if len(cells) != 2:
             line = f"{where}, line {number}: {','.join(cells)!r}"
             raise BudgetError(f"{line} is not class,count; quote a name that has a comma in it")
-        pairs.append((cells[0], _whole(cells[1], f"{where}, line {number}")))
+        pairs.append((cells[0], whole(cells[1], f"{where}, line {number}")))
     return pairs
 
 
@@ -149,7 +180,7 @@ def _json_pairs(content: str, where: str) -> list[tuple[str, int]]:
     for name, amount in document:
         if not isinstance(amount, int) or isinstance(amount, bool):
             raise BudgetError(f"{where}: class {name!r} has {json.dumps(amount)}, which is not a whole number")
-    return [(name, _whole(str(amount), f"{where}: class {name!r}")) for name, amount in document]
+    return [(name, whole(str(amount), f"{where}: class {name!r}")) for name, amount in document]
 
 
 def _require_known(named: dict[str, int], class_names: Sequence[str], where: str) -> None:
@@ -159,9 +190,3 @@ def _require_known(named: dict[str, int], class_names: Sequence[str], where: str
             if not hint.startswith("did you mean"):
                 hint = f"the {len(class_names)} classes are {listed(list(class_names))}"
             raise BudgetError(f"{where}: there is no class {name!r}; {hint}")
-
-
-def _why_nothing(text: str, counts: list[int]) -> str:
-    if text.startswith("fill:"):
-        return f"every class has at least {min(counts)} real images already; name a higher fill:N or a number a class"
-    return "every count is 0; name a positive number"

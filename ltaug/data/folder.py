@@ -13,7 +13,7 @@ from ltaug.data.cache import File, read_files
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
 from ltaug.data.pixels import EXTENSIONS
-from ltaug.data.sources import Request, Source
+from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError, MismatchError
 
 TEST_NAMES = ("test", "val", "validation")
@@ -29,7 +29,7 @@ class Tree:
     ignored: int
 
 
-def read_folder(request: Request) -> Source:
+def read_folder(request: Request) -> Splits:
     """The images under request.argument.
 
     Raises:
@@ -66,14 +66,14 @@ def read_folder(request: Request) -> Source:
     _require_images(everything.labels[:num_train], train.class_names, train_folder)
     if test_folder is None:
         train_index, test_index, split_notes = hold_out(labels, train.class_names, per_class=request.test_per_class)
-        return Source(everything.take(train_index), everything.take(test_index), (*notes, *split_notes), held_out=True)
+        return Splits(everything.take(train_index), everything.take(test_index), (*notes, *split_notes), held_out=True)
     _require_images(labels[num_train:], train.class_names, test_folder)
     # Slices of the map, not copies: a large set stays on disk.
     split = (slice(num_train), slice(num_train, None))
     train_set, test_set = (
         ImageSet(decoded.images[part], labels[part], train.class_names, source, decoded.hashes[part]) for part in split
     )
-    return Source(train_set, test_set, tuple(notes))
+    return Splits(train_set, test_set, tuple(notes))
 
 
 def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:

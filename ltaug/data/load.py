@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ltaug.data.cache import Progress
 from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
-from ltaug.data.sources import Request, Source
+from ltaug.data.sources import Request, Splits
 from ltaug.errors import MismatchError, OptionError
 from ltaug.methods import SOURCES, source_of
 from ltaug.options import DatasetOptions
@@ -55,7 +55,7 @@ def load_dataset(
         OptionError: no such dataset, or a draw that the images cannot give.
         DataError, MismatchError, CorruptError: see the sources.
     """
-    kind, argument = source_of(options.dataset)
+    name, argument = source_of(options.dataset)
     request = Request(
         argument=argument,
         image_size=options.image_size,
@@ -65,13 +65,13 @@ def load_dataset(
         skip_bad=skip_bad,
         progress=progress,
     )
-    source: Source = SOURCES[kind](request)
-    train, test, notes = source.train, source.test, list(source.notes)
+    splits: Splits = SOURCES[name](request)
+    train, test, notes = splits.train, splits.test, list(splits.notes)
     test.require_same_classes(train.class_names, what=f"the training split of {options.dataset}")
     if train.image_shape != test.image_shape:
         shapes = f"training images are {train.image_shape}, test images {test.image_shape}"
         raise MismatchError(f"{options.dataset}: {shapes}; give --image-size")
-    if options.test_per_class is not None and not source.held_out:
+    if options.test_per_class is not None and not splits.held_out:
         notes.append(f"--test-per-class {options.test_per_class} was not needed: {options.dataset} has a test split")
     rest = None
     if options.imbalance > 1 or options.head is not None:

@@ -41,8 +41,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Everything a source has.
+class Splits:
+    """What a source of images gives.
 
     Attributes:
         train: all its training images.
@@ -56,7 +56,7 @@ class Source:
     held_out: bool = False
 
 
-def read_digits(request: Request) -> Source:
+def read_digits(request: Request) -> Splits:
     """scikit-learn's 1,797 handwritten digits: 8x8, grey; 50 a class for testing unless asked otherwise."""
     # scikit-learn's own file, without load_digits: importing that takes longer than all else `ltaug inspect` does.
     package = importlib.util.find_spec("sklearn")
@@ -68,10 +68,10 @@ def read_digits(request: Request) -> Source:
     everything = _image_set(images, table[:, -1].astype(np.int64), class_names, "digits", request.image_size)
     per_class = request.test_per_class or DIGITS_TEST_PER_CLASS
     train, test, notes = hold_out(everything.labels, class_names, per_class=per_class)
-    return Source(everything.take(train), everything.take(test), notes, held_out=True)
+    return Splits(everything.take(train), everything.take(test), notes, held_out=True)
 
 
-def read_cifar(request: Request) -> Source:
+def read_cifar(request: Request) -> Splits:
     """CIFAR-10 or CIFAR-100 from the data directory.
 
     Raises:
@@ -88,7 +88,7 @@ def read_cifar(request: Request) -> Source:
         if request.download:
             raise DataError(f"{name} could not be downloaded to {folder} ({error}); see to it, or put the files there") from error
         raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with where it lies") from error
-    return Source(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
+    return Splits(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
 
 
 def data_directory() -> Path:
@@ -106,7 +106,7 @@ def _image_set(images: Images, labels: Labels, class_names: tuple[str, ...], sou
     return ImageSet(resize_all(images, image_size) if image_size else images, labels, class_names, source)
 
 
-def read_arrays(request: Request) -> Source:
+def read_arrays(request: Request) -> Splits:
     """A .npz file with images and labels, and optionally class_names, test_images and test_labels.
 
     Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are whole numbers from 0.
@@ -130,13 +130,13 @@ def read_arrays(request: Request) -> Source:
     train = _image_set(images, labels, class_names, str(path), request.image_size)
     if "test_images" not in arrays and "test_labels" not in arrays:
         train_index, test_index, notes = hold_out(labels, class_names, per_class=request.test_per_class)
-        return Source(train.take(train_index), train.take(test_index), notes, held_out=True)
+        return Splits(train.take(train_index), train.take(test_index), notes, held_out=True)
     test_images, test_labels = _checked_pair(path, arrays, "test_")
     _check_labels(path, "test_labels", test_labels, class_names)
     if test_images.shape[1:] != images.shape[1:]:
         shapes = ["x".join(str(n) for n in (*a.shape[2:], a.shape[1])) for a in (images, test_images)]
         raise MismatchError(f"{path}: images are {shapes[0]}, test_images {shapes[1]}; make them the same")
-    return Source(train, _image_set(test_images, test_labels, class_names, str(path), request.image_size))
+    return Splits(train, _image_set(test_images, test_labels, class_names, str(path), request.image_size))
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -26,15 +26,15 @@ class Measure:
     """A measure of generated images, by its key in metrics.json.
 
     Attributes:
-        name: in a sentence.
-        better: the better direction, or the value that images as new as real ones have.
-        compute: enters its values. Measures that come out of one computation name the same function, which is called once.
-        short: in a narrow column; the name unless given.
-        elsewhere: what to call it in features other than Inception's, where the name belongs to those.
-        digits: after the point; None for three figures of the smallest value, as a distance has the extractor's scale.
+        name: for people, within a sentence.
+        better: which direction is better, or the value expected by chance.
+        compute: enters its values. Measures that share a computation name the same function, which is called once.
+        short: name for a narrow column [default: the name].
+        elsewhere: name for features other than Inception's, where `name` means Inception's.
+        digits: after the point; None for three figures of the smallest value, for distances on the extractor's own scale.
         spread: key of its standard deviation.
-        about: what to know when reading it, in sentences.
-        shown: where, as far as evaluations have it.
+        about: how to read it; shown below the report's tables.
+        shown: the tables and figures that show it, where an evaluation has it.
     """
 
     name: str

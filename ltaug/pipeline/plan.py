@@ -11,7 +11,7 @@ from typing import Any
 from ltaug.errors import MismatchError
 from ltaug.fields import read_of
 from ltaug.generator.finetune import with_network_of
-from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, SynthesisOptions
+from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
 from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
@@ -130,10 +130,7 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
 
 def _judges(recipe: Recipe, arm: Arm) -> int:
     """How many judges the arm's selection asks for."""
-    given = recipe.given(arm, "synthesize")
-    if not arm.synthetic or not (given.get("select_agreement") or given.get("select_distance")):
-        return 0
-    return int(given.get("judges", SynthesisOptions.judges))
+    return judges_needed(recipe.given(arm, "synthesize")) if arm.synthetic else 0
 
 
 def check_of(tasks: Sequence[Task]) -> Task:

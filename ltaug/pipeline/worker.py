@@ -79,7 +79,10 @@ def without_interrupts() -> Iterator[None]:
 
 
 class _Sender:
-    """A listener that sends events to the parent, leaving out progress that comes faster than anyone can read."""
+    """A listener that sends events to the parent, leaving out progress that comes faster than anyone can read.
+
+    A run's sinks hear every event: they are called in this process, before any is left out.
+    """
 
     def __init__(self, connection: Connection[Answer | Event, Call]) -> None:
         self._connection = connection

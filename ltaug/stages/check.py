@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ltaug.classifier.augment import build_augmentation
-from ltaug.classifier.batches import to_input
+from ltaug.classifier.batches import Batch, to_input
 from ltaug.classifier.models import build_model
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
@@ -80,8 +81,10 @@ def _evaluation(options: EvaluationOptions, train: ImageSet, machine: Machine) -
 def _classifier(options: ClassifierOptions, train: ImageSet, machine: Machine) -> None:
     with torch.device("meta"):
         build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape)
-    images = to_input(torch.from_numpy(train.images[:2]))
-    build_augmentation(options.augment)(images)  # it may take images of some numbers of channels only
+    rows = np.zeros(2, np.int64)
+    images, classes = (torch.from_numpy(part[rows]) for part in (train.images, train.labels))
+    counts = torch.from_numpy(np.stack([train.class_counts] * 2))
+    build_augmentation(options)(Batch(to_input(images), classes, torch.zeros_like(classes), counts))
 
 
 CHECKS: dict[str, Callable[[Any, ImageSet, Machine], None]] = {

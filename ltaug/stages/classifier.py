@@ -115,6 +115,7 @@ def train_classifier(
         inputs={"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test), "synthetic": added},
         runtime=runtime,
         listener=listener,
+        log=machine.log,
         wait=wait,
     ) as run:
         if not already_done(run):

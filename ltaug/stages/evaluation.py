@@ -90,6 +90,7 @@ def evaluate_generator(
         },
         runtime=sampling,
         listener=listener,
+        log=machine.log,
         wait=wait,
     ) as run:
         if not already_done(run):

@@ -75,6 +75,7 @@ def draw_figure(
         inputs=ready.inputs,
         runtime=runtime,
         listener=listener,
+        log=machine.log,
         wait=wait,
     ) as run:
         if not already_done(run):

@@ -79,6 +79,7 @@ def fit_generator(
             inputs=inputs,
             runtime=runtime,
             listener=listener,
+            log=machine.log,
             wait=wait,
         ) as run:
             if not run.finished:

@@ -6,7 +6,7 @@ Importing this loads no torch: `ltaug inspect` does without.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ def open_stage(
     inputs: Given,
     runtime: Runtime,
     listener: Listener,
+    log: Sequence[str],
     wait: float,
     place: Place = ALONE,
     processes: int = 1,
@@ -76,6 +77,7 @@ def open_stage(
     """The run directory, opened by the process that leads and joined by the others.
 
     Args:
+        log: names in methods.SINKS.
         processes: how many compute this together, for the record.
     """
     from ltaug.runtime import versions
@@ -85,7 +87,7 @@ def open_stage(
     if not place.leads:
         return join_run(out, **shared)
     device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
-    return open_run(out, **shared, versions=versions(), device=device)
+    return open_run(out, **shared, versions=versions(), device=device, log=log)
 
 
 def already_done(run: Run) -> bool:

@@ -11,7 +11,7 @@ from ltaug.fields import plain, resolve
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.meeting import wait_for_run
-from ltaug.options import Machine, SynthesisOptions
+from ltaug.options import Machine, SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, ignore_events
@@ -55,9 +55,8 @@ def synthesize(
     passes = Sampling.of(chosen).passes(sum(budget.values()))
     sampling = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
     if judges is None:
-        asked = chosen.judges if chosen.select_agreement or chosen.select_distance else 0
         how: How = {"machine": machine, "listener": listener, "wait": wait}
-        judges = [_judge(out, i, made, place, how) for i in range(asked)]
+        judges = [_judge(out, i, made, place, how) for i in range(judges_needed(plain(chosen)))]
     source = Generator.load(generator, runtime=runtime)
     seen = [Judge.load(path, runtime=runtime) for path in judges]
     with open_stage(
@@ -73,6 +72,7 @@ def synthesize(
         },
         runtime=sampling,
         listener=listener,
+        log=machine.log,
         wait=wait,
         place=place,
     ) as run:

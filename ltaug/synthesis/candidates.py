@@ -11,9 +11,9 @@ from ltaug.data.imageset import Images
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.generate import Key
 from ltaug.generator.generated import GeneratedImages
-from ltaug.synthesis.manifest import Row, pixel_digest
+from ltaug.synthesis.manifest import KEPT, Row, pixel_digest
 from ltaug.synthesis.rounds import Part, Rounds
-from ltaug.synthesis.select import KEPT, Selection
+from ltaug.synthesis.select import Candidates, Selection
 from ltaug.synthesis.stores import Store
 
 
@@ -48,10 +48,10 @@ class Workshop:
     def _judged(self, part: Part, keys: Sequence[Key], images: Images) -> list[Row]:
         if not keys:
             return []
-        verdicts = self.selection(images, np.array([c for c, _ in keys], np.int64))
+        seen = Candidates(images, np.array([c for c, _ in keys], np.int64), self.selection.real)
+        distances = seen.feature_distance if seen.real.judges else None
         sampling, rows = self.generated.sampling, list[Row]()
-        for i, (c, index) in enumerate(keys):
-            verdict, far = verdicts.verdict[i], verdicts.feature_distance[i]
+        for i, ((c, index), verdict) in enumerate(zip(keys, self.selection(seen), strict=True)):
             name = self.class_names[c]
             row = Row(
                 file=self.store.file(part, name, index) if verdict == KEPT else "",
@@ -63,9 +63,9 @@ class Workshop:
                 sampler=sampling.sampler,
                 steps=sampling.steps,
                 checkpoint=self.generated.generator.digest[:16],
-                feature_distance="" if far is None else f"{far:.4f}",
-                nearest_real=int(verdicts.nearest_real[i]),
-                nearest_distance=f"{verdicts.nearest_distance[i]:.4f}",
+                feature_distance="" if distances is None else f"{distances[i]:.4f}",
+                nearest_real=int(seen.nearest[0][i]),
+                nearest_distance=f"{seen.nearest[1][i]:.4f}",
                 verdict=verdict,
                 sha256=pixel_digest(images[i]),
             )

@@ -17,9 +17,9 @@ from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
 from ltaug.files import atomic_write
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
-from ltaug.synthesis.select import KEPT
 
 IMAGES = "images"
+KEPT = "kept"  # the verdict on what no rule rejects
 
 
 @dataclass(frozen=True)

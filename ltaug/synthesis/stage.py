@@ -10,6 +10,7 @@ import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +18,21 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import SHARDS_FILE, Shard, shards_to_csv
 from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
+from ltaug.fields import settings_of
 from ltaug.files import atomic_write
 from ltaug.generator.generate import Key
 from ltaug.generator.generated import open_generated
 from ltaug.generator.stage import Generator
+from ltaug.methods import RULES
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
 from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
-from ltaug.synthesis.manifest import Row, read_kept, write_manifest
+from ltaug.synthesis.manifest import KEPT, Row, read_kept, write_manifest
 from ltaug.synthesis.rounds import Part, Rounds
-from ltaug.synthesis.select import KEPT, Judge, Selection, fit_selection
+from ltaug.synthesis.select import Judge, Selection, fit_selection
 from ltaug.synthesis.stores import claim_url, open_store
 from ltaug.synthesis.tally import Tally
 from ltaug.synthesis.writing import RoundWriter
@@ -66,14 +69,7 @@ def run_synthesis(
         RunExistsError: processes of another number are still at work.
     """
     _require_fitting(generator, train, judges)
-    selection = fit_selection(
-        train,
-        judges,
-        agreement=options.select_agreement,
-        distance=options.select_distance,
-        drop_copies=options.drop_copies,
-        band=options.band,
-    )
+    selection = fit_selection(train, judges, _rules_of(options))
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
     generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
@@ -93,6 +89,12 @@ def run_synthesis(
     run.note(sample_batch=generated.batch.size)
     _finish(rows, shards, tally, selection, train, run=run)
     rounds.remove()
+
+
+def _rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
+    """The settings of each selection rule that is switched on; how many judges to train is none of them."""
+    chosen = {rule: settings_of(options, rule, rule) for rule in RULES if getattr(options, rule)}
+    return {rule: {name: value for name, value in own.items() if name != "judges"} for rule, own in chosen.items()}
 
 
 def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Judge]) -> None:
@@ -163,9 +165,10 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
     """Write manifest, list of shards and contact sheet, record what happened, say which classes fell short."""
     names = train.class_names
     if not any(tally.kept):
+        rules = ", ".join(f"--{rule.replace('_', '-')}" for rule in selection.rules)
         raise BudgetError(
-            f"none of {sum(tally.candidates)} candidates passed the selection; fit the generator longer, "
-            "relax --select-agreement/--select-distance or raise --max-candidates, with another --out"
+            f"none of {sum(tally.candidates)} candidates passed the selection ({rules}); fit the generator longer, "
+            "drop a rule or raise --max-candidates, with another --out"
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
@@ -175,7 +178,7 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
             file.write(shards_to_csv(shards))
     _save_sheet(rows, train, run=run)
     reasons = [row.verdict for row in rows if row.verdict != KEPT]
-    between = selection.neighbours.between_real
+    between = selection.real.neighbours.between_real
     run.note(
         class_names=names,
         image_shape=train.image_shape,

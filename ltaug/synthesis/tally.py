@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ltaug.generator.generate import Key
-from ltaug.synthesis.select import KEPT
+from ltaug.synthesis.manifest import KEPT
 
 
 @dataclass

@@ -9,6 +9,8 @@ import torch
 from ltaug.classifier.batches import make_pool, plan_batches, shuffled, to_input
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
+from ltaug.fields import checked
+from ltaug.options import ClassifierOptions
 
 
 def image_set(counts, source="set"):
@@ -21,7 +23,8 @@ REAL, MADE = image_set([20, 6, 1]), image_set([0, 14, 19])
 
 
 def plan(synthetic=MADE, *, batch_size=12, sampling="natural", fraction=None, seed=0):
-    return plan_batches(REAL, synthetic, batch_size=batch_size, sampling=sampling, synthetic_fraction=fraction, seed=seed)
+    options = ClassifierOptions(batch_size=batch_size, sampling=sampling, synthetic_fraction=fraction)
+    return plan_batches(REAL, synthetic, options, seed=seed)
 
 
 def test_an_epoch_takes_every_image_of_the_merged_set_once():
@@ -67,13 +70,24 @@ def test_a_row_of_permutations_can_be_entered_anywhere():
     assert np.array_equal(shuffled(5, 0, 40, "x")[13:31], shuffled(5, 13, 18, "x"))
 
 
+def test_an_unknown_sampling_is_refused_with_the_nearest_name():
+    with pytest.raises(OptionError, match="did you mean 'balanced'"):
+        plan(sampling="balance")
+
+
 @pytest.mark.parametrize(
-    ("kwargs", "said"),
-    [({"fraction": 0.01}, "0 images"), ({"fraction": 0.99}, "12 images"), ({"sampling": "balance"}, "balanced")],
+    ("given", "said"),
+    [
+        ({"synthetic-fraction": 0.01, "batch-size": 12}, "--synthetic-fraction 0.01 of a batch of 12 is 0 images"),
+        ({"synthetic-fraction": 0.99, "batch-size": 12}, "--synthetic-fraction 0.99 of a batch of 12 is 12 images"),
+        ({"synthetic-fraction": 1, "synthetic-weight": 0}, "nothing to learn from"),
+    ],
 )
-def test_what_a_batch_cannot_be_is_refused(kwargs, said):
+def test_a_share_of_synthetic_images_that_no_batch_can_have_is_refused_with_the_options(given, said):
+    with pytest.raises(OptionError, match=f"a recipe: .*{said}"):
+        checked(ClassifierOptions, given, where="a recipe")
     with pytest.raises(OptionError, match=said):
-        plan(**kwargs)
+        ClassifierOptions(**{name.replace("-", "_"): value for name, value in given.items()})
 
 
 def test_the_pool_is_the_real_set_followed_by_the_synthetic_one():

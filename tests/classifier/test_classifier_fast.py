@@ -140,7 +140,7 @@ def require_equal(network, other, *, rtol=1e-4):
         torch.testing.assert_close(mine, theirs, rtol=rtol, atol=1e-5)
 
 
-@pytest.mark.parametrize("augment", ["none", "shift-rotate", "crop-flip+randaugment"])
+@pytest.mark.parametrize("augment", ["none", "shift-rotate", "crop-flip+randaugment", "shift+mixup"])
 @pytest.mark.parametrize("given", [{}, {"schedule": "step", "loss": "ce"}, {"momentum": 0.0}], ids=str)
 def test_captured_steps_are_the_same_steps(augment, given, played):
     losses, network = fit(CAPTURED, augment=augment, **given)
@@ -239,9 +239,7 @@ def step_without_values(runtime, monkeypatch, **given):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
     monkeypatch.setattr(torch, "_fused_sgd_", fused_sgd)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        plan = plan_batches(
-            TRAIN, MADE, batch_size=16, sampling=options.sampling, synthetic_fraction=options.synthetic_fraction, seed=0
-        )
+        plan = plan_batches(TRAIN, MADE, options, seed=0)
         pool = make_pool(TRAIN, MADE, device=runtime.device)
         learner = fitting.build_learner(TRAIN, plan, pool, options, runtime)
         parameters = list(learner.network.parameters())
@@ -249,7 +247,7 @@ def step_without_values(runtime, monkeypatch, **given):
             monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
         take_step = step_taker(learner)
         with Waits():
-            for batch in fitting.batches_of(plan, pool, build_augmentation(options.augment), 0, 3):
+            for batch in fitting.batches_of(plan, pool, build_augmentation(options), 0, 3):
                 loss = take_step(batch, 0.1)
     assert all(value.device.type == runtime.device.type for value in [loss, *batch, *(p.grad for p in parameters)])
 
@@ -310,7 +308,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("augment", ["shift-rotate", "crop-flip+randaugment"])
+@pytest.mark.parametrize("augment", ["shift-rotate", "crop-flip+randaugment", "shift+mixup"])
 def test_on_a_gpu_captured_steps_have_the_losses_of_the_others(augment, compiled):
     torch.backends.cudnn.allow_tf32 = False
     plain, _ = fit(CUDA, augment=augment)
@@ -323,13 +321,14 @@ def test_on_a_gpu_captured_steps_have_the_losses_of_the_others(augment, compiled
 
 @pytest.mark.gpu
 @needs_gpu
+@pytest.mark.parametrize("augment", ["crop-flip", "mixup"])
 @pytest.mark.parametrize("captured", [False, True], ids=["call by call", "captured"])
-def test_on_a_gpu_a_step_does_not_wait(captured):
-    runtime, options = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, captured=captured), options_for()
-    plan = plan_batches(TRAIN, MADE, batch_size=16, sampling="natural", synthetic_fraction=None, seed=0)
+def test_on_a_gpu_a_step_does_not_wait(captured, augment):
+    runtime, options = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, captured=captured), options_for(augment=augment)
+    plan = plan_batches(TRAIN, MADE, options, seed=0)
     pool = make_pool(TRAIN, MADE, device=runtime.device)
     take_step = step_taker(fitting.build_learner(TRAIN, plan, pool, options, runtime))
-    for step, batch in enumerate(fitting.batches_of(plan, pool, build_augmentation(options.augment), 0, 8)):
+    for step, batch in enumerate(fitting.batches_of(plan, pool, build_augmentation(options), 0, 8)):
         if step > BEFORE_CAPTURE:  # kernels are chosen and the graph is recorded before
             torch.cuda.set_sync_debug_mode("error")
         try:

@@ -1,5 +1,6 @@
 """Losses: hand values, the identities between them, and priors by source."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 
 from ltaug.classifier.losses import adjustment, build_loss
 from ltaug.errors import OptionError
+from ltaug.fields import option, resolve
 from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
 
@@ -48,6 +50,54 @@ def test_logit_adjustment_has_its_value_by_hand():
     loss = build_loss(adjusted(2.0), class_counts=torch.tensor([[3, 1]]))
     values = loss(torch.zeros(2, 2), torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long))
     torch.testing.assert_close(values, torch.tensor([-math.log(0.9), -math.log(0.1)]))
+
+
+def test_the_loss_of_a_mixed_image_has_its_value_by_hand():
+    # Logits 0: the loss is -sum_y w_y log p(y), with p the mixture of the priors (3/4, 1/4) and (1/4, 3/4), to the power tau.
+    labels, sources = torch.tensor([[0.25, 0.75], [0.25, 0.75]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    counts = torch.tensor([[3, 1], [10, 30]])
+    values = build_loss(adjusted(1.0), class_counts=counts)(torch.zeros(2, 2), labels, sources)
+    torch.testing.assert_close(values, torch.tensor([-0.25 * math.log(0.75) - 0.75 * math.log(0.25), -math.log(0.5)]))
+    sources = torch.tensor([[1.0, 0.0], [0.8, 0.2]])  # the second image's prior: (0.65, 0.35)
+    values = build_loss(adjusted(2.0), class_counts=counts)(torch.zeros(2, 2), labels, sources)
+    p = 0.65**2 / (0.65**2 + 0.35**2)
+    by_hand = [-0.25 * math.log(0.9) - 0.75 * math.log(0.1), -0.25 * math.log(p) - 0.75 * math.log(1 - p)]
+    torch.testing.assert_close(values, torch.tensor(by_hand))
+    plain = build_loss(ClassifierOptions(), class_counts=counts)(torch.tensor([[1.0, 2.0]]), labels[:1], sources[:1])
+    torch.testing.assert_close(plain, torch.tensor([math.log(math.e + math.e**2) - 0.25 * 1 - 0.75 * 2]))
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, 1.5])
+@pytest.mark.parametrize("name", LOSSES)
+def test_hard_labels_as_weights_give_the_loss_and_the_gradient_of_indices(name, tau):
+    found = []
+    for as_weights in (False, True):
+        logits, labels, sources = batch()
+        logits.requires_grad_()
+        if as_weights:
+            labels, sources = F.one_hot(labels, 3).float(), F.one_hot(sources, 2).float()
+        losses = build_loss(ClassifierOptions(loss=name, adjust_tau=tau), class_counts=COUNTS)(logits, labels, sources)
+        losses.sum().backward()
+        found.append((losses, logits.grad))
+    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-6)
+
+
+def test_a_class_that_one_source_lacks_is_not_excluded_for_an_image_mixed_with_the_other():
+    labels = torch.tensor([[0.0, 0.3, 0.7], [0.0, 0.3, 0.7]])
+    logits = torch.zeros(2, 3, requires_grad=True)
+    losses = build_loss(adjusted(1.0), class_counts=COUNTS)(logits, labels, torch.tensor([[0.0, 1.0], [0.5, 0.5]]))
+    losses.sum().backward()
+    assert losses.isfinite().all()
+    prior = torch.tensor([[0.0, 0.3, 0.7], [0.45, 0.195, 0.355]])
+    torch.testing.assert_close(logits.grad, prior - labels)
+
+
+def test_without_synthetic_images_their_source_has_no_part_in_the_prior():
+    counts = torch.tensor([[3, 1], [0, 0]])
+    values = build_loss(adjusted(1.0), class_counts=counts)(
+        torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    )
+    torch.testing.assert_close(values, torch.tensor([-math.log(0.25)]))
 
 
 def test_balanced_softmax_adds_the_log_of_the_counts_and_is_logit_adjustment_at_tau_1():
@@ -92,3 +142,36 @@ def test_the_gradient_is_the_adjusted_softmax_minus_the_label():
 def test_an_unknown_loss_is_refused_with_the_nearest_name():
     with pytest.raises(OptionError, match="did you mean 'logit-adjusted'"):
         build_loss(ClassifierOptions(loss="logit-adjust"), class_counts=COUNTS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithFocal(ClassifierOptions):
+    focal_power: float = option(2.0, "focal: its exponent", low=0, owner={"loss": ("focal",)})
+
+
+def test_a_loss_gets_its_own_options_and_no_others(monkeypatch):
+    got = []
+    monkeypatch.setitem(LOSSES.entries, "focal", lambda class_counts, **given: got.append(given))
+    for name in ("logit-adjusted", "balanced-softmax", "ce"):
+        monkeypatch.setitem(LOSSES.entries, name, LOSSES["focal"])
+    for name, given in {
+        "focal": {"focal_power": 3},
+        "logit-adjusted": {"adjust_tau": 5},
+        "balanced-softmax": {},
+        "ce": {},
+    }.items():
+        build_loss(resolve(WithFocal, {"loss": name, **given}, image_side=32), class_counts=COUNTS)
+    assert got == [{"power": 3.0}, {"adjust_tau": 5.0}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"loss": "balanced-softmax", "adjust-tau": 5}, r"--adjust-tau 5.0 is read only with --loss logit-adjusted \(it is bal"),
+        ({"adjust-tau": 5}, r"--adjust-tau 5.0 is read only with --loss logit-adjusted \(it is ce\)"),
+        ({"loss": "logit-adjusted", "focal-power": 3}, "--focal-power 3.0 is read only with --loss focal"),
+    ],
+)
+def test_an_option_of_another_loss_is_refused(given, said):
+    with pytest.raises(OptionError, match=said):
+        resolve(WithFocal, given, image_side=32)

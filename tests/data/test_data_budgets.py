@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ltaug.data.budgets import fill_evenly, parse_budget
-from ltaug.errors import BudgetError
+from ltaug.data.budgets import check_budget, fill_evenly, parse_budget, whole
+from ltaug.errors import BudgetError, OptionError
+from ltaug.fields import plain, resolve
+from ltaug.methods import FORMS, Entry, budget_forms
+from ltaug.options import SynthesisOptions
 
 NAMES = ("cat", "dog", "emu")
 COUNTS = (50, 7, 1)
@@ -86,6 +90,10 @@ def test_a_csv_name_with_a_comma_is_quoted(tmp_path):
         ("", "try fill:max"),
         ("lots", "try fill:max"),
         ("fil:500", "did you mean 'fill'"),
+        (":5", "try fill:max"),
+        ('{"cat": 5', "not valid JSON"),
+        ('{"cta": 5}', "did you mean 'cat'"),
+        ('{"cat": -5}', "negative"),
         ("-5", "negative"),
         ("fill:-5", "negative"),
         ("1.5", "not a whole number"),
@@ -147,3 +155,62 @@ def test_a_bad_budget_file_is_refused_with_what_is_wrong(tmp_path, name, content
     with pytest.raises(BudgetError) as caught:
         parsed(path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_error_says_how_each_form_is_written(form):
+    with pytest.raises(BudgetError, match="none of:") as caught:
+        parsed("lots")
+    assert FORMS.about(form).about in str(caught.value)
+    assert FORMS.about(form).about in SynthesisOptions.__dataclass_fields__["per_class_budget"].metadata["help"]
+
+
+def test_a_new_form_is_a_function_and_an_entry(monkeypatch):
+    def times(amount, counts, where):
+        return [whole(amount, where) * n for n in counts]
+
+    monkeypatch.setitem(FORMS.entries, "times", Entry(where=times, about="times:N generates N for each real image"))
+    assert parsed("times:2") == {"cat": 100, "dog": 14, "emu": 2}
+    assert resolve(SynthesisOptions, {"per-class-budget": "times:2"}, image_side=8).per_class_budget == "times:2"
+    assert "times:N generates N for each real image" in budget_forms()
+    for text, words in (
+        ("tims:2", "did you mean 'times'"),
+        ("times:x", "not a whole number"),
+        ("times:0", "nothing to generate"),
+    ):
+        with pytest.raises(BudgetError, match=words):
+            parsed(text)
+
+
+def given_from_python(budget):
+    options = resolve(SynthesisOptions, {"per_class_budget": budget}, image_side=8)
+    return json.loads(json.dumps(plain(options)))["per_class_budget"]
+
+
+@pytest.mark.parametrize("amount", [30, np.int64(30)])
+def test_python_may_give_a_mapping_which_is_recorded_as_json(amount):
+    assert parsed(given_from_python({"emu": amount, "cat": 0})) == {"cat": 0, "dog": 0, "emu": 30}
+    assert json.loads(given_from_python({"emu": amount, 7: 1})) == {"emu": 30, "7": 1}
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"cat": -1}, "negative"),
+        ({"cat": 1.5}, "not a whole number"),
+        ({"cat": "5"}, "not a whole number"),
+        ({"cat": float("nan")}, "not a whole number"),
+        ({"7": 1, 7: 2}, "'7' twice"),
+        ({"cat": {1}}, "cannot be written as JSON"),
+        ({("cat",): 1}, "cannot be written as JSON"),
+    ],
+)
+def test_a_mapping_is_checked_as_a_file_is(budget, words):
+    with pytest.raises((BudgetError, OptionError), match=words):
+        given_from_python(budget)
+
+
+def test_a_long_text_is_shortened_in_an_error():
+    with pytest.raises(BudgetError) as caught:
+        check_budget(json.dumps({f"class {i}": 1.5 for i in range(1000)}))
+    assert len(str(caught.value)) < 400

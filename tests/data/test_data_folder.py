@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import LONG
 
 from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.data.inspect import inspect_dataset
@@ -236,7 +237,7 @@ def test_of_several_that_want_the_same_images_one_decodes_and_the_others_wait(tm
 
     def slowly(path, *, image_size):
         decoding.set()
-        assert said.wait(30)
+        assert said.wait(LONG)
         decoded.append(path.name)
         return decode(path, image_size=image_size)
 
@@ -246,7 +247,7 @@ def test_of_several_that_want_the_same_images_one_decodes_and_the_others_wait(tm
     monkeypatch.setattr("ltaug.data.decoding.decode", slowly)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(digest, lambda *event: None)
-        assert decoding.wait(30)
+        assert decoding.wait(LONG)
         second = pool.submit(digest, lambda text, step, total: said.set() if text.startswith("waiting") else None)
         assert first.result() == second.result()
     assert len(decoded) == 8

@@ -8,10 +8,15 @@ import sys
 import numpy as np
 import pytest
 
+from ltaug.cli import main
+from ltaug.data.imageset import ImageSet
 from ltaug.data.inspect import inspect_dataset
-from ltaug.data.load import SOURCES, load_dataset
+from ltaug.data.load import load_dataset
+from ltaug.data.sources import Splits
 from ltaug.errors import DataError, MismatchError, OptionError
-from ltaug.options import DatasetOptions
+from ltaug.fields import resolve
+from ltaug.methods import SOURCES, Entry, dataset_forms, source_of
+from ltaug.options import DatasetOptions, EvaluationOptions
 
 
 def load(seed=0, **options):
@@ -200,8 +205,34 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
         load(dataset="cifar10", data_dir=tmp_path, download=True)
 
 
-def test_every_source_is_reachable_by_some_name():
-    assert set(SOURCES) == {"digits", "cifar10", "cifar100", "folder", "arrays"}
+def test_every_source_is_reachable_by_the_form_that_errors_and_help_give_for_it():
+    written = [form.replace("PATH", "x").replace("a .", "x.").removesuffix(" file") for form in dataset_forms()]
+    assert [source_of(text)[0] for text in written] == list(SOURCES)
+    assert all(form in DatasetOptions.__dataclass_fields__["dataset"].metadata["help"] for form in dataset_forms())
+
+
+def test_a_new_source_is_a_function_and_an_entry(monkeypatch, capsys):
+    asked = []
+
+    def read_stripes(request):
+        asked.append((request.argument, request.image_size))
+        images = np.arange(24 * 16, dtype=np.uint8).reshape(24, 1, 4, 4)
+        everything = ImageSet(images, np.arange(24) % 2, ("thin", "thick"), "stripes")
+        return Splits(everything.take(np.arange(20)), everything.take(np.arange(20, 24)), ("made up",))
+
+    monkeypatch.setitem(SOURCES.entries, "stripes", Entry(where=read_stripes, path=True))
+    dataset = load(dataset="stripes:wide", image_size=4, imbalance=5)
+    assert asked == [("wide", 4)]
+    assert dataset.train.class_counts.tolist() == [10, 2]
+    assert dataset.notes[0] == "made up"
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", "stripes:wide", "--json"])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["thin", "thick"]
+    assert resolve(EvaluationOptions, {"reference": "stripes:wide"}, image_side=4).reference == "stripes:wide"
+    for cls, given in ((DatasetOptions, {"dataset": "stripe:wide"}), (EvaluationOptions, {"reference": "stripe:wide"})):
+        with pytest.raises(OptionError, match="did you mean 'stripes:PATH'"):
+            resolve(cls, given, image_side=4)
 
 
 def test_inspection_is_json_and_counts_duplicates(tmp_path):

@@ -47,7 +47,7 @@ def test_the_draw_selects_the_published_indices(head, num_classes, prefix):
 
 
 @given(st.data(), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_draw_has_the_sizes_asked_for_and_no_image_twice(data, seed):
     counts = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=6))
     sizes = np.array([data.draw(st.integers(0, n)) for n in counts])
@@ -63,7 +63,7 @@ def test_a_draw_has_the_sizes_asked_for_and_no_image_twice(data, seed):
     st.floats(1, 200),
     st.sampled_from(["exp", "step"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_largest_head_fits_and_the_next_does_not(counts, imbalance, profile):
     counts = np.array(counts)
     head = largest_head(counts, imbalance=imbalance, profile=profile)
@@ -91,7 +91,7 @@ def test_a_seed_outside_numpys_range_is_refused(seed):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_fifth_is_held_out_and_every_class_keeps_a_training_image(counts):
     labels = np.repeat(np.arange(len(counts)), counts)
     train, test, notes = hold_out(labels, tuple("abcde"[: len(counts)]), per_class=None)

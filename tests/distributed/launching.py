@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waiting import LONG
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -33,8 +35,8 @@ def torchrun(where: Path, *command: str, restarts: int = 0) -> subprocess.Popen:
     return start(where, "-m", *agent, *command)
 
 
-def ended(process: subprocess.Popen, *, code: int, seconds: float = 120.0) -> tuple[str, str]:
+def ended(process: subprocess.Popen, *, code: int) -> tuple[str, str]:
     """Its stdout and stderr, once it has ended with this exit code."""
-    out, err = process.communicate(timeout=seconds)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == code, err
     return out, err

@@ -101,10 +101,10 @@ def test_whatever_the_number_of_processes_the_weights_are_those_of_one(continued
 def test_when_one_process_is_killed_the_other_says_so_and_ends_promptly(tmp_path, killed):
     pair = by_hand(tmp_path, *ENDLESS, "--out", "gen", "--quiet")
     wait_for(lambda: last_checkpoint(tmp_path / "gen") >= EVERY, pair[0])
-    began = time.monotonic()
     pair[killed].kill()
-    _, err = ended(pair[1 - killed], code=8, seconds=30)
-    assert time.monotonic() - began < 10
+    began = time.monotonic()
+    _, err = ended(pair[1 - killed], code=8)
+    assert time.monotonic() - began < 60
     assert errors(err) == [("Error: rank 1", "Error: rank 1: rank 0")[killed == 0] + " " + GONE]
     assert "Traceback" not in err
     ended(pair[killed], code=-signal.SIGKILL)
@@ -127,12 +127,12 @@ from ltaug.place import Place
 with stop_together(Group(Place(0, 2)), echo=0.1, patience=0.4):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a thread hears it; this one is not woken up, as in a collective
-    ctypes.CDLL(None).sleep(60)
+    ctypes.CDLL(None).sleep(600)
 """
 
 
 def test_a_process_stuck_outside_python_ends_some_time_after_a_signal(tmp_path):
-    _, err = ended(start(tmp_path, "-c", STUCK), code=130, seconds=50)
+    _, err = ended(start(tmp_path, "-c", STUCK), code=130)
     assert errors(err) == ["Error: stuck after a signal, and ended; the same command continues from the last checkpoint"]
 
 

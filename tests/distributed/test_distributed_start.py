@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
+from waiting import LONG
 
 from ltaug.distributed.start import store_of_start
 from ltaug.place import Place
-
-SOON = timedelta(seconds=10)
 
 
 def started(store, world=3):
@@ -19,19 +18,19 @@ def started(store, world=3):
     found = {}
 
     def process(rank):
-        found[rank] = store_of_start(store, Place(rank, world, rank), patience=SOON)
+        found[rank] = store_of_start(store, Place(rank, world, rank), patience=timedelta(seconds=LONG))
 
     threads = [threading.Thread(target=process, args=(rank,)) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(LONG)
     return [found[rank] for rank in range(world)]
 
 
 def test_a_second_start_shares_a_store_in_which_nothing_of_the_first_is_left():
     launcher = dist.HashStore()
-    launcher.set_timeout(SOON)
+    launcher.set_timeout(timedelta(seconds=LONG))
     first = started(launcher)
     first[1].set("address", "of a process that is no more")
     second = started(launcher)

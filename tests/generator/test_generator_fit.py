@@ -130,6 +130,20 @@ def test_the_gradient_is_clipped_with_what_regularisers_own(tiny_set, tiny_optio
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize(("warmup", "shares"), [(4, [0.25, 0.5, 0.75, 1, 1, 1]), (1, [1, 1]), (0, [1, 1])])
+def test_the_learning_rate_rises_in_equal_parts_to_its_full_value_at_the_last_step_of_the_warm_up(
+    warmup, shares, tiny_set, tiny_options, cpu
+):
+    options = dataclasses.replace(tiny_options, warmup=warmup, lr=0.5)
+    trainee = build_trainee(options, tiny_set, seed=0, device=cpu.device)
+    data = TrainingData.on(cpu.device, tiny_set)
+    used = []
+    trainee.optimizer.register_step_pre_hook(lambda optimizer, *_: used.extend(g["lr"] for g in optimizer.param_groups))
+    for step in range(len(shares)):
+        train_step(trainee, draw_batch(data, options, trainee.denoiser, step=step, seed=0), options, cpu, step=step)
+    assert used == [0.5 * share for share in shares]
+
+
 @pytest.mark.parametrize(("sampling", "rare"), [("natural", 0.1), ("rs", 1 / 3)])
 def test_the_fit_trains_on_images_sampled_as_asked(sampling, rare, tiny_set, tiny_options, cpu):
     options = dataclasses.replace(tiny_options, objective="ddpm", sampling=sampling, batch_size=500, steps=3, label_dropout=0.0)

@@ -237,6 +237,14 @@ def test_the_whole_interval_is_guidance_everywhere_and_one_beyond_all_levels_is_
     assert torch.equal(sampled(guidance=1.5, guidance_interval=interval), sampled(guidance=same_as))
 
 
+@pytest.mark.parametrize(("t", "images"), [(249, 3), (250, 6), (500, 6), (501, 3)])
+def test_an_interval_of_guidance_includes_both_its_ends(t, images):
+    network = TwoAnswers()
+    denoise = bind(network, torch.tensor([0, 1, 2]), guidance=1.5, guidance_interval=(0.25, 0.5))
+    denoise(torch.zeros(3, 1, 2, 2), VP().sigmas[t].item())
+    assert network.images == images
+
+
 def test_an_interval_means_the_same_noise_under_every_preconditioning():
     for t in (0, 199, 201, 699, 701, 999):
         sigma = VP().sigmas[t].item()

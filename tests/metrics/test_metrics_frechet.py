@@ -53,7 +53,7 @@ def test_of_a_sample_with_itself_it_is_zero_and_never_negative(count):
     assert 0 <= found < 1e-8 * np.trace(np.cov(a, rowvar=False))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 20), st.integers(2, 20), st.integers(1, 6), st.integers(0, 10**6))
 def test_it_is_symmetric_and_at_least_zero(count, other, width, seed):
     rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_it_is_symmetric_and_at_least_zero(count, other, width, seed):
     assert frechet_distance(a, b) >= 0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.booleans())
 def test_moments_in_blocks_merged_or_not_are_those_of_all_images_at_once(sizes, merge):
     x = features(sum(sizes) + 2, 4, shift=1000)

@@ -71,7 +71,7 @@ def test_the_same_images_are_fully_precise_and_recalled():
     assert found.density >= 1  # each lies in its own ball and in those of whom it is a neighbour
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(4, 25), st.integers(4, 25), st.integers(1, 3), st.integers(0, 10**6))
 def test_precision_is_recall_with_the_sides_changed(count, other, k, seed):
     rng = np.random.default_rng(seed)

@@ -35,7 +35,7 @@ def test_a_mode_left_out_costs_recall_and_an_invented_one_precision():
     assert [best_f(*invented, beta=b) for b in (8, 1 / 8)] == pytest.approx([high, low], rel=2e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=8).filter(any), st.randoms())
 def test_of_equal_histograms_both_scores_are_one_and_of_disjoint_ones_zero(counts, random):
     share = np.array(counts) / sum(counts)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import torch
+from waiting import LONG
 
 from ltaug.meeting import join_run
 from ltaug.options import SynthesisOptions
@@ -33,8 +33,10 @@ class HalfJudge:
         return np.stack([even, np.zeros(len(images)), ~even], 1).astype(np.float32)
 
 
-def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, place=ALONE, **options):
-    options = SynthesisOptions(**{"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40, **options})
+def synthesize(path, generator, real, *, budget, judges=(), listener=lambda event: None, place=ALONE, options=None, **own):
+    """Run the stage with `options`, or with quick ones and what differs from them."""
+    quick = {"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40}
+    options = options or SynthesisOptions(**{**quick, **own})
     said = {"budget": budget, "images_to": options.images_to}
     spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": said, "inputs": {}}
     spec |= {"listener": listener, "place": place}
@@ -68,7 +70,7 @@ class Rank(threading.Thread):
 
     def end(self):
         """Wait for it; raises what it raised."""
-        self.join(60)
+        self.join(LONG)
         assert not self.is_alive()
         if self.error is not None:
             raise self.error
@@ -80,10 +82,3 @@ def together(path, generator, real, world, **wanted):
     for rank in ranks:
         rank.end()
     return [rank.said for rank in ranks]
-
-
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)

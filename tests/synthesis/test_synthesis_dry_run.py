@@ -12,9 +12,9 @@ from ltaug.stages import estimation
 def test_the_time_counts_two_passes_where_guidance_is_on_and_one_elsewhere(interval, monkeypatch):
     clock = [0.0]
 
-    def generate(denoiser, keys, *, sample_steps, guidance, batch_size, **how):
+    def generate(denoiser, keys, *, sampling, batch_size, **how):
         assert len(keys) == batch_size
-        clock[0] += 10 + sample_steps * (2 if guidance else 1)
+        clock[0] += 10 + sampling.steps * (2 if sampling.guidance else 1)
 
     monkeypatch.setattr(estimation, "generate", generate)
     monkeypatch.setattr(estimation.time, "perf_counter", lambda: clock[0])

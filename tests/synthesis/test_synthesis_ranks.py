@@ -5,7 +5,8 @@ import signal
 
 import pytest
 from filelock import FileLock
-from making import CPU, HalfJudge, Rank, files, synthesize, together, until
+from making import CPU, HalfJudge, Rank, files, synthesize, together
+from waiting import LONG, wait_for
 
 from ltaug import meeting
 from ltaug.errors import CorruptError, MismatchError, RunExistsError
@@ -72,10 +73,10 @@ class Halting:
     def kill(self):
         """Once all have come that far."""
         for _ in self._processes:
-            assert self._halted.acquire(timeout=60)
+            assert self._halted.acquire(timeout=LONG)
         for process in self._processes:
             process.kill()
-            process.join(30)
+            process.join(LONG)
             assert process.exitcode == -signal.SIGKILL
 
 
@@ -86,7 +87,7 @@ def test_a_killed_process_comes_back_alone_while_the_other_waits(rank, whole, ge
     victim = Halting(path, generator, real, [rank], 2, at=3, **WANTED)
     other = Rank(path, generator, real, 1 - rank, 2, **WANTED)
     victim.kill()
-    until(lambda: f"Waiting for rank {rank} of 2 in round 3." in other.said)
+    wait_for(lambda: f"Waiting for rank {rank} of 2 in round 3." in other.said)
     assert other.is_alive()
     Rank(path, generator, real, rank, 2, **WANTED).end()
     other.end()
@@ -165,10 +166,10 @@ def test_a_process_of_the_old_number_that_is_still_at_work_is_named(generator, r
 def test_a_rank_is_one_process_with_the_same_options_and_finds_what_is_done_done(generator, real, tmp_path):
     path = tmp_path / "s"
     second = Rank(path, generator, real, 1, 2, **WANTED)
-    until(second.is_alive)
+    wait_for(second.is_alive)
     assert not path.exists(), "the process that leads opens the run"
     first = Rank(path, generator, real, 0, 2, **WANTED)
-    until((path / ".lock-1-of-2").exists)
+    wait_for((path / ".lock-1-of-2").exists)
     with pytest.raises(RunExistsError, match="rank 1 of 2 is at work"):
         Rank(path, generator, real, 1, 2, **WANTED).end()
     first.end()

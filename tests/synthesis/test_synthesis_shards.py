@@ -8,7 +8,8 @@ import uuid
 import fsspec
 import numpy as np
 import pytest
-from making import NAMES, HalfJudge, Rank, synthesize, together, until
+from making import NAMES, HalfJudge, Rank, synthesize, together
+from waiting import wait_for
 
 from ltaug import meeting
 from ltaug.data.shards import read_images
@@ -141,7 +142,7 @@ def test_rank_0_waits_for_shards_that_another_has_yet_to_write(generator, real, 
     with pytest.raises(OSError, match="No space left"):
         second.end()
     sentence = "Waiting for rank 1 of 2 to write images of round 1; start it again if it has ended."
-    until(lambda: sentence in first.said)
+    wait_for(lambda: sentence in first.said)
     monkeypatch.setattr(stores.Shards, "write", write)
     Rank(path, generator, real, 1, 2, **one_round).end()
     first.end()

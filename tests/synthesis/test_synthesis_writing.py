@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from waiting import LONG
 
 from ltaug.data.shards import read_images
 from ltaug.synthesis import rounds, stores
@@ -108,7 +109,7 @@ def test_an_interruption_lets_the_round_underway_be_completed(tmp_path, monkeypa
     write, interrupted = stores.write_image, threading.Event()
 
     def slow(run, file, image):
-        assert interrupted.wait(5)
+        assert interrupted.wait(LONG)
         write(run, file, image)
 
     def interrupt():
@@ -125,7 +126,7 @@ def test_a_round_is_written_while_the_next_is_made_but_only_one_waits(tmp_path, 
     write, release, second = stores.write_image, threading.Event(), threading.Event()
 
     def held(run, file, image):
-        assert release.wait(5)
+        assert release.wait(LONG)
         write(run, file, image)
 
     class Put(list):
@@ -137,9 +138,9 @@ def test_a_round_is_written_while_the_next_is_made_but_only_one_waits(tmp_path, 
     put = Put()
     thread = threading.Thread(target=put_rounds, args=(tmp_path, 2), kwargs={"put": put})
     thread.start()
-    assert second.wait(5)  # the first put returns at once
+    assert second.wait(LONG)  # the first put returns at once
     thread.join(0.1)
     assert put == [0]  # the second waits for the first round
     release.set()
-    thread.join(5)
+    thread.join(LONG)
     assert marked(tmp_path) == [0, 1]
