@@ -83,7 +83,7 @@ class RunRecord:
 
     def verify(self, *names: str) -> None:
         """Raise CorruptError unless these files (or all) are as the run left them."""
-        verify_outputs(self.path, {"outputs": self.outputs}, list(names) or None)
+        verify_outputs(self.path, self.outputs, names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -298,8 +298,8 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def verify_outputs(path: Path, record: Mapping[str, Any], names: list[str] | None = None) -> None:
-    """Raise CorruptError unless the run's recorded artefacts (or those named) have their digests."""
-    for name, digest in record["outputs"].items():
-        if names is None or name in names:
+def verify_outputs(path: Path, outputs: Mapping[str, str], names: Sequence[str] = ()) -> None:
+    """Raise CorruptError unless the run's recorded artefacts (all, or those named) have their digests."""
+    for name, digest in outputs.items():
+        if not names or name in names:
             verify_file(path / name, digest, whole=path)

@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     first = stages.fit_generator(DRAW, TINY | {"flip": True}, out=folder / "first", seed=3, machine=CPU)
     tuned = stages.fit_generator({}, {"steps": 2, "batch_size": 4}, out=folder / "tuned", source=first, machine=CPU)
-    sampled = {"sample_steps": 2, "guidance_interval": [0.1, 0.9]}
+    sampled = {"sample_steps": 2, "guidance": 1.0, "guidance_interval": [0.1, 0.9]}
     synthetic = stages.synthesize(tuned, sampled | {"per_class_budget": "1"}, out=folder / "synthetic", machine=CPU)
     measured = {"extractor": "pixels", "samples": 10}
     evaluation = stages.evaluate_generator(tuned, sampled | measured, out=folder / "evaluation", arm="cbdm", machine=CPU)

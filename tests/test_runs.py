@@ -86,10 +86,10 @@ def test_a_run_is_continued_then_finished_then_reused(tmp_path):
         assert run.record["timings"] == {"fit": 3.5}
         run.event("Already done.")
     assert not (path / "metrics.jsonl").exists(), "what is finished is not written again"
-    verify_outputs(path, read_run(path, stage="synthesize", finished=True))
+    verify_outputs(path, read_run(path, stage="synthesize", finished=True)["outputs"])
     (path / "weights").write_bytes(b"v")
     with pytest.raises(CorruptError, match="damaged"):
-        verify_outputs(path, read_run(path))
+        verify_outputs(path, read_run(path)["outputs"])
 
 
 @pytest.mark.parametrize(
@@ -224,4 +224,4 @@ def test_a_lost_artefact_says_to_delete_the_whole_run_wherever_it_lay(tmp_path):
         run.finish(["deep/weights"])
     (tmp_path / "run" / "deep" / "weights").unlink()
     with pytest.raises(CorruptError, match=r"missing; delete \S*/run and run"):
-        verify_outputs(tmp_path / "run", read_run(tmp_path / "run"))
+        verify_outputs(tmp_path / "run", read_run(tmp_path / "run")["outputs"])

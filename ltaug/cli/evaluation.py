@@ -14,9 +14,8 @@ from ltaug.cli import dryrun, show
 from ltaug.cli.commands import DIRECTORY, RUN, finished, out_option, seed_option
 from ltaug.cli.options import SectionCommand, SectionOption, common_options, given, machine, options_of, recipe_options
 from ltaug.cli.progress import duration, progress
-from ltaug.files import read_json
 from ltaug.options import COMPUTING, NETWORKS, READING, EvaluationOptions
-from ltaug.runs import read_run
+from ltaug.records import PAIRS_SHEET, EvaluationRecord
 
 
 @click.command("evaluate-generator", cls=SectionCommand)
@@ -57,7 +56,8 @@ def evaluate_generator(
 
 def _show(out: Path, *, already_done: bool, as_json: bool) -> None:
     """The measures, overall and by group of classes, then what to bear in mind and what was not measured."""
-    found, record = read_json(out / "metrics.json"), read_run(out)
+    record = EvaluationRecord.read(out)
+    found = record.metrics()
     if as_json:
         show.as_object({"run": str(out), "already_done": already_done, **found})
         return
@@ -82,9 +82,9 @@ def _show(out: Path, *, already_done: bool, as_json: bool) -> None:
     names_of = {key: measure.name for key, measure in MEASURES.items()}
     for reason, names in _unmeasured(summary, found["reasons"], names_of).items():
         click.echo(f"Not measured: {', '.join(names)}: {reason}")
-    seconds = sum(record["timings"].values())
+    seconds = sum(record.timings.values())
     click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done ({duration(seconds)}).")
-    click.echo(f"Look at {out / 'samples.png'} and {out / 'closest-pairs.png'}; by class: {out / 'per-class.csv'}")
+    click.echo(f"Look at {out / 'samples.png'} and {out / PAIRS_SHEET}; by class: {out / 'per-class.csv'}")
 
 
 def _unmeasured(

@@ -16,6 +16,7 @@ from rich.table import Table
 from ltaug.cli.progress import duration
 from ltaug.files import read_json
 from ltaug.pipeline import Task
+from ltaug.records import METRICS_FILE
 from ltaug.runs import read_run
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json
     """Each arm's mean over its seeds."""
     arms: dict[str, list[dict[str, float]]] = {}
     for task in tasks:
-        arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / "metrics.json")["summary"])
+        arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / METRICS_FILE)["summary"])
     means = {arm: {key: sum(r[key] for r in rows) / len(rows) for key in HEADLINE} for arm, rows in arms.items()}
     if as_json:
         runs = {task.name: str(task.directory) for task in tasks}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltaug.data.load import Dataset
 from ltaug.errors import OptionError, nearest
-from ltaug.fields import plain, resolve
+from ltaug.fields import plain, read_of, resolve
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
 from ltaug.figures.denoising import draw_denoising, two_classes
 from ltaug.figures.evaluations import Evaluation, open_evaluations
@@ -24,11 +24,11 @@ from ltaug.figures.subject import Subject, open_subjects, require_same_images
 from ltaug.figures.table import Drawn, Progress
 from ltaug.figures.tau import draw_tau, points_of
 from ltaug.files import atomic_write
-from ltaug.options import Machine
+from ltaug.options import EvaluationOptions, Machine
 from ltaug.records import METRICS_FILE
 from ltaug.runs import Listener, Run, ignore_events, read_run
 from ltaug.runtime import Runtime, make_runtime
-from ltaug.stages.classifier import train_extractor
+from ltaug.stages.classifier import How, train_extractor
 from ltaug.stages.evaluation import CLASSIFIER, evaluate_generator
 from ltaug.stages.opening import Given, already_done, load_origin, open_stage, relative_to, side_of, source_of
 
@@ -180,17 +180,18 @@ def guidance(runs: Sequence[Path], given: Given, context: Context) -> Prepared:
     options = resolve(GuidanceOptions, given, image_side=side_of(data.train), where="figure guidance")
     strengths = require_strengths(options.strengths, least=2)
     folder = context.out.with_name(f"{context.out.name}.evaluations")
-    shared: dict[str, Any] = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
+    shared: How = {"machine": context.machine, "listener": context.listener, "wait": context.wait}
     extractor = None
     if options.extractor == CLASSIFIER:
-        extractor = train_extractor(plain(made.dataset), out=folder / "extractor", label=f"{context.label} extractor", **shared)
+        how: How = {**shared, "label": f"{context.label} extractor"}
+        extractor = train_extractor(plain(made.dataset), out=folder / "extractor", **how)
+    asked = {key: value for key, value in plain(options).items() if key != "strengths"}
     evaluated = []
     for w in strengths:
-        chosen = {key: value for key, value in plain(options).items() if key != "strengths"} | {"guidance": w}
-        path, label = folder / f"guidance-{w:g}", f"{context.label} guidance {w:g}"
-        evaluated.append(
-            evaluate_generator(generator, chosen, out=path, seed=context.seed, extractor_run=extractor, label=label, **shared)
-        )
+        chosen = read_of(EvaluationOptions, asked, beside={"guidance": w}) | {"guidance": w}  # at 0 there is no interval
+        how = {**shared, "label": f"{context.label} guidance {w:g}"}
+        path = folder / f"guidance-{w:g}"
+        evaluated.append(evaluate_generator(generator, chosen, out=path, seed=context.seed, extractor_run=extractor, **how))
     evaluations = open_evaluations(evaluated)
     return Prepared(
         options,

@@ -93,7 +93,7 @@ def open_stage(
 def already_done(run: Run) -> bool:
     """Whether there is nothing to do; raises CorruptError where a finished run has lost or damaged an artefact."""
     if run.finished:
-        verify_outputs(run.path, run.record)
+        verify_outputs(run.path, run.record["outputs"])
         run.event("Already done.")
     return run.finished
 
