@@ -1,7 +1,7 @@
 """Run directories: where stages meet. run.json, a lock, digests, events.
 
 A run directory belongs to one stage with one set of options and inputs (its spec). Opening it again with the same spec
-continues or reuses it; with another spec it is refused and the difference is named.
+resumes or reuses it; another spec is refused, and the difference is named.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Listener = Callable[[Event], None]
 
 
 def ignore_events(event: Event) -> None:
-    """The listener of somebody who wants no progress."""
+    """A listener that ignores everything."""
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
@@ -135,10 +135,10 @@ def follow_run(
     options: Mapping[str, Any],
     inputs: Mapping[str, Any],
 ) -> Run:
-    """What a run is to a process that shares the work of the one which has it open: a record to read, nobody to tell.
+    """A run as seen by a process that shares the work of the one that has it open: a record to read, no listener.
 
     Args:
-        record: the run's, which the one that leads has handed on.
+        record: the run's, from the process that leads.
 
     Raises:
         MismatchError: this process was given other options or found other inputs.
@@ -236,7 +236,7 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
 
 
 def _leave_if_empty(path: Path) -> None:
-    """A mistake found before anything was made does not keep the directory: the corrected command may have it."""
+    """Free a directory in which nothing was made before the mistake, so that the corrected command can use it."""
     if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
         (path / RUN_FILE).unlink(missing_ok=True)
 

@@ -46,7 +46,7 @@ def largest_head(counts: npt.NDArray[np.int64], *, imbalance: float, profile: st
     """The largest `head` whose sizes every class can give; 0 when there is none.
 
     Args:
-        counts: images there are, int64 (K,), in the order of the sizes (largest class first).
+        counts: available images per class, int64 (K,), in the order of the sizes (largest class first).
     """
     low, high = 0, int(counts.max(initial=0))
     while low < high:
