@@ -74,26 +74,23 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
+@dataclass(eq=False)
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
-
-    Args:
-        sinks: hear every event while the run is unfinished.
 
     Attributes:
         path: the directory.
         record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
+        listener: is told every event.
         place: of this process among those that share the work; only the one that leads writes run.json and has sinks.
+        sinks: are told every event while the run is unfinished.
     """
 
-    def __init__(
-        self, path: Path, record: dict[str, Any], listener: Listener, place: Place = ALONE, sinks: Sequence[Listener] = ()
-    ) -> None:
-        self.path = path
-        self.record = record
-        self.place = place
-        self._listener = listener
-        self._sinks = sinks
+    path: Path
+    record: dict[str, Any]
+    listener: Listener
+    place: Place = ALONE
+    sinks: Sequence[Listener] = ()
 
     @property
     def finished(self) -> bool:
@@ -102,7 +99,7 @@ class Run:
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
         """Tell the listener and, while the run is unfinished, its sinks."""
         event = Event(self.record["label"], text, step, total, values)
-        for hear in (self._listener, *(() if self.finished else self._sinks)):
+        for hear in (self.listener, *(() if self.finished else self.sinks)):
             hear(event)
 
     def timing(self, name: str, seconds: float) -> None:
@@ -185,16 +182,8 @@ def open_run(
     sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-        fresh = {
-            **spec,
-            "label": label,
-            "versions": dict(versions),
-            "device": dict(device),
-            "status": "running",
-            "timings": {},
-            "facts": {},
-            "outputs": {},
-        }
+        fresh = {**spec, "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
+        fresh |= {"timings": {}, "facts": {}, "outputs": {}}
         if (path / RUN_FILE).exists():
             record = read_run(path)
             require_same_spec(path, record, spec)
