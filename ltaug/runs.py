@@ -1,7 +1,7 @@
 """Run directories: where stages meet. run.json, a lock, digests, events.
 
 A run directory belongs to one stage with one set of options and inputs (its spec). Opening it again with the same spec
-continues or reuses it; with another spec it is refused and the difference is named.
+resumes or reuses it; another spec is refused, and the difference is named.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Listener = Callable[[Event], None]
 
 
 def ignore_events(event: Event) -> None:
-    """The listener of somebody who wants no progress."""
+    """A listener that ignores everything."""
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
@@ -74,26 +74,23 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
+@dataclass(eq=False)
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
-
-    Args:
-        sinks: hear every event while the run is unfinished.
 
     Attributes:
         path: the directory.
         record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
+        listener: is told every event.
         place: of this process among those that share the work; only the one that leads writes run.json and has sinks.
+        sinks: are told every event while the run is unfinished.
     """
 
-    def __init__(
-        self, path: Path, record: dict[str, Any], listener: Listener, place: Place = ALONE, sinks: Sequence[Listener] = ()
-    ) -> None:
-        self.path = path
-        self.record = record
-        self.place = place
-        self._listener = listener
-        self._sinks = sinks
+    path: Path
+    record: dict[str, Any]
+    listener: Listener
+    place: Place = ALONE
+    sinks: Sequence[Listener] = ()
 
     @property
     def finished(self) -> bool:
@@ -102,7 +99,7 @@ class Run:
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
         """Tell the listener and, while the run is unfinished, its sinks."""
         event = Event(self.record["label"], text, step, total, values)
-        for hear in (self._listener, *(() if self.finished else self._sinks)):
+        for hear in (self.listener, *(() if self.finished else self.sinks)):
             hear(event)
 
     def timing(self, name: str, seconds: float) -> None:
@@ -135,10 +132,10 @@ def follow_run(
     options: Mapping[str, Any],
     inputs: Mapping[str, Any],
 ) -> Run:
-    """What a run is to a process that shares the work of the one which has it open: a record to read, nobody to tell.
+    """A run as seen by a process that shares the work of the one that has it open: a record to read, no listener.
 
     Args:
-        record: the run's, which the one that leads has handed on.
+        record: the run's, from the process that leads.
 
     Raises:
         MismatchError: this process was given other options or found other inputs.
@@ -185,16 +182,8 @@ def open_run(
     sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-        fresh = {
-            **spec,
-            "label": label,
-            "versions": dict(versions),
-            "device": dict(device),
-            "status": "running",
-            "timings": {},
-            "facts": {},
-            "outputs": {},
-        }
+        fresh = {**spec, "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
+        fresh |= {"timings": {}, "facts": {}, "outputs": {}}
         if (path / RUN_FILE).exists():
             record = read_run(path)
             require_same_spec(path, record, spec)
@@ -236,7 +225,7 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
 
 
 def _leave_if_empty(path: Path) -> None:
-    """A mistake found before anything was made does not keep the directory: the corrected command may have it."""
+    """Free a directory in which nothing was made before the mistake, so that the corrected command can use it."""
     if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
         (path / RUN_FILE).unlink(missing_ok=True)
 

@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class File(NamedTuple):
-    """An image file: its path relative to the data's folder, and what changes with its content, its size and time."""
+    """An image file: its path relative to the data's folder, and as its state size and modification time."""
 
     path: str
     state: str
@@ -60,9 +60,9 @@ def read_files(
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
-    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`. With the pixels it
-    keeps each image's hash, so that a set of them is told from another without reading the pixels again. Of several processes
-    that ask for the same files one decodes them and the others wait.
+    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`. It keeps each image's
+    hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the same files,
+    one decodes them and the others wait.
 
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
@@ -101,7 +101,7 @@ def _key(root: Path, files: Sequence[File], image_size: int | None) -> str:
 
 @contextmanager
 def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
-    """Be the only process that makes this entry; what killed ones left of it is removed."""
+    """Hold the lock of this entry, and remove what killed processes left of it."""
     folder = target.parent.with_name("locks")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / target.name)
@@ -109,7 +109,7 @@ def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None
         lock.acquire(timeout=0)
     except Timeout:
         if progress is not None:
-            progress("waiting for a process that decodes these images", 0, count)
+            progress("waiting for another process to decode these images", 0, count)
         lock.acquire()
     try:
         for left in target.parent.glob(f"{_temporary(target)}*"):
@@ -120,7 +120,7 @@ def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None
 
 
 def _temporary(target: Path) -> str:
-    """How an entry's names begin while it is made."""
+    """The prefix of an entry's temporary names."""
     return f".{target.name[:12]}."
 
 
@@ -182,7 +182,7 @@ def _build(
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
-    """A writable map of a new file; asked beforehand whether it fits, as a map on a full disk ends the process."""
+    """A writable map of a new file. Free space is checked first: writing to a map on a full disk kills the process."""
     needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
     if needed > free:
         room = f"{needed / 1e9:.1f} GB in {path.parent.parent}, {free / 1e9:.1f} GB are free"

@@ -1,4 +1,4 @@
-"""Many image files decoded by a few threads, in order, each with what is wrong with it where it cannot be."""
+"""Decode many image files with a few threads, in order; a file that cannot be decoded gives a text that says why."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ltaug.data.pixels import UNREADABLE, Decoded, decode
 
-_TASK = 64  # files a task of the thread pool; one task a file would cost more memory than the images of a large set
+_TASK = 64  # files per task of the thread pool; one task per file would take more memory than the images of a large set
 
 
 def decode_all(
     root: Path, paths: Sequence[str], image_size: int | None, *, threads: int | None = None
 ) -> Iterator[Decoded | str]:
-    """The image of each path, in order, or what is wrong with it.
+    """For each path, in order, its image or what is wrong with it.
 
     Args:
-        threads: that decode [default: as many as processors, at most 8].
+        threads: how many decode [default: one per processor, at most 8].
     """
 
     def block(start: int) -> list[Decoded | str]:

@@ -120,7 +120,7 @@ def _list_tree(root: Path, folder: Path) -> Tree:
 
 
 def _files_below(folder: str, name: str) -> Iterator[File]:
-    """All visible files under `folder`, whose path relative to the data's folder is `name`; links to folders are passed over."""
+    """All visible files under `folder`, whose path relative to the data's folder is `name`; links to folders are skipped."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if _hidden(entry.name):
@@ -134,7 +134,7 @@ def _files_below(folder: str, name: str) -> Iterator[File]:
 def _state(entry: os.DirEntry[str]) -> str:
     try:
         stat = entry.stat()
-    except OSError as error:  # a link to nowhere: decoding will name it among the unreadable
+    except OSError as error:  # a broken link: decoding reports it as unreadable
         return f"{error.strerror}"
     return f"{stat.st_size}\0{stat.st_mtime_ns}"
 

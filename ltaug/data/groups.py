@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 MANY_ABOVE = 100
 FEW_BELOW = 20
-GROUPS = ("many", "medium", "few")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ BLOCK = 4096  # images at a time, where a set may be larger than memory
 
 @dataclass(frozen=True)
 class MappedRows:
-    """Images of a memory map in another order, `array[index]` without the copy: they are read as they are asked for.
+    """Rows of a memory map in any order: `array[index]` without the copy. Images are read when they are asked for.
 
-    Like an array by its first axis: a number gives an image, a slice or an array of numbers a copy of those images.
+    Indexing works as on an array's first axis: a number gives an image, a slice or an array of numbers a copy of those images.
 
     Attributes:
         array: uint8 (M, C, H, W).
@@ -42,7 +42,7 @@ class MappedRows:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:
         if copy is False:
-            raise ValueError("these images are no array, and making one of them takes a copy")
+            raise ValueError("these images are not an array, and making one takes a copy")
         return np.asarray(self.array[self.index], dtype)
 
     @property
@@ -59,7 +59,7 @@ class MappedRows:
 
     @property
     def nbytes(self) -> int:
-        """Of the images, were they held in memory."""
+        """Bytes that the images would take in memory."""
         return int(np.prod(self.shape))
 
 
@@ -84,7 +84,7 @@ class ImageSet:
         labels: int64, (N,), indices into `class_names`.
         class_names: one name per class; a class may have no image.
         source: where the images come from, for people ("digits", "folder:/data/birds").
-        known_hashes: what `hash_images` gives for them, where that was kept from an earlier run.
+        known_hashes: `hash_images` of them, if an earlier run kept it.
     """
 
     images: AnyImages
@@ -145,7 +145,7 @@ class ImageSet:
         return ImageSet(images, self.labels[index], self.class_names, self.source, hashes)
 
     def require_same_classes(self, class_names: tuple[str, ...], *, what: str) -> None:
-        """Raise MismatchError unless `what` has these very classes in this order."""
+        """Raise MismatchError unless `what` has exactly these classes in this order."""
         if class_names == self.class_names:
             return
         missing = sorted(set(self.class_names) - set(class_names))

@@ -25,7 +25,7 @@ class Dataset:
         train: the images to train on, after the long-tailed draw.
         test: the test images; nothing is tuned on them.
         rest: training images the draw left out, None without a draw; never trained on.
-        notes: what a person should know about how these came about, one sentence each.
+        notes: what a person should know about how these sets were made, one sentence each.
     """
 
     train: ImageSet

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from ltaug.errors import OptionError
 
-PROFILES = ("exp", "step")
 _CLASS_ORDER_STREAM = 1  # second seed word of the class order's own stream; the draw's stream has none
 _MAX_SEED = 2**32 - 1
 
@@ -21,7 +20,7 @@ def class_sizes(head: int, num_classes: int, *, imbalance: float, profile: str) 
     Raises:
         OptionError: a class would get no image, or there is one class only.
     """
-    assert profile in PROFILES
+    assert profile in ("exp", "step")
     assert imbalance >= 1
     sizes = _sizes(head, num_classes, imbalance, profile)
     if num_classes < 2 and imbalance > 1:
@@ -46,7 +45,7 @@ def largest_head(counts: npt.NDArray[np.int64], *, imbalance: float, profile: st
     """The largest `head` whose sizes every class can give; 0 when there is none.
 
     Args:
-        counts: images there are, int64 (K,), in the order of the sizes (largest class first).
+        counts: available images per class, int64 (K,), in the order of the sizes (largest class first).
     """
     low, high = 0, int(counts.max(initial=0))
     while low < high:

@@ -16,7 +16,7 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 
-# What Pillow's decoders raise on damaged files, each met in its own code or its issue tracker.
+# What Pillow's decoders raise on damaged files, as seen in its code and issue tracker.
 UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, OverflowError)
 UNREADABLE += (struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -33,7 +33,7 @@ def decode(path: Path, *, image_size: int | None) -> Decoded:
     """Decode a file: EXIF orientation applied, alpha on white, 16 bits scaled to 8, the first frame of an animation.
 
     Args:
-        image_size: bring the shorter side to this and crop the centre; None keeps the size.
+        image_size: resize the shorter side to this and crop the centre; None keeps the size.
 
     Raises:
         one of UNREADABLE: the file is damaged, not an image, or has floating-point pixels.
@@ -63,7 +63,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """The shorter side brought to `side` (bicubic, antialiased) and the centre cropped, in one resampling."""
+    """Resize the shorter side to `side` (bicubic, antialiased) and crop the centre, in one resampling."""
     width, height = image.size
     if (width, height) == (side, side):
         return image

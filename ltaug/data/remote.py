@@ -1,4 +1,4 @@
-"""Files at URLs that fsspec knows, such as s3://bucket/set; every back end's own errors become ours."""
+"""Files at URLs that fsspec supports, such as s3://bucket/set; errors of its back ends become DataErrors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_url(place: str) -> bool:
 
 
 def require_backend(url: str) -> None:
-    """Raise OptionError where this machine has no package for this kind of URL."""
+    """Raise OptionError if this machine lacks the package for this kind of URL."""
     _open(url)
 
 
@@ -33,7 +33,7 @@ def read_url(url: str) -> bytes:
 
 
 def write_url(url: str, content: bytes) -> None:
-    """Raises DataError where it cannot be written."""
+    """Write a whole file; DataError if that fails."""
     files, path = _open(url)
     with _said(url, "written"):
         files.pipe_file(path, content)
@@ -49,7 +49,7 @@ def remove_url(url: str) -> None:
 
 
 def names_at(url: str) -> list[str]:
-    """The names directly below a URL; none where there is nothing."""
+    """The names directly below a URL; empty if nothing is there."""
     files, path = _open(url)
     with _said(url, "listed"):
         files.invalidate_cache()
@@ -60,7 +60,7 @@ def names_at(url: str) -> list[str]:
 
 
 def make_folder(url: str) -> None:
-    """Make a folder, where the back end has such things."""
+    """Make a folder, if the back end has folders."""
     files, path = _open(url)
     with _said(url, "written"):
         files.makedirs(path, exist_ok=True)
@@ -77,7 +77,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def _said(url: str, done: str) -> Iterator[None]:
-    """What goes wrong, as a DataError; a file that is not there stays a FileNotFoundError while reading."""
+    """Raise any failure as a DataError, but leave a missing file a FileNotFoundError when reading."""
     try:
         yield
     except Exception as error:  # back ends share no class of errors: botocore's and gcsfs's are no OSErrors

@@ -1,7 +1,7 @@
 """WebDataset shards: tars of images with their labels, in a folder or at a URL, and a synthetic set's images read back.
 
 A shard's samples are members of one base name: CLASSFOLDER/000123.png, .cls (the class's index) and .json. Equal samples
-are equal bytes. A manifest names an image in a shard by a path through it: shards/000000-0-of-1.tar/CLASSFOLDER/000123.png.
+give equal bytes. A manifest names an image in a shard by a path through it: shards/000000-0-of-1.tar/CLASSFOLDER/000123.png.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHARDS_FILE = "shards.csv"
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a shard: its base name, the encoded PNG, and what is said of it."""
+    """One image of a shard: its base name, the encoded PNG, its label, and what its .json says."""
 
     key: str
     png: bytes
@@ -53,7 +53,7 @@ def tar_of(samples: Iterable[Sample]) -> bytes:
         for sample in samples:
             about = json.dumps(dict(sample.about), ensure_ascii=False).encode()
             for extension, content in (("png", sample.png), ("cls", str(sample.label).encode()), ("json", about)):
-                member = tarfile.TarInfo(f"{sample.key}.{extension}")  # of no time and no owner
+                member = tarfile.TarInfo(f"{sample.key}.{extension}")  # without time and owner
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
@@ -88,7 +88,7 @@ def read_images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]
     """Images of a synthesis run as uint8 (C, H, W), each with its position in `files`; every shard is read once.
 
     Args:
-        files: as the manifest names them. The order of what comes is that of the shards.
+        files: as the manifest names them. Images come shard by shard, not in this order.
 
     Raises:
         CorruptError: a file or a shard is missing or damaged, or a shard lacks an image.
@@ -117,7 +117,7 @@ def read_images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]
 
 
 def _split(file: str) -> tuple[str, str]:
-    """The shard and the member in it, or "" and the file where it lies in no shard."""
+    """The shard and the member in it; "" and the file itself if it is in no shard."""
     parts = file.rsplit("/", 2)
     return (parts[0], f"{parts[1]}/{parts[2]}") if len(parts) == 3 and parts[0].endswith(".tar") else ("", file)
 

@@ -26,7 +26,7 @@ class Request:
     """What a source is asked for.
 
     Attributes:
-        argument: the dataset as the user names it, without its kind: a path, or the name itself.
+        argument: the path in NAME:PATH or of the file; otherwise the dataset's name.
         image_size, test_per_class: as in DatasetOptions.
         data_dir: where downloaded datasets lie.
     """
@@ -42,12 +42,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source of images gives.
+    """All the images of a source.
 
     Attributes:
-        train: all its training images.
-        test: its test split, or images held out from training where it has none (then `held_out`).
-        notes: what is worth knowing about them.
+        train: the training images, before any draw.
+        test: the test split; where the source has none, images held out from training, and `held_out` is set.
+        notes: what a person should know about them.
     """
 
     train: ImageSet
@@ -75,7 +75,7 @@ def read_cifar(request: Request) -> Splits:
     """CIFAR-10 or CIFAR-100 from the data directory.
 
     Raises:
-        DataError: it is not there (or damaged) and was not to be downloaded, or the download failed.
+        DataError: it is missing or damaged and `download` is off, or the download failed.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -86,8 +86,10 @@ def read_cifar(request: Request) -> Splits:
         train, test = (dataset(folder, train=split, download=request.download) for split in (True, False))
     except (OSError, RuntimeError) as error:
         if request.download:
-            raise DataError(f"{name} could not be downloaded to {folder} ({error}); see to it, or put the files there") from error
-        raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with where it lies") from error
+            raise DataError(
+                f"{name} could not be downloaded to {folder} ({error}); check the connection, or put the files there"
+            ) from error
+        raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with its folder") from error
     return Splits(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
 
 

@@ -1,4 +1,4 @@
-"""Stage calls side by side in worker processes: each as soon as what it needs is there, the longest chains first."""
+"""Runs stage calls side by side in worker processes, each as soon as its inputs are ready, the longest chains first."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def run_tasks(
         workers: processes at a time; None: one per core, or per CUDA device. Worker i computes on device i, modulo their
             number, so that several may share one.
         module: where the stage functions are (another one in tests).
-        place: of this process, where others run other tasks: its workers, one by default, are on its device alone.
+        place: of this process, where others run other tasks; its workers (one by default) use its device alone.
 
     Raises:
-        LtaugError: a stage's own error, after the others were stopped; they continue when called again.
+        LtaugError: a stage's own error, after the others were stopped; they resume when called again.
         WorkerError: a worker process died.
     """
     machine, natural = settled(machine or Machine())
@@ -81,7 +81,7 @@ def run_tasks(
                     listener(Event("", "stages", len(results), len(tasks)))
     finally:
         pool.stop()
-    # Not earlier: a result may load libraries here, and while there are workers memory is theirs.
+    # Only now: unpickling may import libraries, and while workers run they need the memory.
     return {name: pickle.loads(result) for name, result in results.items()}
 
 
@@ -149,10 +149,10 @@ class _Pool:
         if code == -signal.SIGKILL:
             return WorkerError(
                 f"the worker at {task.name} was killed, most likely for lack of memory; "
-                "the same command with fewer --workers continues where it stopped"
+                "rerun the command with fewer --workers to resume"
             )
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return WorkerError(f"the worker at {task.name} ended {how}; the same command continues where it stopped")
+        return WorkerError(f"the worker at {task.name} ended {how}; rerun the command to resume")
 
     def stop(self) -> None:
         """Let idle workers go and interrupt the busy ones, which save their state; kill what does not end."""
@@ -204,7 +204,7 @@ def cuda_devices() -> int:
 
 
 def visible_devices(count: int) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is to a process that shall see only the first, the second, ... of `count` devices."""
+    """CUDA_VISIBLE_DEVICES for processes that are to see only the first, the second, ... of `count` devices."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(i) for i in range(count)]
 
@@ -219,7 +219,7 @@ def settled(machine: Machine) -> tuple[Machine, int]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Environment variables for processes started inside; None is for those that shall not be set."""
+    """Set environment variables for processes that are started inside; None unsets one."""
     before = {name: os.environ.get(name) for name in variables}
     _set(variables)
     try:

@@ -40,7 +40,7 @@ class Answer:
 
 
 def work(connection: Connection[Answer | Event, Call], module: str) -> None:
-    """Answer calls until the parent closes the connection; a call that is interrupted ends the process.
+    """Answer calls until the parent closes the connection; an interrupted call ends the process.
 
     Mistakes of the user are sent to the parent; any other exception ends the process with its traceback.
     """
@@ -63,9 +63,9 @@ def work(connection: Connection[Answer | Event, Call], module: str) -> None:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Start workers inside: they inherit that Ctrl-C, which reaches a terminal's whole group, is not for them.
+    """Block SIGINT for the workers that are started inside.
 
-    The parent alone decides what it means and sends SIGTERM.
+    Ctrl-C reaches every process of a terminal's group; the parent alone handles it, and sends workers SIGTERM.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -97,7 +97,7 @@ class _Sender:
 
 
 def _end_with_the_parent() -> None:
-    """Leave at once when the parent dies, however it dies, so that its runs can be taken up again."""
+    """Exit as soon as the parent dies, however it dies, so that its runs can be resumed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Candidates made and judged: the part of a process in a round, as images and rows of the manifest."""
+"""One process's part of a round: candidates generated and judged, as images and rows of the manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ltaug.synthesis.stores import Store
 
 @dataclass(frozen=True)
 class Workshop:
-    """What makes candidates and judges them."""
+    """Makes candidates and judges them."""
 
     generated: GeneratedImages
     selection: Selection
@@ -28,10 +28,10 @@ class Workshop:
     class_names: tuple[str, ...]
 
     def make(self, part: Part, keys: Sequence[Key]) -> Images:
-        """A part's images, uint8 (N, C, H, W), once its rows are published; those that are already are not judged again.
+        """The images of a part, uint8 (N, C, H, W). Publishes their rows; where that was done before, nothing is judged again.
 
         Raises:
-            MismatchError: images are not those that their published rows tell of.
+            MismatchError: a kept image does not have the digest in its published row.
         """
         images = self.generated(keys)
         if not self.rounds.published(part):
@@ -41,7 +41,7 @@ class Workshop:
             if row.verdict == KEPT and row.sha256 != pixel_digest(image):
                 raise MismatchError(
                     f"image {row.index} of class {row.class_} is no longer the one that {part} made before: this machine, its "
-                    "libraries or --precision round differently; go on as it was begun, or name another --out"
+                    "libraries or --precision round differently; continue as the run was begun, or name another --out"
                 )
         return images
 
@@ -77,7 +77,7 @@ def gathered(parts: Sequence[Part], rounds: Rounds, keys: Sequence[Key], class_n
     """The rows of a whole round, in the order of its keys.
 
     Raises:
-        CorruptError: the parts' rows are not of these keys.
+        CorruptError: the parts have rows of other candidates.
     """
     shares, world = [rounds.rows(part) for part in parts], len(parts)
     if [len(share) for share in shares] == [len(keys[rank::world]) for rank in range(world)]:

@@ -1,7 +1,7 @@
-"""How a synthesis is shared out: from which round on how many processes work on it, and how many candidates a round has.
+"""How a synthesis is divided: how many processes share each round, and how many candidates a round has.
 
-Rank 0 settles it when it starts, in run.json, from the rounds that are complete; the others read it there, so that all are
-of one mind whatever files lie about.
+Rank 0 decides this when it starts, from the rounds that are complete, and records it in run.json. The others read it there,
+so all processes agree, whatever files are left over.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Course:
-    """The stretches of a run, each as far as the next; the last one is under way."""
+    """The stretches of a run; each ends where the next begins, and the last one is under way."""
 
     stretches: tuple[Stretch, ...]
 
     def stretch(self, number: int) -> Stretch:
-        """The one that a round belongs to."""
+        """The stretch that a round belongs to."""
         return next(s for s in reversed(self.stretches) if s.first <= number)
 
     def parts(self, number: int) -> list[Part]:
@@ -43,18 +43,18 @@ class Course:
         return [Part(number, rank, stretch.world, stretch.size) for rank in range(stretch.world)]
 
     def under_way(self, number: int) -> bool:
-        """Whether a round is this session's to make; earlier ones stand complete."""
+        """Whether a round is still to be made; those of earlier stretches are complete."""
         return number >= self.stretches[-1].first
 
 
 def settle(run: Run, rounds: Rounds, store: Store, *, batch: int) -> Course:
-    """Rank 0: go on as before, or, where the number of processes is another, from the first incomplete round on anew.
+    """Rank 0: continue the last stretch or, if the number of processes changed, start one at the first incomplete round.
 
     Args:
-        batch: images that a process generates at a time; a new stretch has rounds of one batch each.
+        batch: images that a process generates at a time; in a new stretch, each process makes one batch a round.
 
     Raises:
-        RunExistsError: one of the processes that shared the run before is still at work.
+        RunExistsError: a process of the last stretch is still at work.
     """
     world = run.place.world
     before = _recorded(run.record)
@@ -72,7 +72,7 @@ def settle(run: Run, rounds: Rounds, store: Store, *, batch: int) -> Course:
 
 
 def join(run: Run) -> Course | None:
-    """The others: what rank 0 settled for as many processes as these; None where the run is finished meanwhile."""
+    """The other ranks: wait until rank 0 has decided for this number of processes; None if the run finishes instead."""
 
     def missing() -> str | None:
         record = read_run(run.path)
@@ -98,7 +98,7 @@ def _first_incomplete(course: Course, rounds: Rounds) -> int:
 
 
 def _drop(course: Course, first: int, rounds: Rounds, store: Store) -> None:
-    """Remove what was begun from this round on: marks before the shards that they speak of, rows last of all."""
+    """Remove what was begun from this round on: marks first, then the shards that they name, rows last."""
     for number in filter(first.__le__, rounds.numbers()):
         for part in course.parts(number):
             rounds.unmark(part)

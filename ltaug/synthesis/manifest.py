@@ -1,4 +1,4 @@
-"""A synthetic set's manifest.csv, with one row a candidate, and the way from it back to an ImageSet."""
+"""A synthetic set's manifest.csv, one row per candidate, and how the set is read back as an ImageSet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEPT = "kept"  # the verdict on what no rule rejects
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate: where it lies if it was kept, how it was made, what was measured, the verdict."""
+    """One candidate: its file if it was kept, how it was made, what was measured, the verdict."""
 
     file: str
     class_: str
@@ -51,18 +51,18 @@ def pixel_digest(image: Images) -> str:
 
 
 def class_folder(name: str) -> str:
-    """A class's folder name: the class name with what a file system could misread written as %XX."""
+    """A class's folder name: the class name, with characters that a file system could misread written as %XX."""
     safe = "".join(ch if ch.isalnum() or ch in " -_.+()" else "".join(f"%{b:02X}" for b in ch.encode()) for ch in name)
     return f"%2E{safe[1:]}" if safe.startswith(".") else safe
 
 
 def image_key(class_name: str, index: int) -> str:
-    """What image `index` of a class is called, without what says where it lies and in which format."""
+    """The name of image `index` of a class, without its location and file format."""
     return f"{class_folder(class_name)}/{index:06d}"
 
 
 def image_file(class_name: str, index: int) -> str:
-    """Where image `index` of a class lies among class folders, relative to the run."""
+    """The path of image `index` of a class in class folders, relative to the run."""
     return f"{IMAGES}/{image_key(class_name, index)}.png"
 
 
@@ -134,7 +134,7 @@ def read_synthetic(run: Path) -> ImageSet:
 
 
 def read_kept(run: Path, rows: Sequence[Row], *, shape: tuple[int, ...]) -> Images:
-    """The images of these rows, uint8 (N, *shape), wherever they lie.
+    """The images of these rows, uint8 (N, *shape), from class folders or shards.
 
     Raises:
         CorruptError: one is missing, unreadable, or its pixels do not have the digest of its row.

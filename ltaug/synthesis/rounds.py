@@ -1,10 +1,9 @@
-"""Where the processes of one synthesis meet: for every round what each made of it, and whether its images are written.
+"""The files in which the processes of one synthesis meet: each one's rows of a round, and a mark once its images are written.
 
     rounds/000012/1-of-4x256.csv    rank 1 of 4 has judged its share of round 12, a round of 256 candidates
-    rounds/000012/1-of-4x256.done   and all it was to keep of them is in place
+    rounds/000012/1-of-4x256.done   and its kept images are in place
 
-Both appear complete or not at all, and are never changed; they are removed where a round is to be made anew by another number
-of processes.
+Both appear complete or not at all and never change; they are removed if another number of processes makes the round again.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Unlike that of any other part of a run that counts."""
+        """Unique among the parts of a run that count."""
         return f"{self.number:06d}-{self.rank}-of-{self.world}"
 
     @property
@@ -50,7 +49,7 @@ class Part:
 
 
 class Rounds:
-    """The rounds of one run, as files."""
+    """The rounds of one run."""
 
     def __init__(self, run: Path) -> None:
         self._path = run / FOLDER
@@ -63,11 +62,11 @@ class Rounds:
             file.write(rows_to_csv(rows, header=False))
 
     def mark(self, part: Part, shard: Shard | None) -> None:
-        """Say that the images of a part are written, and in which shard, if in one."""
+        """Mark the images of a part as written, with their shard, if any."""
         write_json(self._of(part.number) / part.marker, None if shard is None else dataclasses.asdict(shard))
 
     def unmark(self, part: Part) -> None:
-        """Take back that the images of a part are written."""
+        """Remove the mark of a part."""
         (self._of(part.number) / part.marker).unlink(missing_ok=True)
 
     def published(self, part: Part) -> bool:
@@ -80,7 +79,7 @@ class Rounds:
         return csv_to_rows((self._of(part.number) / part.rows_file).read_bytes(), header=False)
 
     def shard(self, part: Part) -> Shard | None:
-        """Where the images of a marked part lie, if in a shard."""
+        """The shard with the images of a marked part, if any."""
         found = read_json(self._of(part.number) / part.marker)
         return None if found is None else Shard(**found)
 
@@ -119,11 +118,11 @@ class Rounds:
                 shutil.rmtree(self._of(number))
 
     def remove(self) -> None:
-        """Remove all of it, once the manifest says the same."""
+        """Remove all rounds, once the manifest holds their rows."""
         shutil.rmtree(self._path, ignore_errors=True)
 
     def numbers(self) -> list[int]:
-        """The rounds that were begun."""
+        """The rounds that were begun, in order."""
         return sorted(int(name) for name in names_in(self._path) if name.isdecimal())
 
     def _of(self, number: int) -> Path:

@@ -31,9 +31,6 @@ class Judge(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...
 
-    @property
-    def digest(self) -> str: ...
-
     def features(self, images: AnyImages) -> Floats:
         """(N, D)."""
         ...

@@ -1,7 +1,7 @@
 """The synthesize stage: candidates are generated in rounds, judged, kept until the budget is met, by any number of processes.
 
-Which candidates a round has follows from what the rounds before it kept. The processes make every world-th of them each,
-publish what they found, and wait for the others' rows; so all know what is kept, and each writes what it made of that.
+Which candidates a round has depends only on what earlier rounds kept. Each of W processes makes every W-th of them, publishes
+its rows and waits for those of the others. Then all know what is kept, and each writes the kept images that it made.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ def run_synthesis(
     runtime: Runtime,
     seed: int,
 ) -> None:
-    """Fill `run` with images, manifest.csv and contact-sheet.png, and finish it; or take a part in that (run.place).
+    """Fill `run` with images, manifest.csv and contact-sheet.png, and finish it, or do this process's share (run.place).
 
-    A process that was interrupted goes on where its part is incomplete; the images are the same as without the interruption,
-    and the same for any number of processes.
+    An interrupted process resumes at its first incomplete part. The images depend neither on interruptions nor on the number
+    of processes.
 
     Args:
-        train: the real training set, which selection is fitted on.
+        train: the real training set, on which selection is fitted.
         budget: images wanted per class name.
 
     Raises:
-        MismatchError: generator, judges and real set have other classes or images of another shape.
+        MismatchError: generator, judges and real set differ in their classes or in the shape of images.
         BudgetError: not one image passed the selection.
-        DataError: the URL that images go to is another run's, or cannot be written.
-        RunExistsError: processes of another number are still at work.
+        DataError: the URL for the images belongs to another run or cannot be written.
+        RunExistsError: processes of an earlier start, with another number of them, are still at work.
     """
     _require_fitting(generator, train, judges)
     selection = fit_selection(train, judges, _rules_of(options))
@@ -134,7 +134,7 @@ def _make(workshop: Workshop, course: Course, tally: Tally, *, run: Run) -> list
 
 
 def _found(workshop: Workshop, parts: Sequence[Part], keys: Sequence[Key], *, run: Run) -> list[Row] | None:
-    """The rows of a round, as soon as all are published; None where rank 0 has finished while this process caught up."""
+    """Wait for the rows of a round; None if rank 0 has finished the run while this process caught up."""
     rounds = workshop.rounds
     try:
         if rounds.wait_for_rows(parts, run.event, lambda: _over(run)):
@@ -142,7 +142,7 @@ def _found(workshop: Workshop, parts: Sequence[Part], keys: Sequence[Key], *, ru
     except FileNotFoundError:
         if not _over(run):
             raise
-    rounds.remove()  # what this process has added since
+    rounds.remove()  # which this process has written since
     return None
 
 
@@ -152,7 +152,7 @@ def _over(run: Run) -> bool:
 
 
 def _written(course: Course, rounds: Rounds, *, run: Run) -> list[Shard]:
-    """The shards of all rounds, if images lie in shards, as soon as all processes have written theirs."""
+    """Wait until all processes have written their images; the shards of all rounds, if images go to shards."""
     shards = []
     for number in rounds.numbers():
         parts = course.parts(number)
@@ -192,7 +192,9 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
     if short:
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])
         shown += "" if len(short) <= 5 else f" and {len(short) - 5} more"
-        run.event(f"Short of the budget after {tally.limit} candidates an image: {shown}. Raise --max-candidates for more.")
+        run.event(
+            f"Short of the budget after {tally.limit} candidates for each image wanted: {shown}. Raise --max-candidates for more."
+        )
     run.finish([MANIFEST_FILE, SHEET, *([SHARDS_FILE] if shards else [])])
 
 

@@ -29,24 +29,24 @@ class Store(Protocol):
     """Where the kept images of a run go."""
 
     def file(self, part: Part, class_name: str, index: int) -> str:
-        """What the manifest calls image `index` of a class that this part made."""
+        """The manifest's name for the file of image `index` of a class, made in this part."""
         ...
 
     def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
-        """Put a part's kept images in place; the shard they are in, if in one.
+        """Write a part's kept images; returns their shard, if any.
 
         Args:
             rows, images: uint8 (C, H, W) each, in the order of the candidates.
-            pool: for what can be done image by image.
+            pool: threads for the work on single images.
         """
         ...
 
     def drop(self, part: Part) -> None:
-        """Remove what was perhaps written of a part that will not count."""
+        """Remove what may have been written of a part that will not count."""
         ...
 
     def tidy(self) -> None:
-        """Remove what killed processes left half written, when nobody writes any more."""
+        """Remove half-written files of killed processes, once no process writes any more."""
         ...
 
 
@@ -63,7 +63,7 @@ class Folders:
         list(pool.map(partial(write_image, self.run), [row.file for row in rows], images))
 
     def drop(self, part: Part) -> None:
-        """Nothing: whatever part an image is made in, it is kept, and is the same."""
+        """Keep the files: an image is the same whichever part makes it."""
 
     def tidy(self) -> None:
         _remove_halves(self.run / IMAGES, "png")
@@ -71,7 +71,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class Shards:
-    """One tar for each part that kept images.
+    """One tar for each part with kept images.
 
     Attributes:
         folder: in the run directory, or a URL.
@@ -136,7 +136,7 @@ def open_store(images_to: str, run: Path, class_names: tuple[str, ...]) -> Store
 
 
 def check_store(images_to: str) -> None:
-    """Say what is wrong with the option before anything is computed; raises as `open_store`."""
+    """Check the option before anything is computed; raises as `open_store` does."""
     if is_url(images_to):
         require_backend(images_to)
     elif images_to not in (FOLDERS, SHARDS):
@@ -144,7 +144,7 @@ def check_store(images_to: str) -> None:
 
 
 def check_url(images_to: str, run: Path) -> None:
-    """Make sure that a URL, if it is one, can be written, and that a run to be begun finds no other set there.
+    """If images go to a URL, check that it can be written and, for a new run, that it holds no other set.
 
     Args:
         run: its directory, which may not exist yet.
@@ -165,10 +165,10 @@ def check_url(images_to: str, run: Path) -> None:
 
 
 def claim_url(images_to: str, run: Run) -> None:
-    """Leave this run's name at the URL, if it is one, so that no other run writes there.
+    """If images go to a URL, mark it as this run's, so that no other run writes there.
 
     Raises:
-        DataError: another run's name is there.
+        DataError: it is marked as another run's.
     """
     if not is_url(images_to):
         return

@@ -1,4 +1,4 @@
-"""How far each class is, and from that alone which candidates come next."""
+"""How far each class is from its budget; this alone decides which candidates come next."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Tally:
         return self.kept[c] < self.wanted[c] and self.candidates[c] < self.wanted[c] * self.limit
 
     def next_round(self, size: int) -> list[Key]:
-        """The next candidates: for each open class as many as its acceptance so far makes likely to suffice.
+        """The next candidates: for each open class as many as should suffice at its acceptance so far.
 
-        Where that is fewer than `size`, each class has proportionally more: a batch is computed whole in any case.
+        If that is fewer than `size`, each class gets proportionally more, as a whole batch is computed anyway.
         """
         likely: dict[int, int] = {}
         for c in filter(self.open, range(len(self.wanted))):
@@ -45,7 +45,7 @@ class Tally:
         return keys
 
     def count(self, keys: Sequence[Key], verdicts: Sequence[str]) -> list[bool]:
-        """Count a round in; for each candidate whether it counts, or was made in vain: an earlier one filled its class."""
+        """Add a round. Returns for each candidate whether it counts; once a class is full, further ones do not."""
         counts = []
         for (c, _), verdict in zip(keys, verdicts, strict=True):
             counts.append(self.open(c))

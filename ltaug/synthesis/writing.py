@@ -1,4 +1,4 @@
-"""What a process keeps of a round, written in the background: its images first, then the mark that they are there."""
+"""Writes a process's kept images in the background: first the images, then the mark that they are there."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ltaug.synthesis.manifest import Row
 from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.stores import Store
 
-FILES_AT_ONCE = 4  # so that they wait for the disk together: fsync is most of the time of a small file
+FILES_AT_ONCE = 4  # that wait for the disk together, as fsync takes most of the time of a small file
 
 
 class RoundWriter:
-    """Writes one part while the next is generated; a context manager that leaves when what was put is on the disk.
+    """Writes one part while the next is generated; a context manager that waits at its end until all is on the disk.
 
-    A part is marked only when all of its images are in place, and none is after one that failed.
+    A part is marked once all of its images are in place; after a failure, no further part is.
     """
 
     def __init__(self, store: Store, rounds: Rounds) -> None:
@@ -28,14 +28,13 @@ class RoundWriter:
         self._underway: Future[None] | None = None
 
     def put(self, part: Part, rows: Sequence[Row], images: Sequence[Images]) -> None:
-        """Have the kept images of a part written, once those before are.
+        """Start writing the kept images of a part, once the part before is written.
 
         Args:
             images: uint8 (C, H, W) each.
 
         Raises:
-            OSError: the part before this one could not be written.
-            DataError: nor to its URL.
+            OSError, DataError: the part before this one could not be written.
         """
         self._wait()
         self._underway = self._rounds.submit(self._write, part, rows, images)
@@ -55,6 +54,6 @@ class RoundWriter:
         try:
             if error is None:
                 self._wait()
-        finally:  # an interruption, too, lets the part underway be completed
+        finally:  # after an interruption, too, the part under way is completed
             self._rounds.shutdown()
             self._files.shutdown()

@@ -23,7 +23,6 @@ class HalfJudge:
     """Agrees with whoever asks for an image whose first pixel is even."""
 
     class_names = NAMES
-    digest = "0" * 64
 
     def features(self, images):
         return images.reshape(len(images), -1).astype(np.float32)

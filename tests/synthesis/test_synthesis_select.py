@@ -19,7 +19,6 @@ class FakeJudge:
     """Reads the class off the first pixel and uses the first two pixels as features."""
 
     class_names = ("a", "b")
-    digest = "0" * 64
 
     def __init__(self, offset=0):
         self.offset = offset
