@@ -31,17 +31,13 @@ LOGS = 50
 CHECKPOINT_EVERY = 5000
 
 
-def require_fit_together(train: ImageSet, synthetic: ImageSet | None) -> None:
-    """Raise DataError for an empty training set, MismatchError for synthetic images of other classes or another shape."""
-    if len(train) == 0:
-        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    if synthetic is None:
-        return
-    train.require_same_classes(synthetic.class_names, what=synthetic.source)
-    if synthetic.image_shape != train.image_shape:
+def require_like(train: ImageSet, other: ImageSet) -> None:
+    """Raise MismatchError if the other images have other classes or another shape than the training images."""
+    train.require_same_classes(other.class_names, what=other.source)
+    if other.image_shape != train.image_shape:
         raise MismatchError(
-            f"{synthetic.source} has images of {synthetic.image_shape} and {train.source} of {train.image_shape} "
-            "(channels, height, width); synthesize from a generator fitted on the same dataset and --image-size"
+            f"{other.source} has images of {other.image_shape} and {train.source} of {train.image_shape} "
+            "(channels, height, width); use the same dataset and --image-size for both"
         )
 
 
@@ -88,9 +84,11 @@ def fit_classifier(
         CorruptError: the checkpoint to resume from is damaged.
     """
     began = time.perf_counter()
-    require_fit_together(train, synthetic)
-    if synthetic is not None and len(synthetic) == 0:
-        synthetic = None
+    if len(train) == 0:
+        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
+    if synthetic is not None:
+        require_like(train, synthetic)
+        synthetic = synthetic if len(synthetic) else None
     plan, augmentation = plan_batches(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
     total = total_steps(len(pool.labels), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)

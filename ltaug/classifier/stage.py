@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ltaug.classifier.evaluate import Floats, probabilities
-from ltaug.classifier.fit import fit_classifier
+from ltaug.classifier.fit import fit_classifier, require_like
 from ltaug.classifier.weights import WEIGHTS_FILE, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError
+from ltaug.errors import DataError
 from ltaug.files import atomic_write, write_json
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
@@ -45,7 +45,9 @@ def run_classifier(
         OptionError: an unknown name, or a model or augmentation that cannot take these images.
         CorruptError: the checkpoint to resume from is damaged.
     """
-    require_testable(train, test)
+    if len(test) == 0:
+        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+    require_like(train, test)
     groups = class_groups(train.class_counts)
     run.note(
         class_counts=train.class_counts.tolist(),
@@ -75,18 +77,6 @@ def run_classifier(
     write_json(run.path / METRICS_FILE, measure(test, found, groups))
     run.finish([WEIGHTS_FILE, PREDICTIONS_FILE, METRICS_FILE])
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
-
-
-def require_testable(train: ImageSet, test: ImageSet) -> None:
-    """Raise DataError for an empty test set, MismatchError for one with other classes or another image shape."""
-    if len(test) == 0:
-        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
-    train.require_same_classes(test.class_names, what=test.source)
-    if test.image_shape != train.image_shape:
-        raise MismatchError(
-            f"test images are {test.image_shape} and training images {train.image_shape} (channels, height, width); "
-            "read both with the same --image-size"
-        )
 
 
 def measure(test: ImageSet, found: Floats, groups: Groups) -> dict[str, Any]:
