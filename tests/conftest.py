@@ -10,3 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Both the deadline of an example and the check that examples are drawn quickly are wall-clock times.
 settings.register_profile("ltaug", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ltaug")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Among several workers, slow tests come first, so that no worker is left alone with them at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
