@@ -109,9 +109,19 @@ REGULARISERS = Registry(
     },
 )
 TERMS = ChainMap[str, Any](TARGETS, REGULARISERS)  # type: ignore[arg-type]  # read only
-BACKBONES = Registry("--backbone", {"unet": "ltaug.generator.backbones.unet:UNet", "vit": "ltaug.generator.backbones.vit:ViT"})
+BACKBONES = Registry(
+    "--backbone",
+    {
+        "unet": "ltaug.generator.backbones.unet:UNet",
+        "vit": "ltaug.generator.backbones.vit:ViT",
+    },
+)
 PRECONDITIONINGS = Registry(
-    "--preconditioning", {"vp": "ltaug.generator.preconditioning:VP", "edm": "ltaug.generator.preconditioning:EDM"}
+    "--preconditioning",
+    {
+        "vp": "ltaug.generator.preconditioning:VP",
+        "edm": "ltaug.generator.preconditioning:EDM",
+    },
 )
 # The power of n_c that a class's share of training is proportional to; 1 is the set as it is.
 RESAMPLINGS: dict[str, float] = {"natural": 1.0, "rs": 0.0, "rs-sqrt": 0.5}
@@ -175,7 +185,13 @@ RULES = Registry(
     },
 )
 # Where progress is recorded: sink(run directory, label) -> function of an Event.
-SINKS = Registry("--log", {"jsonl": "ltaug.sinks:jsonl", "csv": "ltaug.sinks:long_csv"})
+SINKS = Registry(
+    "--log",
+    {
+        "jsonl": "ltaug.sinks:jsonl",
+        "csv": "ltaug.sinks:long_csv",
+    },
+)
 # Forms of --per-class-budget, FORM:AMOUNT; "" is a plain number: form(amount, class_counts, where) -> images for each class.
 FORMS = Registry(
     "--per-class-budget",
@@ -199,8 +215,6 @@ SOURCES = Registry(
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )
-
-
 # evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.
 EXTRACTORS = Registry(
     "--extractor",

@@ -6,15 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ltaug.metrics.classes import class_fid, consistency
+from ltaug.methods import load
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.frechet import fid
-from ltaug.metrics.inception_score import score
-from ltaug.metrics.kernel import kid
-from ltaug.metrics.manifold import balls
 from ltaug.metrics.measured import Measured, Notebook
-from ltaug.metrics.memorisation import memorised
-from ltaug.metrics.prd import f_beta
 
 # Tables and figures: the report's ("report"; "compared" adds paired differences), the terminal's after a report ("brief"),
 # the panels of a sweep ("drawn"). With "/few" the value over few-shot classes.
@@ -28,7 +22,8 @@ class Measure:
     Attributes:
         name: for people, within a sentence.
         better: which direction is better, or the value expected by chance.
-        compute: enters its values. Measures that share a computation name the same function, which is called once.
+        compute: "module:function" of ltaug.metrics, or a function, that enters its values. Measures that share a computation
+            name the same one, which is called once.
         short: name for a narrow column [default: the name].
         elsewhere: name for features other than Inception's, where `name` means Inception's.
         digits: after the point; None for three figures of the smallest value, for distances on the extractor's own scale.
@@ -39,7 +34,7 @@ class Measure:
 
     name: str
     better: Literal["lower", "higher"] | float
-    compute: Callable[[Evaluated, Notebook], None]
+    compute: str | Callable[[Evaluated, Notebook], None]
     short: str = ""
     elsewhere: str = ""
     digits: int | None = 3
@@ -69,24 +64,24 @@ class Measure:
 
 
 MEASURES: dict[str, Measure] = {
-    "fid": Measure("FID", "lower", fid, elsewhere="Fréchet distance", digits=None,
+    "fid": Measure("FID", "lower", "frechet:fid", elsewhere="Fréchet distance", digits=None,
                    shown=("report", "report/few", "compared", "brief", "brief/few", "drawn", "drawn/few")),
-    "kid": Measure("KID", "lower", kid, elsewhere="kernel distance", digits=None, spread="kid_std", shown=("report",)),
-    "class_fid": Measure("FID within a class, mean", "lower", class_fid, digits=None, shown=()),
-    "inception_score": Measure("inception score", "higher", score, elsewhere="inception score by {extractor}",
+    "kid": Measure("KID", "lower", "kernel:kid", elsewhere="kernel distance", digits=None, spread="kid_std", shown=("report",)),
+    "class_fid": Measure("FID within a class, mean", "lower", "classes:class_fid", digits=None, shown=()),
+    "inception_score": Measure("inception score", "higher", "inception_score:score", elsewhere="inception score by {extractor}",
                                spread="inception_score_std", shown=("drawn",)),
-    "precision": Measure("precision", "higher", balls, shown=("drawn",)),
-    "recall": Measure("recall", "higher", balls, shown=("report", "report/few", "compared", "brief", "drawn")),
-    "density": Measure("density", "higher", balls, shown=()),
-    "coverage": Measure("coverage", "higher", balls, shown=("report", "report/few", "brief", "brief/few")),
-    "f8": Measure("F8 (recall)", "higher", f_beta, short="F8", shown=("report",)),
-    "f1_8": Measure("F1/8 (precision)", "higher", f_beta, short="F1/8", shown=("report",)),
-    "consistency": Measure("class consistency", "higher", consistency, shown=("report", "report/few", "brief")),
+    "precision": Measure("precision", "higher", "manifold:balls", shown=("drawn",)),
+    "recall": Measure("recall", "higher", "manifold:balls", shown=("report", "report/few", "compared", "brief", "drawn")),
+    "density": Measure("density", "higher", "manifold:balls", shown=()),
+    "coverage": Measure("coverage", "higher", "manifold:balls", shown=("report", "report/few", "brief", "brief/few")),
+    "f8": Measure("F8 (recall)", "higher", "prd:f_beta", short="F8", shown=("report",)),
+    "f1_8": Measure("F1/8 (precision)", "higher", "prd:f_beta", short="F1/8", shown=("report",)),
+    "consistency": Measure("class consistency", "higher", "classes:consistency", shown=("report", "report/few", "brief")),
     "memorised_1": Measure(
-        "memorised (nearer than 1 % of real)", 0.01, memorised, short="memorised (1\u00a0%)", shown=("report", "brief"),
+        "memorised (nearer than 1 % of real)", 0.01, "memorisation:memorised", short="memorised (1\u00a0%)", shown=("report", "brief"),
         about="Memorised (1 %): generated images nearer to a training image than all but 1 % of the training images are to "
         "each other. About 1 % is what real images score."),
-    "memorised_5": Measure("memorised (nearer than 5 % of real)", 0.05, memorised, shown=()),
+    "memorised_5": Measure("memorised (nearer than 5 % of real)", 0.05, "memorisation:memorised", shown=()),
 }  # fmt: skip
 
 
@@ -104,5 +99,5 @@ def measure_all(given: Evaluated) -> Measured:
     """
     notes = Notebook(warnings=given.caveats)
     for compute in dict.fromkeys(measure.compute for measure in MEASURES.values()):
-        compute(given, notes)
+        (load(f"ltaug.metrics.{compute}") if isinstance(compute, str) else compute)(given, notes)
     return notes.measured()
