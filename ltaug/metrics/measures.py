@@ -78,7 +78,8 @@ MEASURES: dict[str, Measure] = {
     "f1_8": Measure("F1/8 (precision)", "higher", "prd:f_beta", short="F1/8", shown=("report",)),
     "consistency": Measure("class consistency", "higher", "classes:consistency", shown=("report", "report/few", "brief")),
     "memorised_1": Measure(
-        "memorised (nearer than 1 % of real)", 0.01, "memorisation:memorised", short="memorised (1\u00a0%)", shown=("report", "brief"),
+        "memorised (nearer than 1 % of real)", 0.01, "memorisation:memorised", short="memorised (1\u00a0%)",
+        shown=("report", "brief"),
         about="Memorised (1 %): generated images nearer to a training image than all but 1 % of the training images are to "
         "each other. About 1 % is what real images score."),
     "memorised_5": Measure("memorised (nearer than 5 % of real)", 0.05, "memorisation:memorised", shown=()),
