@@ -214,7 +214,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 @click.option("--baseline", metavar="ARM", cls=SectionOption, help="the arm to compare with [default: real]")
 @click.option("--title", cls=SectionOption, help="the report's heading")
 @click.option("--published", metavar="NAME", cls=SectionOption,
-              help="published results to set beside: cifar100-lt, cifar10-lt [default: the dataset's own]")  # fmt: skip
+              help="the papers' results to show: cifar100-lt or cifar10-lt [default: by the runs' dataset]")  # fmt: skip
 @out_option
 @common_options(READING, dry_run=False)
 def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **values: Any) -> None:
