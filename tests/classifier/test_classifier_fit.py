@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ltaug.classifier.augment import build_augmentation
+from ltaug.classifier.batches import make_pool, plan_batches
 from ltaug.classifier.evaluate import probabilities
-from ltaug.classifier.fit import fit_classifier, total_steps
+from ltaug.classifier.fit import batches_of, build_learner, fit_classifier, total_steps
 from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
@@ -146,6 +148,19 @@ def test_synthetic_images_of_weight_0_leave_the_loss_to_the_real_ones():
     assert first_loss(MADE, 1.0) != first_loss(wrong, 1.0)
     real, both, double = first_loss(MADE, 0.0), first_loss(MADE, 1.0), first_loss(MADE, 2.0)
     assert double == pytest.approx((real + 2 * (2 * both - real)) / 3, rel=1e-5)  # 2 * both - real: the synthetic half's mean
+
+
+def test_the_weight_of_a_mixed_image_is_the_mixture_of_its_sources_weights():
+    options = resolve(ClassifierOptions, {"synthetic_weight": 3.0, "batch_size": 16, "lr": 0.0}, image_side=8)
+    plan, pool = plan_batches(TRAIN, MADE, options, seed=0), make_pool(TRAIN, MADE, device=CPU.device)
+    learner = build_learner(TRAIN, plan, pool, options, CPU)
+    (batch,) = batches_of(plan, pool, build_augmentation(options), 0, 1)
+    real, made, mixed = (
+        float(learner.learn(batch._replace(sources=sources)))
+        for sources in (torch.zeros(16, dtype=torch.long), torch.ones(16, dtype=torch.long), torch.tensor([[0.75, 0.25]] * 16))
+    )
+    assert made == pytest.approx(3 * real, rel=1e-5)
+    assert mixed == pytest.approx(1.5 * real, rel=1e-5)
 
 
 def test_an_empty_synthetic_set_is_as_none():
