@@ -261,7 +261,7 @@ def dataset_forms() -> list[str]:
     return [f"{name}:PATH" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
 
 
-def source_of(dataset: str) -> tuple[str, str]:
+def parse_dataset(dataset: str) -> tuple[str, str]:
     """The name in SOURCES of a dataset as a person writes it, and what the source is to read.
 
     Raises:

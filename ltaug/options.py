@@ -23,7 +23,7 @@ EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 def _reference(name: str) -> None:
     """Raise OptionError unless this is a dataset; the splits of the generator's own are REFERENCES."""
     try:
-        methods.source_of(name)
+        methods.parse_dataset(name)
     except OptionError as error:
         raise OptionError(
             f"--reference {name!r} does not exist; {nearest(name, [*REFERENCES, *methods.dataset_forms()])}"
@@ -34,7 +34,7 @@ def _reference(name: str) -> None:
 class DatasetOptions:
     """Which images, and the long-tailed draw from them."""
 
-    dataset: str = option("digits", f"the images: {methods.dataset_names()}", check=methods.source_of)
+    dataset: str = option("digits", f"the images: {methods.dataset_names()}", check=methods.parse_dataset)
     imbalance: float = option(1.0, "images in the largest class over images in the smallest; 1 leaves the set as it is", low=1)
     profile: str = option("exp", "how class sizes fall: exponentially, or half head half tail", choices=("exp", "step"))
     head: int | None = option(None, "images in the largest class [default: as many as every class can give]", low=1)

@@ -13,7 +13,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import MismatchError, OptionError
-from ltaug.methods import SOURCES, source_of
+from ltaug.methods import SOURCES, parse_dataset
 from ltaug.options import DatasetOptions
 
 
@@ -55,7 +55,7 @@ def load_dataset(
         OptionError: no such dataset, or a draw that the images cannot give.
         DataError, MismatchError, CorruptError: see the sources.
     """
-    name, argument = source_of(options.dataset)
+    name, argument = parse_dataset(options.dataset)
     request = Request(
         argument=argument,
         image_size=options.image_size,

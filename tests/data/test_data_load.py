@@ -15,7 +15,7 @@ from ltaug.data.load import load_dataset
 from ltaug.data.sources import Splits
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.fields import resolve
-from ltaug.methods import SOURCES, Entry, dataset_forms, source_of
+from ltaug.methods import SOURCES, Entry, dataset_forms, parse_dataset
 from ltaug.options import DatasetOptions, EvaluationOptions
 
 
@@ -207,7 +207,7 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
 
 def test_every_source_is_reachable_by_the_form_that_errors_and_help_give_for_it():
     written = [form.replace("PATH", "x").replace("a .", "x.").removesuffix(" file") for form in dataset_forms()]
-    assert [source_of(text)[0] for text in written] == list(SOURCES)
+    assert [parse_dataset(text)[0] for text in written] == list(SOURCES)
     assert all(form in DatasetOptions.__dataclass_fields__["dataset"].metadata["help"] for form in dataset_forms())
 
 
