@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,11 @@ def total(amount: str, counts: Sequence[int], where: str) -> list[int]:
 
 def fill_evenly(counts: Sequence[int], total: int) -> list[int]:
     """Share `total` so that the smallest of counts + shares rise evenly; a remainder goes to the rarest, then by index."""
-    low, high = min(counts), max(counts) + total
-    while low < high:  # the highest level that `total` can raise every class to
-        middle = (low + high + 1) // 2
-        if sum(max(0, middle - n) for n in counts) <= total:
-            low = middle
-        else:
-            high = middle - 1
-    shares = [max(0, low - n) for n in counts]
-    raised = sorted((n, index) for index, n in enumerate(counts) if n <= low)
+    levels = range(min(counts), max(counts) + total + 1)
+    # The highest level that `total` can raise every class to.
+    level = levels[bisect_right(levels, total, key=lambda level: sum(max(0, level - n) for n in counts)) - 1]
+    shares = [max(0, level - n) for n in counts]
+    raised = sorted((n, index) for index, n in enumerate(counts) if n <= level)
     for _, index in raised[: total - sum(shares)]:
         shares[index] += 1
     return shares

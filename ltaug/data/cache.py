@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,20 +30,16 @@ class File(NamedTuple):
     state: str
 
 
-@dataclass(frozen=True)
-class DecodedFiles:
+class DecodedFiles(NamedTuple):
     """What a list of files decoded to.
 
-    Attributes:
-        images: uint8 (M, C, H, W), a read-only memory map of the M files that could be read, in the order given; C is 1 if
-            every image is grey, else 3.
-        hashes: `hash_images` of them, (M, 32).
-        bad: the paths of the others, with what is wrong with each.
+    The images are a read-only memory map, uint8 (M, C, H, W), of the M files that could be read, in the order given; C is 1
+    if every image is grey, else 3.
     """
 
     images: Images
-    hashes: Images
-    bad: dict[str, str]
+    hashes: Images  # `hash_images` of them, (M, 32)
+    bad: dict[str, str]  # the paths of the other files, with what is wrong with each
 
 
 def cache_directory() -> Path:

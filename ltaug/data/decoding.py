@@ -1,17 +1,91 @@
-"""Decode many image files with a few threads, in order; a file that cannot be decoded gives a text that says why."""
+"""Image files as uint8 pixels: orientation, alpha, depth, grey or colour, size; many files at once with a few threads."""
 
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-from ltaug.data.pixels import UNREADABLE, Decoded, decode
+import numpy as np
+from PIL import Image, ImageOps
 
+from ltaug.data.imageset import Images
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 _TASK = 64  # files per task of the thread pool; one task per file would take more memory than the images of a large set
+
+# What Pillow's decoders raise on damaged files, as seen in its code and issue tracker.
+UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, OverflowError)
+UNREADABLE += (struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class Decoded(NamedTuple):
+    """Pixels of one image, uint8 (3, H, W), and whether the file was grey (then all channels are equal)."""
+
+    pixels: Images
+    grey: bool
+
+
+def decode(path: Path, *, image_size: int | None) -> Decoded:
+    """Decode a file: EXIF orientation applied, alpha on white, 16 bits scaled to 8, the first frame of an animation.
+
+    Args:
+        image_size: resize the shorter side to this and crop the centre; None keeps the size.
+
+    Raises:
+        one of UNREADABLE: the file is damaged, not an image, or has floating-point pixels.
+    """
+    if path.stat().st_size == 0:
+        raise OSError("the file is empty")
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+        grey = image.mode in _GREY
+        rgb = _as_rgb(image)
+    if image_size is not None:
+        rgb = square(rgb, image_size)
+    return Decoded(np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)), grey)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.float64)
+        return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        straight = image.convert("LA") if image.mode == "La" else image
+        rgba = straight.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """Resize the shorter side to `side` (bicubic, antialiased) and crop the centre, in one resampling."""
+    width, height = image.size
+    if (width, height) == (side, side):
+        return image
+    edge = min(width, height)
+    left, top = (width - edge) / 2, (height - edge) / 2
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
+
+
+def resize_all(images: Images, side: int) -> Images:
+    """`square` for an array of images, uint8 (N, C, H, W) with C of 1 or 3."""
+    if images.shape[2:] == (side, side):
+        return images
+    resized = np.empty((len(images), images.shape[1], side, side), dtype=np.uint8)
+    for target, image in zip(resized, images, strict=True):
+        for channel, plane in zip(target, image, strict=True):
+            channel[...] = np.asarray(square(Image.fromarray(np.ascontiguousarray(plane)), side))
+    return resized
 
 
 def decode_all(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ltaug.data.cache import File, read_files
+from ltaug.data.decoding import EXTENSIONS
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
-from ltaug.data.pixels import EXTENSIONS
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError, MismatchError
 

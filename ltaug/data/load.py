@@ -1,14 +1,16 @@
-"""load_dataset: the images that DatasetOptions name, split and drawn, as every stage receives them."""
+"""load_dataset: the images that DatasetOptions name, split and drawn; inspect_dataset: what `ltaug inspect` shows of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.cache import Progress
+from ltaug.data.groups import class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
 from ltaug.data.sources import Request, Splits
@@ -19,19 +21,12 @@ from ltaug.options import DatasetOptions
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset ready for use.
+    """A dataset ready for use."""
 
-    Attributes:
-        train: the images to train on, after the long-tailed draw.
-        test: the test images; nothing is tuned on them.
-        rest: training images the draw left out, None without a draw; never trained on.
-        notes: what a person should know about how these sets were made, one sentence each.
-    """
-
-    train: ImageSet
-    test: ImageSet
-    rest: ImageSet | None
-    notes: tuple[str, ...]
+    train: ImageSet  # after the long-tailed draw
+    test: ImageSet  # nothing is tuned on them
+    rest: ImageSet | None  # training images that the draw left out, None without a draw; never trained on
+    notes: tuple[str, ...]  # what a person should know about how these sets were made, one sentence each
 
 
 def load_dataset(
@@ -115,3 +110,35 @@ def _thin_classes(train: ImageSet, test: ImageSet) -> list[str]:
     if untested:
         notes.append(f"no test image, so nothing is measured on: {listed(untested)}")
     return notes
+
+
+def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Counts, groups, imbalance, notes, digests and exact duplicates of a dataset.
+
+    The imbalance factor is the largest class over the smallest. Duplicates are images with the very same pixels:
+    within_train counts each copy after the first, test_in_train counts test images that are also training images.
+    """
+    train, test = dataset.train, dataset.test
+    groups = class_groups(train.class_counts)
+    train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
+    distinct = set(train_pixels)
+    return {
+        "source": train.source,
+        "image_shape": list(train.image_shape),
+        "classes": list(train.class_names),
+        "train": {"images": len(train), "per_class": _per_class(train), "digest": train.digest},
+        "test": {"images": len(test), "per_class": _per_class(test), "digest": test.digest},
+        "rest": None if dataset.rest is None else {"images": len(dataset.rest)},
+        "imbalance": float(train.class_counts.max() / train.class_counts.min()),
+        "groups": {name: [train.class_names[c] for c in members] for name, members in groups.members.items()},
+        "groups_rule": groups.rule,
+        "duplicates": {
+            "within_train": len(train_pixels) - len(distinct),
+            "test_in_train": sum(pixels in distinct for pixels in test_pixels),
+        },
+        "notes": list(dataset.notes),
+    }
+
+
+def _per_class(images: ImageSet) -> dict[str, int]:
+    return dict(zip(images.class_names, images.class_counts.tolist(), strict=True))

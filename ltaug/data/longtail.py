@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,14 +49,11 @@ def largest_head(counts: npt.NDArray[np.int64], *, imbalance: float, profile: st
     Args:
         counts: available images per class, int64 (K,), in the order of the sizes (largest class first).
     """
-    low, high = 0, int(counts.max(initial=0))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if (_sizes(middle, len(counts), imbalance, profile) <= counts).all():
-            low = middle
-        else:
-            high = middle - 1
-    return low
+
+    def too_many(head: int) -> bool:
+        return bool((_sizes(head, len(counts), imbalance, profile) > counts).any())
+
+    return bisect_left(range(1, int(counts.max(initial=0)) + 1), True, key=too_many)
 
 
 def shuffled_ranks(num_classes: int, *, seed: int) -> npt.NDArray[np.int64]:

@@ -17,7 +17,8 @@ def is_url(place: str) -> bool:
 
 def require_backend(url: str) -> None:
     """Raise OptionError if this machine lacks the package for this kind of URL."""
-    _open(url)
+    with _opened(url, "opened"):
+        pass
 
 
 def read_url(url: str) -> bytes:
@@ -27,22 +28,19 @@ def read_url(url: str) -> bytes:
         FileNotFoundError: there is none.
         DataError: it cannot be read.
     """
-    files, path = _open(url)
-    with _said(url, "read"):
+    with _opened(url, "read") as (files, path):
         return bytes(files.cat_file(path))
 
 
 def write_url(url: str, content: bytes) -> None:
     """Write a whole file; DataError if that fails."""
-    files, path = _open(url)
-    with _said(url, "written"):
+    with _opened(url, "written") as (files, path):
         files.pipe_file(path, content)
 
 
 def remove_url(url: str) -> None:
     """Remove a file, if it is there."""
-    files, path = _open(url)
-    with _said(url, "removed"):
+    with _opened(url, "removed") as (files, path):
         files.invalidate_cache()
         if files.exists(path):
             files.rm_file(path)
@@ -50,8 +48,7 @@ def remove_url(url: str) -> None:
 
 def names_at(url: str) -> list[str]:
     """The names directly below a URL; empty if nothing is there."""
-    files, path = _open(url)
-    with _said(url, "listed"):
+    with _opened(url, "listed") as (files, path):
         files.invalidate_cache()
         try:
             return [str(found).rstrip("/").rsplit("/", 1)[-1] for found in files.ls(path, detail=False)]
@@ -61,29 +58,23 @@ def names_at(url: str) -> list[str]:
 
 def make_folder(url: str) -> None:
     """Make a folder, if the back end has folders."""
-    files, path = _open(url)
-    with _said(url, "written"):
+    with _opened(url, "written") as (files, path):
         files.makedirs(path, exist_ok=True)
 
 
-def _open(url: str) -> tuple[Any, str]:
+@contextmanager
+def _opened(url: str, done: str) -> Iterator[tuple[Any, str]]:
+    """The back end and its path. A failure becomes a DataError, but a missing file stays a FileNotFoundError when reading."""
     try:
         files, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         remedy = "install the fsspec package for this kind of URL (s3fs, gcsfs, adlfs, ...) on every machine, or name another"
         raise OptionError(f"{url} cannot be opened ({error}); {remedy}") from error
-    return files, str(path)
-
-
-@contextmanager
-def _said(url: str, done: str) -> Iterator[None]:
-    """Raise any failure as a DataError, but leave a missing file a FileNotFoundError when reading."""
     try:
-        yield
+        yield files, str(path)
     except Exception as error:  # back ends share no class of errors: botocore's and gcsfs's are no OSErrors
         if done == "read" and isinstance(error, FileNotFoundError):
             raise
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{url} cannot be {done} ({reason}); check the address, your credentials and your rights there"
-        ) from error
+        remedy = "check the address, your credentials and your rights there"
+        raise DataError(f"{url} cannot be {done} ({reason}); {remedy}") from error

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ltaug.data.decoding import UNREADABLE
 from ltaug.data.imageset import Images
-from ltaug.data.pixels import UNREADABLE
 from ltaug.data.remote import is_url, read_url
 from ltaug.errors import CorruptError
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.cache import Progress
+from ltaug.data.decoding import resize_all
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
-from ltaug.data.pixels import resize_all
 from ltaug.errors import DataError, MismatchError
 
 DIGITS_TEST_PER_CLASS = 50
@@ -23,18 +23,12 @@ DIGITS_TEST_PER_CLASS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a source is asked for.
+    """What a source is asked for."""
 
-    Attributes:
-        argument: the path in NAME:PATH or of the file; otherwise the dataset's name.
-        image_size, test_per_class: as in DatasetOptions.
-        data_dir: where downloaded datasets lie.
-    """
-
-    argument: str
-    image_size: int | None = None
+    argument: str  # the path in NAME:PATH or of the file; otherwise the dataset's name
+    image_size: int | None = None  # as in DatasetOptions, like the next
     test_per_class: int | None = None
-    data_dir: Path | None = None
+    data_dir: Path | None = None  # where downloaded datasets lie
     download: bool = False
     skip_bad: bool = False
     progress: Progress | None = None
@@ -42,18 +36,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Splits:
-    """All the images of a source.
+    """All the images of a source."""
 
-    Attributes:
-        train: the training images, before any draw.
-        test: the test split; where the source has none, images held out from training, and `held_out` is set.
-        notes: what a person should know about them.
-    """
-
-    train: ImageSet
+    train: ImageSet  # before any draw
     test: ImageSet
-    notes: tuple[str, ...] = ()
-    held_out: bool = False
+    notes: tuple[str, ...] = ()  # what a person should know about them
+    held_out: bool = False  # the source has no test split, so that the test images are held out from training
 
 
 def read_digits(request: Request) -> Splits:

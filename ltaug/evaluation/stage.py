@@ -18,7 +18,7 @@ from ltaug.generator.generated import open_generated
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.stage import Generator
 from ltaug.metrics.evaluated import Evaluated, Looked
-from ltaug.metrics.measured import Measured
+from ltaug.metrics.measured import Notebook
 from ltaug.metrics.measures import measure_all
 from ltaug.metrics.memorisation import closest_pairs
 from ltaug.options import EvaluationOptions
@@ -110,7 +110,7 @@ def _origin(extractor: Extractor, reference: ImageSet, options: EvaluationOption
 
 
 def _document(
-    found: Measured, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
+    found: Notebook, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What metrics.json holds."""
     return {

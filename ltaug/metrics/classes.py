@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from ltaug.metrics.evaluated import Evaluated
 from ltaug.metrics.frechet import frechet_distance, gaussian
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, Unmeasurable
+from ltaug.metrics.measured import Features, Notebook, Unmeasurable
 
 Labels = npt.NDArray[np.int64]
 WINDOW = 5
@@ -69,7 +68,7 @@ def class_distances(
             theirs = gaussian(reference[reference_labels == c], what=f"reference images of class {c}")
         except Unmeasurable as why:
             distances.append(None)
-            reasons.append(why.reason)
+            reasons.append(str(why))
         else:
             distances.append(frechet_distance(ours, theirs))
             reasons.append("")
@@ -118,14 +117,13 @@ def note_shares(
     """
     labels, num_classes = given.generated.labels, given.train.num_classes
     known = np.zeros(len(labels), bool) if hits is None else hits
+    unless = otherwise if hits is None else None
     for key, classes in _parts(name, num_classes, groups).items():
-        notes.note(
-            [key], partial(_share, known[np.isin(labels, np.asarray(classes))]), unless=otherwise if hits is None else None
-        )
+        notes.note([key], partial(_share, known[np.isin(labels, np.asarray(classes))]), unless=unless)
     counts = np.bincount(labels, minlength=num_classes)
     found = np.bincount(labels, weights=known, minlength=num_classes)
     values = [float(f / n) if n and hits is not None else None for f, n in zip(found, counts, strict=True)]
-    notes.note_classes(name, values, [otherwise if hits is None else _NONE_GENERATED] * num_classes)
+    notes.note_classes(name, values, [unless or _NONE_GENERATED] * num_classes)
 
 
 def _parts(name: str, num_classes: int, groups: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:

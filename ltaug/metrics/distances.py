@@ -34,19 +34,12 @@ _PART_VALUES = 2**24
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points of one frame.
+    """Points of one frame."""
 
-    Attributes:
-        values: (N, D), finite; distances are between these.
-        frame: that they are placed in.
-        squares: (N,) float32, squared norms of the points in the frame.
-        held: (N, D) float32, the points in the frame, or None where they would take too much memory.
-    """
-
-    values: Values
-    frame: Frame
-    squares: Tensor
-    held: Tensor | None
+    values: Values  # (N, D), finite; distances are between these
+    frame: Frame  # that they are placed in
+    squares: Tensor  # (N,) float32, squared norms of the points in the frame
+    held: Tensor | None  # (N, D) float32, the points in the frame, or None where they would take too much memory
 
     def framed(self, rows: slice) -> Tensor:
         """(rows, D) float32, centred and scaled, for products."""

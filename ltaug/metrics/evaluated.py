@@ -11,30 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.imageset import Images, ImageSet
+from ltaug.metrics.measured import Features
 from ltaug.metrics.neighbours import fit_neighbours
-from ltaug.metrics.unmeasurable import Unmeasurable, require_informative
 
 Floats = npt.NDArray[np.float32]
 FEW_IMAGES = 10_000
 UNBALANCED = 2.0
+LARGEST = 1e15  # squares fit into float32, and squares of KID's cubes of squares into float64
 
 
 @dataclass(frozen=True)
 class Looked:
-    """Images as an extractor sees them.
+    """Images as an extractor sees them."""
 
-    Attributes:
-        features: float32, (N, D).
-        labels: int64, (N,), the class each image is of, or was generated as.
-        probabilities: float32, (N, K), the extractor's reading of the classes, if it is a classifier of these classes.
-        scores: float32, (N, M), class probabilities for the inception score (of Inception's 1008 classes, or the
-            classifier's), if the extractor has any.
-    """
-
-    features: Floats
-    labels: npt.NDArray[np.int64]
-    probabilities: Floats | None = None
-    scores: Floats | None = None
+    features: Floats  # (N, D)
+    labels: npt.NDArray[np.int64]  # (N,), the class each image is of, or was generated as
+    probabilities: Floats | None = None  # (N, K), if the extractor is a classifier of these classes
+    scores: Floats | None = None  # (N, M), class probabilities for the inception score, if the extractor gives any
 
     def __post_init__(self) -> None:
         assert self.features.ndim == 2, "features are (N, D)"
@@ -58,28 +51,17 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A generator's images, what they are compared with, and the settings of the measures.
-
-    Attributes:
-        generated, reference: as the extractor sees them.
-        images: the generated ones, uint8 (N, C, H, W).
-        train: what the generator was fitted to; memorisation is measured against it, whatever the reference.
-        mirrored: the generator saw mirrored training images, so that a mirrored copy is a copy.
-        groups: classes by size of their training set, such as {"many": [0, 1], "few": [2]}.
-        neighbours: k of precision, recall, density and coverage.
-        clusters: of F8 and F1/8, times the number of classes.
-        seed: of KID's subsets, the inception score's parts and the clusterings.
-    """
+    """A generator's images, what they are compared with, and the settings of the measures."""
 
     generated: Looked
     reference: Looked
-    images: Images
-    train: ImageSet
-    mirrored: bool
-    groups: Mapping[str, Sequence[int]]
-    neighbours: int = 5
-    clusters: int = 20
-    seed: int = 0
+    images: Images  # the generated ones, uint8 (N, C, H, W)
+    train: ImageSet  # what the generator was fitted to; memorisation is measured against it, whatever the reference
+    mirrored: bool  # the generator saw mirrored training images, so that a mirrored copy is a copy
+    groups: Mapping[str, Sequence[int]]  # classes by size of their training set, such as {"many": [0, 1], "few": [2]}
+    neighbours: int = 5  # k of precision, recall, density and coverage
+    clusters: int = 20  # of F8 and F1/8, times the number of classes
+    seed: int = 0  # of KID's subsets, the inception score's parts and the clusterings
 
     def __post_init__(self) -> None:
         assert len(self.images) == len(self.generated.labels), "the images that were looked at"
@@ -96,12 +78,8 @@ class Evaluated:
 
         A class of equal images has a Frechet distance, and should: it is what a collapsed generator makes.
         """
-        try:
-            require_informative(self.generated.features, what="generated images")
-            require_informative(self.reference.features, what="reference images")
-        except Unmeasurable as why:
-            return why.reason
-        return None
+        generated, reference = self.generated.features, self.reference.features
+        return _uninformative(generated, what="generated images") or _uninformative(reference, what="reference images")
 
     @cached_property
     def nearest(self) -> Nearest:
@@ -132,3 +110,13 @@ class Evaluated:
         if np.array_equal(self.generated.features, self.reference.features):
             found.append("generated and reference images have the very same features; are they the same images?")
         return found
+
+
+def _uninformative(features: Features, *, what: str) -> str | None:
+    """Why features (N, D) say nothing: they hold NaN or numbers beyond 1e15, or are the same for all of several images."""
+    bad = len(features) - int(((features >= -LARGEST) & (features <= LARGEST)).all(axis=1).sum())
+    if bad:
+        return f"the features of {bad} of {len(features)} {what} are not numbers up to {LARGEST:.0e}"
+    if len(features) > 1 and (features == features[0]).all():
+        return f"all {len(features)} {what} have the same features"
+    return None

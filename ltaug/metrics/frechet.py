@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.metrics.evaluated import Evaluated, Looked
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, require_images
+from ltaug.metrics.measured import Features, Notebook, require_images
 
 Doubles = npt.NDArray[np.float64]
 LEAST_IMAGES = 2
@@ -31,59 +30,6 @@ class Gaussian:
 
     mean: Doubles
     factor: Doubles
-
-
-class Moments:
-    """Mean and covariance of features that come in blocks; holds one D x D matrix however many images there are.
-
-    Blocks may have any size and order; moments of parts are joined by `merge` (Chan, Golub and LeVeque 1979).
-    """
-
-    def __init__(self, features: int) -> None:
-        """For features of that many dimensions."""
-        self.count = 0
-        self.mean: Doubles = np.zeros(features)
-        self._scatter: Doubles = np.zeros((features, features))
-
-    def update(self, block: Features) -> None:
-        """Take in features (N, D) of any N."""
-        for start in range(0, len(block), _BLOCK):
-            part = block[start : start + _BLOCK].astype(np.float64)
-            mean = part.mean(0)
-            part -= mean
-            self._join(len(part), mean, part.T @ part)
-
-    def merge(self, other: Moments) -> None:
-        """Take in what `other` has seen."""
-        self._join(other.count, other.mean, other._scatter)
-
-    def _join(self, count: int, mean: Doubles, scatter: Doubles) -> None:
-        if count == 0:
-            return
-        total, apart = self.count + count, mean - self.mean
-        self._scatter += scatter + np.outer(apart, apart) * (self.count * count / total)
-        self.mean = self.mean + apart * (count / total)
-        self.count = total
-
-    @property
-    def covariance(self) -> Doubles:
-        """Unbiased, (D, D).
-
-        Raises:
-            Unmeasurable: fewer than 2 images.
-        """
-        require_images(self.count, LEAST_IMAGES, what="images")
-        return self._scatter / (self.count - 1)
-
-    def gaussian(self) -> Gaussian:
-        """The Gaussian with these moments; its factor is the covariance's symmetric root.
-
-        Raises:
-            Unmeasurable: fewer than 2 images.
-        """
-        values, vectors = np.linalg.eigh(self.covariance)
-        # A covariance has no negative eigenvalues; what eigh gives below zero is rounding.
-        return Gaussian(self.mean, vectors * np.sqrt(values.clip(min=0)))
 
 
 def fid(given: Evaluated, notes: Notebook) -> None:
@@ -108,12 +54,29 @@ def gaussian(features: Features, *, what: str = "images") -> Gaussian:
     """
     count, width = features.shape
     require_images(count, LEAST_IMAGES, what=what)
-    if count > width:
-        moments = Moments(width)
-        moments.update(features)
-        return moments.gaussian()
-    mean = features.mean(0, dtype=np.float64)
-    return Gaussian(mean, (features - mean).T / np.sqrt(count - 1))
+    if count <= width:
+        mean = features.mean(0, dtype=np.float64)
+        return Gaussian(mean, (features - mean).T / np.sqrt(count - 1))
+    mean, covariance = moments(features)
+    values, vectors = np.linalg.eigh(covariance)
+    # A covariance has no negative eigenvalues; what eigh gives below zero is rounding.
+    return Gaussian(mean, vectors * np.sqrt(values.clip(min=0)))
+
+
+def moments(features: Features) -> tuple[Doubles, Doubles]:
+    """Mean (D,) and unbiased covariance (D, D) of features (N, D) with N >= 2.
+
+    Taken block by block (Chan, Golub and LeVeque 1979), so that no float64 copy of all features is held.
+    """
+    mean, scatter = np.zeros(features.shape[1]), np.zeros((features.shape[1], features.shape[1]))
+    for seen in range(0, len(features), _BLOCK):
+        block = features[seen : seen + _BLOCK].astype(np.float64)
+        total, centre = seen + len(block), block.mean(0)
+        block -= centre
+        apart = centre - mean
+        scatter += block.T @ block + np.outer(apart, apart) * (seen * len(block) / total)
+        mean = mean + apart * (len(block) / total)
+    return mean, scatter / (len(features) - 1)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, Unmeasurable, require_images
+from ltaug.metrics.measured import Features, Notebook, Unmeasurable, require_images
 
 SPLITS = 10
 

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, require_images
+from ltaug.metrics.measured import Features, Notebook, require_images
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -19,8 +19,7 @@ import numpy as np
 
 from ltaug.metrics.distances import frame_of, nearest, within
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, require_images
+from ltaug.metrics.measured import Features, Notebook, require_images
 
 
 class Manifold(NamedTuple):

@@ -1,40 +1,40 @@
-"""What was measured: numbers with a reason for each that is missing, in a form that goes into JSON as it is."""
+"""Measures while they are taken: numbers with a reason for each that is missing, in a form that goes into JSON as it is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ltaug.metrics.unmeasurable import Unmeasurable
+import numpy as np
+import numpy.typing as npt
+
+Features = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of a generator's images. No value is ever NaN or infinite.
+class Unmeasurable(Exception):
+    """A measure has no value for these images: too few of them, or features that say nothing.
 
-    Attributes:
-        summary: key -> value, or None.
-        reasons: why a value is None, for every None: under its key in `summary`, or under "NAME[C]" for class C in
-            `per_class`.
-        warnings: what to bear in mind when reading the values, a sentence each.
-        per_class: name -> one value (or None) a class, in index order.
+    Not a user's mistake (an LtaugError): the measures' own protocol. A Notebook turns it into a null with its text as the
+    reason (one sentence without a full stop), and the other measures go on.
     """
 
-    summary: dict[str, float | None]
-    reasons: dict[str, str]
-    warnings: tuple[str, ...]
-    per_class: dict[str, list[float | None]]
+
+def require_images(count: int, least: int, *, what: str) -> None:
+    """Raise Unmeasurable where there are fewer than `least` images of `what` ("generated images")."""
+    if count < least:
+        raise Unmeasurable(f"too few {what}: {count}, where this measure takes at least {least}")
 
 
 @dataclass
 class Notebook:
-    """Measures while they are taken: `note` and `note_classes` turn Unmeasurable into None and a reason."""
+    """What was measured of a generator's images. No value is ever NaN or infinite."""
 
     summary: dict[str, float | None] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    per_class: dict[str, list[float | None]] = field(default_factory=dict)
+    per_class: dict[str, list[float | None]] = field(default_factory=dict)  # one value a class, in index order
+    reasons: dict[str, str] = field(default_factory=dict)  # for every None: by its key in summary, or "NAME[C]" for class C
+    warnings: list[str] = field(default_factory=list)  # what to bear in mind when reading the values, a sentence each
 
     def note(self, keys: Sequence[str], measure: Callable[[], Sequence[float]], *, unless: str | None = None) -> None:
         """Enter what `measure` returns under `keys`, one value each; None for each of them where `unless` says why."""
@@ -44,7 +44,7 @@ class Notebook:
             try:
                 values = measure()
             except Unmeasurable as why:
-                reason = why.reason
+                reason = str(why)
         assert not self.summary.keys() & set(keys), f"{keys} are entered once"
         for key, value in zip(keys, values, strict=True):
             self.summary[key] = self._entered(key, value, reason or "")
@@ -61,6 +61,3 @@ class Notebook:
             return None
         assert math.isfinite(value), f"{key} is {value}: a measure is finite or Unmeasurable"
         return float(value)
-
-    def measured(self) -> Measured:
-        return Measured(self.summary, self.reasons, tuple(self.warnings), self.per_class)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ltaug.methods import load
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.measured import Measured, Notebook
+from ltaug.metrics.measured import Notebook
 
 # Tables and figures: the report's ("report"; "compared" adds paired differences), the terminal's after a report ("brief"),
 # the panels of a sweep ("drawn"). With "/few" the value over few-shot classes.
@@ -92,7 +92,7 @@ def shown_in(place: Place) -> dict[str, Measure]:
     return {key + few: measure for key, measure in MEASURES.items() if place in measure.shown}
 
 
-def measure_all(given: Evaluated) -> Measured:
+def measure_all(given: Evaluated) -> Notebook:
     """Every measure of a generator's images.
 
     What cannot be measured (too few images, features that are not finite or all the same, an extractor without class
@@ -101,4 +101,4 @@ def measure_all(given: Evaluated) -> Measured:
     notes = Notebook(warnings=given.caveats)
     for compute in dict.fromkeys(measure.compute for measure in MEASURES.values()):
         (load(f"ltaug.metrics.{compute}") if isinstance(compute, str) else compute)(given, notes)
-    return notes.measured()
+    return notes

@@ -28,18 +28,12 @@ QUANTILES = {"memorised_1": 0.01, "memorised_5": 0.05}
 
 @dataclass(frozen=True)
 class Pair:
-    """A generated image and its nearest training image.
+    """A generated image and its nearest training image."""
 
-    Attributes:
-        generated, train: their indices.
-        distance: between them, in grey levels (root mean square).
-        threshold: the 1 % quantile of the class it was generated as; None where there is nothing to take it of.
-    """
-
-    generated: int
-    train: int
-    distance: float
-    threshold: float | None
+    generated: int  # its index
+    train: int  # its index
+    distance: float  # between them, in grey levels (root mean square)
+    threshold: float | None  # the 1 % quantile of the class it was generated as; None where there is nothing to take it of
 
 
 def memorised(given: Evaluated, notes: Notebook) -> None:

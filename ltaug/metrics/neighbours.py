@@ -8,29 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.imageset import BLOCK, AnyImages, ImageSet, MappedRows
-from ltaug.metrics.distances import Cloud, Frame, frame_of, nearest
+from ltaug.metrics.distances import Cloud, frame_of, nearest
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Nearest real image by root-mean-square difference in grey levels (0..255); an equal image is at exactly 0.
+    """Nearest real image by root-mean-square difference in grey levels (0..255); an equal image is at exactly 0."""
 
-    Attributes:
-        frame, real: the real images' pixels (N, C*H*W), placed for fast distances.
-        between_real: (N,) each real image's distance to the nearest other one; empty where there is no other.
-        mirrored: an image is also compared with the real ones' mirror images.
-    """
-
-    frame: Frame
-    real: Cloud
-    between_real: Floats
-    mirrored: bool
+    real: Cloud  # the real images' pixels (N, C*H*W)
+    between_real: Floats  # (N,) each real image's distance to the nearest other one; empty where there is no other
+    mirrored: bool  # an image is also compared with the real ones' mirror images
 
     def nearest(self, images: AnyImages) -> tuple[npt.NDArray[np.int64], Floats]:
         """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
-        return _nearest(self.frame, images, self.real, mirrored=self.mirrored)
+        return _nearest(images, self.real, mirrored=self.mirrored)
 
     @property
     def copy_threshold(self) -> float:
@@ -44,25 +37,23 @@ def fit_neighbours(real: ImageSet, *, mirrored: bool = False) -> Neighbours:
     Args:
         mirrored: compare with mirror images too, as is right where a generator was trained on both.
     """
-    frame = frame_of(_rows(real.images))
-    cloud = frame.place(_rows(real.images))
+    rows = _rows(real.images)
+    cloud = frame_of(rows).place(rows)
     between = np.zeros(0, np.float32)
     if len(real) > 1:
-        between = _nearest(frame, real.images, cloud, mirrored=mirrored, themselves=True)[1]
-    return Neighbours(frame, cloud, between, mirrored)
+        between = _nearest(real.images, cloud, mirrored=mirrored, themselves=True)[1]
+    return Neighbours(cloud, between, mirrored)
 
 
-def _nearest(
-    frame: Frame, images: AnyImages, real: Cloud, *, mirrored: bool, themselves: bool = False
-) -> tuple[npt.NDArray[np.int64], Floats]:
+def _nearest(images: AnyImages, real: Cloud, *, mirrored: bool, themselves: bool = False) -> tuple[npt.NDArray[np.int64], Floats]:
     """As Neighbours.nearest; `themselves`: the images are the real ones, and none is compared with itself or its mirror."""
     found, distance = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for start in range(0, len(images), BLOCK):
         block = images[start : start + BLOCK]
-        index, squared = nearest(frame.place(_rows(block)), real, 1, themselves=themselves, first=start)
+        index, squared = nearest(real.frame.place(_rows(block)), real, 1, themselves=themselves, first=start)
         if mirrored:
             # The distance to a mirror image is that of the mirror image.
-            mirror = frame.place(_rows(block[..., ::-1]))
+            mirror = real.frame.place(_rows(block[..., ::-1]))
             other, flipped = nearest(mirror, real, 1, themselves=themselves, first=start)
             index, squared = np.where(flipped < squared, other, index), np.minimum(squared, flipped)
         found[start : start + BLOCK] = index[:, 0]

@@ -18,8 +18,7 @@ import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
 
 from ltaug.metrics.evaluated import Evaluated
-from ltaug.metrics.measured import Notebook
-from ltaug.metrics.unmeasurable import Features, require_images
+from ltaug.metrics.measured import Features, Notebook, require_images
 
 Doubles = npt.NDArray[np.float64]
 ANGLES = 1001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ltaug.data.inspect import inspect_dataset
+from ltaug.data.load import inspect_dataset
 from ltaug.options import Machine
 from ltaug.runs import Listener, ignore_events
 from ltaug.stages.opening import Given, dataset_options, load_data

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 from waiting import LONG
 
+from ltaug.data.decoding import decode, resize_all, square
 from ltaug.data.imageset import ImageSet, MappedRows
-from ltaug.data.inspect import inspect_dataset
-from ltaug.data.load import load_dataset
-from ltaug.data.pixels import decode, resize_all, square
+from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
 from ltaug.options import DatasetOptions
 

@@ -10,8 +10,7 @@ import pytest
 
 from ltaug.cli import main
 from ltaug.data.imageset import ImageSet
-from ltaug.data.inspect import inspect_dataset
-from ltaug.data.load import load_dataset
+from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.data.sources import Splits
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.fields import resolve

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltaug.metrics.inception_score import inception_score
-from ltaug.metrics.unmeasurable import Unmeasurable
+from ltaug.metrics.measured import Unmeasurable
 
 
 def test_it_is_torch_fidelitys():

@@ -6,7 +6,7 @@ import torch
 
 from ltaug.metrics import kernel
 from ltaug.metrics.kernel import kernel_distance, subset_size
-from ltaug.metrics.unmeasurable import Unmeasurable
+from ltaug.metrics.measured import Unmeasurable
 
 
 def features(count, *, seed=0, shift=0.0):

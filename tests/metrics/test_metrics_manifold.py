@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ltaug.metrics import distances
 from ltaug.metrics.manifold import manifold
-from ltaug.metrics.unmeasurable import Unmeasurable
+from ltaug.metrics.measured import Unmeasurable
 
 
 def naive(generated, reference, k):

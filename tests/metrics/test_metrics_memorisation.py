@@ -26,7 +26,7 @@ def measure(generated, labels, train, *, mirrored=False):
     given = Evaluated(looked, looked, generated, train, mirrored, {"many": [0], "few": [1]})
     notes = Notebook()
     memorised(given, notes)
-    return notes.measured(), closest_pairs(given, 3)
+    return notes, closest_pairs(given, 3)
 
 
 def test_planted_copies_are_found_and_shown_first():
@@ -87,9 +87,9 @@ def test_a_threshold_is_the_classs_own_where_its_images_are_enough_for_the_quant
 
 def test_classes_on_the_pooled_threshold_are_said():
     train = image_set(images(150), np.repeat([0, 1], [120, 30]))
-    assert measure(images(4), [0, 0, 1, 1], train)[0].warnings == (
+    assert measure(images(4), [0, 0, 1, 1], train)[0].warnings == [
         "memorised_1: 1 of 2 classes have fewer than 100 training images and take the threshold of all classes",
-    )
+    ]
     train = image_set(images(50), np.repeat([0, 1], 25))
     assert "little more than the smallest" in measure(images(4), [0, 0, 1, 1], train)[0].warnings[0]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltaug.metrics.measured import Unmeasurable
 from ltaug.metrics.prd import best_f, f_scores, prd_curve
-from ltaug.metrics.unmeasurable import Unmeasurable
 
 PLACES = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0]], np.float32)
 
