@@ -15,10 +15,8 @@ from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import read_images
 from ltaug.data.sheet import to_picture
 from ltaug.errors import CorruptError
-from ltaug.files import atomic_write
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
-IMAGES = "images"
 KEPT = "kept"  # the verdict on what no rule rejects
 
 
@@ -61,24 +59,11 @@ def image_key(class_name: str, index: int) -> str:
     return f"{class_folder(class_name)}/{index:06d}"
 
 
-def image_file(class_name: str, index: int) -> str:
-    """The path of image `index` of a class in class folders, relative to the run."""
-    return f"{IMAGES}/{image_key(class_name, index)}.png"
-
-
 def png_of(image: Images) -> bytes:
     """Uint8 (C, H, W) as PNG."""
     buffer = io.BytesIO()
     to_picture(image.transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def write_image(run: Path, file: str, image: Images) -> None:
-    """Write uint8 (C, H, W) as PNG."""
-    path = run / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as handle:
-        handle.write(png_of(image))
 
 
 def rows_to_csv(rows: Iterable[Row], *, header: bool) -> bytes:
@@ -104,11 +89,6 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
         Row(f, c, int(i), int(s), float(g), span, sampler, int(n), ck, fd, int(nr), nd, v, h)
         for f, c, i, s, g, span, sampler, n, ck, fd, nr, nd, v, h in lines
     ]
-
-
-def write_manifest(run: Path, rows: Iterable[Row]) -> None:
-    with atomic_write(run / MANIFEST_FILE) as file:
-        file.write(rows_to_csv(rows, header=True))
 
 
 def read_manifest(run: Path) -> list[Row]:

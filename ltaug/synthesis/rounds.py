@@ -20,6 +20,7 @@ from ltaug.meeting import names_in, wait_until
 from ltaug.synthesis.manifest import Row, csv_to_rows, rows_to_csv
 
 FOLDER = "rounds"
+ROWS, MARK = "csv", "done"
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,8 @@ class Part:
         """Unique among the parts of a run that count."""
         return f"{self.number:06d}-{self.rank}-of-{self.world}"
 
-    @property
-    def rows_file(self) -> str:
-        return f"{self.rank}-of-{self.world}x{self.size}.csv"
-
-    @property
-    def marker(self) -> str:
-        return f"{self.rank}-of-{self.world}x{self.size}.done"
+    def file(self, kind: str) -> str:
+        return f"{self.rank}-of-{self.world}x{self.size}.{kind}"
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.world}"
@@ -58,54 +54,49 @@ class Rounds:
         """Let the others see the rows of a part."""
         folder = self._of(part.number)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / part.rows_file) as file:
+        with atomic_write(folder / part.file(ROWS)) as file:
             file.write(rows_to_csv(rows, header=False))
 
     def mark(self, part: Part, shard: Shard | None) -> None:
         """Mark the images of a part as written, with their shard, if any."""
-        write_json(self._of(part.number) / part.marker, None if shard is None else dataclasses.asdict(shard))
+        write_json(self._of(part.number) / part.file(MARK), None if shard is None else dataclasses.asdict(shard))
 
     def unmark(self, part: Part) -> None:
         """Remove the mark of a part."""
-        (self._of(part.number) / part.marker).unlink(missing_ok=True)
+        (self._of(part.number) / part.file(MARK)).unlink(missing_ok=True)
 
-    def published(self, part: Part) -> bool:
-        return part.rows_file in names_in(self._of(part.number))
-
-    def marked(self, part: Part) -> bool:
-        return part.marker in names_in(self._of(part.number))
+    def without(self, kind: str, parts: Sequence[Part]) -> list[Part]:
+        """Those parts of one round whose rows (ROWS) are not published, or which are not marked (MARK)."""
+        names = names_in(self._of(parts[0].number))
+        return [part for part in parts if part.file(kind) not in names]
 
     def rows(self, part: Part) -> list[Row]:
-        return csv_to_rows((self._of(part.number) / part.rows_file).read_bytes(), header=False)
+        return csv_to_rows((self._of(part.number) / part.file(ROWS)).read_bytes(), header=False)
 
     def shard(self, part: Part) -> Shard | None:
         """The shard with the images of a marked part, if any."""
-        found = read_json(self._of(part.number) / part.marker)
+        found = read_json(self._of(part.number) / part.file(MARK))
         return None if found is None else Shard(**found)
 
     def complete(self, parts: Sequence[Part]) -> bool:
         """Whether all parts of a round are published and marked."""
-        names = names_in(self._of(parts[0].number))
-        return all(part.rows_file in names and part.marker in names for part in parts)
+        return not self.without(ROWS, parts) and not self.without(MARK, parts)
 
     def wait_for_rows(self, parts: Sequence[Part], tell: Callable[[str], None], over: Callable[[], bool]) -> bool:
         """Whether all parts of a round are published, as soon as they are; not if meanwhile all is `over`."""
 
         def missing() -> str | None:
-            names = names_in(self._of(parts[0].number))
-            late = [part for part in parts if part.rows_file not in names]
+            late = self.without(ROWS, parts)
             return None if not late or over() else f"Waiting for {_and(late)} in round {parts[0].number + 1}."
 
         wait_until(missing, tell)
-        names = names_in(self._of(parts[0].number))
-        return all(part.rows_file in names for part in parts)
+        return not self.without(ROWS, parts)
 
     def wait_for_markers(self, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
         """Return as soon as all parts of a round are marked."""
 
         def missing() -> str | None:
-            names = names_in(self._of(parts[0].number))
-            late = [part for part in parts if part.marker not in names]
+            late = self.without(MARK, parts)
             again = "start it again if it has ended"
             return f"Waiting for {_and(late)} to write images of round {parts[0].number + 1}; {again}." if late else None
 

@@ -42,15 +42,10 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Centroids:
-    """Where each class's real images lie in feature space.
+    """Where each class's real images lie in feature space."""
 
-    Attributes:
-        places: (K, D), the mean of each class's features.
-        own: for each class of two images or more, each image's distance to the mean of the others.
-    """
-
-    places: Floats
-    own: Mapping[int, Floats]
+    places: Floats  # (K, D), the mean of each class's features
+    own: Mapping[int, Floats]  # for each class of two images or more, each image's distance to the mean of the others
 
     def distances(self, features: Floats, labels: Labels) -> Floats:
         """(N,) Euclidean distance of each image to its class's centroid."""
@@ -107,15 +102,10 @@ class Real:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Generated images with what is seen of them. Each thing is looked at once, when a rule or the manifest first asks.
+    """Generated images with what is seen of them. Each thing is looked at once, when a rule or the manifest first asks."""
 
-    Attributes:
-        images: uint8 (N, C, H, W).
-        labels: int64 (N,), the classes that they were generated as.
-    """
-
-    images: Images
-    labels: Labels
+    images: Images  # (N, C, H, W)
+    labels: Labels  # (N,), the classes that they were generated as
     real: Real
 
     @cached_property
@@ -155,15 +145,10 @@ def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
 
 @dataclass(frozen=True)
 class Rule:
-    """A fitted rule.
+    """A fitted rule."""
 
-    Attributes:
-        verdict: the word in the manifest for what it rejects.
-        rejects: for each candidate whether it does, bool (N,).
-    """
-
-    verdict: str
-    rejects: Callable[[Candidates], npt.NDArray[np.bool_]]
+    verdict: str  # the word in the manifest for what it rejects
+    rejects: Callable[[Candidates], npt.NDArray[np.bool_]]  # for each candidate whether it does, (N,)
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,12 @@ from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
 from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
-from ltaug.synthesis.candidates import Workshop, gathered
+from ltaug.synthesis.candidates import Tally, Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
-from ltaug.synthesis.manifest import KEPT, Row, read_kept, write_manifest
-from ltaug.synthesis.rounds import Part, Rounds
+from ltaug.synthesis.manifest import KEPT, Row, read_kept, rows_to_csv
+from ltaug.synthesis.rounds import MARK, Part, Rounds
 from ltaug.synthesis.select import Judge, Selection, fit_selection
-from ltaug.synthesis.stores import claim_url, open_store
-from ltaug.synthesis.tally import Tally
-from ltaug.synthesis.writing import RoundWriter
+from ltaug.synthesis.stores import RoundWriter, claim_url, open_store
 
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
@@ -118,7 +116,7 @@ def _make(workshop: Workshop, course: Course, tally: Tally, *, run: Run) -> list
             if not keys:
                 break
             mine = parts[place.rank] if course.under_way(number) else None
-            made = None if mine is None or rounds.marked(mine) else workshop.make(mine, place.share(keys))
+            made = None if mine is None or not rounds.without(MARK, [mine]) else workshop.make(mine, place.share(keys))
             found = _found(workshop, parts, keys, run=run)
             if found is None:
                 break
@@ -172,7 +170,8 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
-    write_manifest(run.path, rows)
+    with atomic_write(run.path / MANIFEST_FILE) as file:
+        file.write(rows_to_csv(rows, header=True))
     if shards:
         with atomic_write(run.path / SHARDS_FILE) as file:
             file.write(shards_to_csv(shards))

@@ -1,15 +1,20 @@
-"""Where kept images go: class folders, or one WebDataset shard for each part of a round, in the run or at a URL."""
+"""Where kept images go: class folders, or one WebDataset shard for each part of a round, in the run or at a URL.
+
+A store has four methods. `file` is the manifest's name for image `index` of a class, made in this part. `write` writes a part's
+kept images, uint8 (C, H, W) each, with threads of `pool`, and returns their shard, if any. `drop` removes what may have been
+written of a part that will not count, and `tidy` the half-written files of killed processes, once no process writes any more.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
 
 from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
@@ -17,37 +22,14 @@ from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write
 from ltaug.runs import RUN_FILE, Run, read_run
-from ltaug.synthesis.manifest import IMAGES, Row, image_file, image_key, png_of, write_image
-from ltaug.synthesis.rounds import Part
+from ltaug.synthesis.manifest import Row, image_key, png_of
+from ltaug.synthesis.rounds import Part, Rounds
 
 FOLDERS, SHARDS = "folders", "shards"
+IMAGES = "images"  # where the class folders are
 CLAIM = "ltaug-run"  # says which run a URL's shards belong to
 PROBE = "ltaug-probe"
-
-
-class Store(Protocol):
-    """Where the kept images of a run go."""
-
-    def file(self, part: Part, class_name: str, index: int) -> str:
-        """The manifest's name for the file of image `index` of a class, made in this part."""
-        ...
-
-    def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
-        """Write a part's kept images; returns their shard, if any.
-
-        Args:
-            rows, images: uint8 (C, H, W) each, in the order of the candidates.
-            pool: threads for the work on single images.
-        """
-        ...
-
-    def drop(self, part: Part) -> None:
-        """Remove what may have been written of a part that will not count."""
-        ...
-
-    def tidy(self) -> None:
-        """Remove half-written files of killed processes, once no process writes any more."""
-        ...
+FILES_AT_ONCE = 4  # that wait for the disk together, as fsync takes most of the time of a small file
 
 
 @dataclass(frozen=True)
@@ -57,10 +39,11 @@ class Folders:
     run: Path
 
     def file(self, part: Part, class_name: str, index: int) -> str:
-        return image_file(class_name, index)
+        return f"{IMAGES}/{image_key(class_name, index)}.png"
 
-    def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> None:
+    def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
         list(pool.map(partial(write_image, self.run), [row.file for row in rows], images))
+        return None
 
     def drop(self, part: Part) -> None:
         """Keep the files: an image is the same whichever part makes it."""
@@ -71,14 +54,10 @@ class Folders:
 
 @dataclass(frozen=True)
 class Shards:
-    """One tar for each part with kept images.
-
-    Attributes:
-        folder: in the run directory, or a URL.
-    """
+    """One tar for each part with kept images."""
 
     run: Path
-    folder: str
+    folder: str  # in the run directory, or a URL
     class_names: tuple[str, ...]
 
     def file(self, part: Part, class_name: str, index: int) -> str:
@@ -117,10 +96,66 @@ class Shards:
         return Sample(image_key(row.class_, row.index), png, label, about)
 
 
+Store = Folders | Shards
+
+
+def write_image(run: Path, file: str, image: Images) -> None:
+    """Write uint8 (C, H, W) as PNG."""
+    path = run / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as handle:
+        handle.write(png_of(image))
+
+
 def _remove_halves(folder: Path, suffix: str) -> None:
     """Remove the temporary files of files.atomic_write below a folder."""
     for path in folder.rglob(f".*.{suffix}.*"):
         path.unlink()
+
+
+class RoundWriter:
+    """Writes one part while the next is generated; a context manager that waits at its end until all is on the disk.
+
+    A part is marked once all of its images are in place; after a failure, no further part is.
+    """
+
+    def __init__(self, store: Store, rounds: Rounds) -> None:
+        self._store = store
+        self._marks = rounds
+        self._rounds = ThreadPoolExecutor(1, thread_name_prefix="round")
+        self._files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="image")
+        self._underway: Future[None] | None = None
+
+    def put(self, part: Part, rows: Sequence[Row], images: Sequence[Images]) -> None:
+        """Start writing the kept images of a part, once the part before is written.
+
+        Args:
+            images: uint8 (C, H, W) each.
+
+        Raises:
+            OSError, DataError: the part before this one could not be written.
+        """
+        self._wait()
+        self._underway = self._rounds.submit(self._write, part, rows, images)
+
+    def _wait(self) -> None:
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
+
+    def _write(self, part: Part, rows: Sequence[Row], images: Sequence[Images]) -> None:
+        self._marks.mark(part, self._store.write(part, rows, images, self._files))
+
+    def __enter__(self) -> RoundWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._wait()
+        finally:  # after an interruption, too, the part under way is completed
+            self._rounds.shutdown()
+            self._files.shutdown()
 
 
 def open_store(images_to: str, run: Path, class_names: tuple[str, ...]) -> Store:

@@ -14,9 +14,9 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import generated
 from ltaug.synthesis import stores
+from ltaug.synthesis.candidates import Tally
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
-from ltaug.synthesis.tally import Tally
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):

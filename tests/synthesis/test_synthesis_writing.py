@@ -11,8 +11,7 @@ from ltaug.data.shards import read_images
 from ltaug.synthesis import rounds, stores
 from ltaug.synthesis.manifest import Row, pixel_digest
 from ltaug.synthesis.rounds import Part, Rounds
-from ltaug.synthesis.stores import Folders
-from ltaug.synthesis.writing import RoundWriter
+from ltaug.synthesis.stores import Folders, RoundWriter
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 1, 4, 4)).astype(np.uint8)
 
@@ -46,7 +45,7 @@ def put_rounds(run, count, *, put=None, then=None):
 def marked(run):
     """The rounds that are marked; all that they keep is in place."""
     found = Rounds(run)
-    numbers = [number for number in found.numbers() if found.marked(part(number))]
+    numbers = [number for number in found.numbers() if not found.without(rounds.MARK, [part(number)])]
     for number in numbers:
         rows = found.rows(part(number))
         for i, image in read_images(run, [row.file for row in rows]):
@@ -81,7 +80,7 @@ def test_whenever_it_is_killed_what_a_mark_speaks_of_is_in_place(tmp_path, monke
 
     monkeypatch.setattr(stores, "write_image", watched(write))
     monkeypatch.setattr(rounds, "write_json", watched(mark))
-    monkeypatch.setattr("ltaug.synthesis.writing.FILES_AT_ONCE", 1)
+    monkeypatch.setattr("ltaug.synthesis.stores.FILES_AT_ONCE", 1)
     put_rounds(run, 3)
     counts = [len(marked(moment)) for moment in moments]
     assert len(moments) == 2 * (9 + 3)
