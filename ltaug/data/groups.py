@@ -14,16 +14,10 @@ FEW_BELOW = 20
 
 @dataclass(frozen=True)
 class Groups:
-    """Classes by how many training images they have.
+    """Classes by how many training images they have: "many", "medium", "few" in this order without empty ones, or "all" alone."""
 
-    Attributes:
-        members: group name -> class indices, ascending; "many", "medium", "few" in this order, or "all" alone.
-            A group without classes is left out.
-        rule: how they were formed, in words.
-    """
-
-    members: dict[str, tuple[int, ...]]
-    rule: str
+    members: dict[str, tuple[int, ...]]  # group name -> class indices, ascending
+    rule: str  # how they were formed, in words
 
 
 def by_frequency(counts: Sequence[int] | npt.NDArray[np.int64]) -> list[int]:

@@ -22,14 +22,10 @@ class MappedRows:
     """Rows of a memory map in any order: `array[index]` without the copy. Images are read when they are asked for.
 
     Indexing works as on an array's first axis: a number gives an image, a slice or an array of numbers a copy of those images.
-
-    Attributes:
-        array: uint8 (M, C, H, W).
-        index: int64 (N,), places in `array`.
     """
 
-    array: Images
-    index: Labels
+    array: Images  # (M, C, H, W)
+    index: Labels  # (N,), places in `array`
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,21 +73,13 @@ def hash_images(images: AnyImages) -> Images:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images of one size.
+    """Labelled images of one size."""
 
-    Attributes:
-        images: uint8, (N, C, H, W); may be a memory map, or rows of one, and is never written to.
-        labels: int64, (N,), indices into `class_names`.
-        class_names: one name per class; a class may have no image.
-        source: where the images come from, for people ("digits", "folder:/data/birds").
-        known_hashes: `hash_images` of them, if an earlier run kept it.
-    """
-
-    images: AnyImages
-    labels: Labels
-    class_names: tuple[str, ...]
-    source: str
-    known_hashes: Images | None = None
+    images: AnyImages  # uint8 (N, C, H, W); may be a memory map, or rows of one, and is never written to
+    labels: Labels  # int64 (N,), indices into `class_names`
+    class_names: tuple[str, ...]  # one name per class; a class may have no image
+    source: str  # where the images come from, for people ("digits", "folder:/data/birds")
+    known_hashes: Images | None = None  # `hash_images` of them, if an earlier run kept it
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8, "images are uint8"

@@ -31,30 +31,21 @@ DINOV2_SIDE = 224  # pixels; what FD-DINOv2 is measured at (Stein et al., NeurIP
 
 
 class Seen(NamedTuple):
-    """What an extractor sees in N images.
+    """What an extractor sees in N images."""
 
-    Attributes:
-        features: float32 (N, D).
-        scores: class probabilities for the inception score, float32 (N, M), or None where it knows no classes.
-        probabilities: of the dataset's own classes, float32 (N, K), or None where it knows others or none.
-    """
-
-    features: Floats
-    scores: Floats | None = None
-    probabilities: Floats | None = None
+    features: Floats  # (N, D)
+    scores: Floats | None = None  # (N, M), class probabilities for the inception score, or None where it knows no classes
+    probabilities: Floats | None = None  # (N, K), of the dataset's own classes, or None where it knows others or none
 
 
 class Extractor(Protocol):
-    """Attributes:
-    name: as in --extractor.
-    digest: SHA-256 of its weights; None where it has none.
-    """
+    """What images are compared by."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # as in --extractor
 
     @property
-    def digest(self) -> str | None: ...
+    def digest(self) -> str | None: ...  # SHA-256 of its weights; None where it has none
 
     def look(self, images: Images) -> Seen:
         """Look at uint8 images (N, C, H, W) with C of 1 or 3, each for itself, whatever the batch."""
@@ -143,17 +134,11 @@ class Dinov2:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """How an extractor is made.
+    """How an extractor is made."""
 
-    Attributes:
-        load: from its weights' file and their digest; from nothing where it has no weights.
-        weights: that file, or None.
-        module: what must be installed beyond ltaug itself, by the extra of the extractor's name.
-    """
-
-    load: Callable[..., Extractor]
+    load: Callable[..., Extractor]  # from its weights' file and their digest; from nothing where it has no weights
     weights: Weights | None = None
-    module: str | None = None
+    module: str | None = None  # what must be installed beyond ltaug itself, by the extra of the extractor's name
 
 
 # The publishers state no whole digest (torch-fidelity the first eight digits, in the file's name); these are the digests of

@@ -64,21 +64,24 @@ def run_evaluation(
     """
     _require_fitting(generator, train, reference)
     images, labels = _timed(run, "sample", lambda: _sample(generator, options, run=run, runtime=runtime, seed=seed))
-    generated, real = _timed(
-        run,
-        "look",
-        lambda: (
-            _look(extractor, images, labels, run=run, what="generated"),
-            _look(extractor, reference.images, reference.labels, run=run, what="reference"),
-        ),
-    )
+    generated = _timed(run, "look", lambda: _look(extractor, images, labels, run=run, what="generated"))
+    real = _timed(run, "look", lambda: _look(extractor, reference.images, reference.labels, run=run, what="reference"))
     run.event("Measuring.")
     groups = class_groups(train.class_counts).members
     groups = groups if len(groups) > 1 else {}  # all classes alike: the whole is the only group
-    settings = {"neighbours": options.neighbours, "clusters": options.clusters}
-    given = Evaluated(generated, real, images, train, mirrored, groups, **settings)
+    given = Evaluated(generated, real, images, train, mirrored, groups, options.neighbours, options.clusters)
     measured, pairs = _timed(run, "measure", lambda: (measure_all(given), closest_pairs(given, options.pairs)))
-    origin = _origin(extractor, reference, options, samples=len(images), seed=seed) | dict(provenance)
+    origin = {  # two evaluations compare only where this agrees
+        "extractor": extractor.name,
+        "extractor_digest": extractor.digest,
+        "reference": options.reference,
+        "reference_digest": reference.digest,
+        "reference_images": len(reference),
+        "samples": len(images),
+        **Sampling.of(options).as_json(),
+        "seed": seed,
+        **provenance,
+    }
     document = _document(measured, train, groups, origin)
     write_json(run.path / METRICS_FILE, document)
     write_per_class(run.path, document, generated=labels, reference=reference.labels)
@@ -95,20 +98,6 @@ def _timed(run: Run, name: str, do: Callable[[], Result]) -> Result:
     return result
 
 
-def _origin(extractor: Extractor, reference: ImageSet, options: EvaluationOptions, *, samples: int, seed: int) -> dict[str, Any]:
-    """Where the figures come from: two evaluations compare only where this agrees."""
-    return {
-        "extractor": extractor.name,
-        "extractor_digest": extractor.digest,
-        "reference": options.reference,
-        "reference_digest": reference.digest,
-        "reference_images": len(reference),
-        "samples": samples,
-        **Sampling.of(options).as_json(),
-        "seed": seed,
-    }
-
-
 def _document(
     found: Notebook, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -116,7 +105,7 @@ def _document(
     return {
         "summary": found.summary,
         "reasons": found.reasons,
-        "warnings": list(found.warnings),
+        "warnings": found.warnings,
         "per_class": found.per_class,
         "class_names": list(train.class_names),
         "class_counts": train.class_counts.tolist(),

@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ltaug.errors import CorruptError, DataError, MismatchError
 from ltaug.files import atomic_write, file_digest
@@ -20,20 +19,13 @@ Tell = Callable[[str, int, int | None], None]  # what is being done, how far, of
 
 @dataclass(frozen=True)
 class Weights:
-    """A published file of weights.
+    """A published file of weights."""
 
-    Attributes:
-        extractor: what needs it.
-        file: its name, in the data directory too.
-        sha256: of its bytes, hexadecimal.
-        size: its bytes.
-    """
-
-    extractor: str
-    file: str
+    extractor: str  # what needs it
+    file: str  # its name, in the data directory too
     url: str
-    sha256: str
-    size: int
+    sha256: str  # of its bytes, hexadecimal
+    size: int  # in bytes
 
     @property
     def described(self) -> str:
@@ -74,23 +66,18 @@ def _download(wanted: Weights, path: Path, tell: Tell) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with urllib.request.urlopen(wanted.url, timeout=PATIENCE) as source, atomic_write(path) as target:
-            if (digest := _copy(source, target, wanted, tell)) != wanted.sha256:
-                difference = _differ(digest, wanted)
+            done, digest = 0, hashlib.sha256()
+            while block := source.read(CHUNK):
+                target.write(block)
+                digest.update(block)
+                done += len(block)
+                tell(f"downloading {wanted.file}", done, max(wanted.size, done))
+            if digest.hexdigest() != wanted.sha256:
+                difference = _differ(digest.hexdigest(), wanted)
                 raise CorruptError(f"what {wanted.url} sent is not {wanted.described}: {difference}; nothing was kept, try again")
     except (OSError, http.client.HTTPException) as error:
         remedy = f"download it elsewhere and pass --weights, or put it in {path.parent}"
         raise DataError(f"{wanted.url} could not be downloaded ({error}); {remedy}") from error
-
-
-def _copy(source: IO[bytes], target: IO[bytes], wanted: Weights, tell: Tell) -> str:
-    """The SHA-256 of what was copied."""
-    done, digest = 0, hashlib.sha256()
-    while block := source.read(CHUNK):
-        target.write(block)
-        digest.update(block)
-        done += len(block)
-        tell(f"downloading {wanted.file}", done, max(wanted.size, done))
-    return digest.hexdigest()
 
 
 def _differ(digest: str, wanted: Weights) -> str:

@@ -41,12 +41,11 @@ class Looked:
 
 
 class Nearest(NamedTuple):
-    """Number of the training image nearest to each generated one (N,), its distance (N,) in grey levels, and the distance
-    of each training image to its nearest other one (empty where there is no other)."""
+    """The training images nearest to the generated ones."""
 
-    train: npt.NDArray[np.int64]
-    distance: Floats
-    between_real: Floats
+    train: npt.NDArray[np.int64]  # (N,), their indices
+    distance: Floats  # (N,), in grey levels
+    between_real: Floats  # of each training image to its nearest other one; empty where there is no other
 
 
 @dataclass(frozen=True)

@@ -19,28 +19,19 @@ Place = Literal["report", "report/few", "compared", "brief", "brief/few", "drawn
 class Measure:
     """A measure of generated images, by its key in metrics.json.
 
-    Attributes:
-        name: for people, within a sentence.
-        better: which direction is better, or the value expected by chance.
-        compute: "module:function" of ltaug.metrics, or a function, that enters its values. Measures that share a computation
-            name the same one, which is called once.
-        short: name for a narrow column [default: the name].
-        elsewhere: name for features other than Inception's, where `name` means Inception's.
-        digits: after the point; None for three figures of the smallest value, for distances on the extractor's own scale.
-        spread: key of its standard deviation.
-        about: how to read it; shown below the report's tables.
-        shown: the tables and figures that show it, where an evaluation has it.
+    `compute` is "module:function" of ltaug.metrics, or a function, that enters its values. Measures that share a computation
+    name the same one, which is called once.
     """
 
-    name: str
-    better: Literal["lower", "higher"] | float
+    name: str  # for people, within a sentence
+    better: Literal["lower", "higher"] | float  # which direction is better, or the value expected by chance
     compute: str | Callable[[Evaluated, Notebook], None]
-    short: str = ""
-    elsewhere: str = ""
-    digits: int | None = 3
-    spread: str = ""
-    about: str = ""
-    shown: tuple[Place, ...] = ("report", "report/few", "brief", "drawn")
+    short: str = ""  # name for a narrow column [default: the name]
+    elsewhere: str = ""  # name for features other than Inception's, where `name` means Inception's
+    digits: int | None = 3  # after the point; None for three figures of the smallest value, for distances on their own scale
+    spread: str = ""  # key of its standard deviation
+    about: str = ""  # how to read it; shown below the report's tables
+    shown: tuple[Place, ...] = ("report", "report/few", "brief", "drawn")  # where it is shown, if an evaluation has it
 
     @property
     def brief_name(self) -> str:
