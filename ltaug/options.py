@@ -98,7 +98,7 @@ class GeneratorOptions:
     dropout: float = option(0.1, "dropout inside the network's blocks", small=0.0, low=0, high=0.99, owner={"backbone": True})
     sampling: str = option(
         "natural",
-        "training images as they come, every class equally often (rs), or in proportion to the root of its count (rs-sqrt)",
+        "training images as they come, every class equally often (rs), or by the root of its count (rs-sqrt)",
         choices=methods.RESAMPLINGS,
     )
     steps: int = option(300_000, "training steps", small=1000, low=1)
@@ -111,7 +111,7 @@ class GeneratorOptions:
     flip: bool = option(True, "mirror training images at random (ada always does)", small=False)
     augment: str = option(
         "none",
-        "vary training images: ada changes geometry and tells the network how; diffaug changes colour, shifts and cuts out, untold",
+        "vary training images: ada by geometry, telling the network how; diffaug by colour, shift and cutout, untold",
         choices=methods.GENERATOR_AUGMENTATIONS,
     )
     checkpoint_every: int = option(5000, "steps between checkpoints", small=200, low=1)
