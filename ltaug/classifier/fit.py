@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
-from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
 from ltaug.classifier.losses import build_loss
 from ltaug.classifier.models import build_model
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
+from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -29,6 +29,7 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 PLAN_STEPS = 256
 LOGS = 50
 CHECKPOINT_EVERY = 5000
+STATE_FILE = "state.pt"
 
 
 def require_like(train: ImageSet, other: ImageSet) -> None:
@@ -96,8 +97,7 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         learner = build_learner(train, plan, pool, options, runtime)
-        state = learner.network, learner.optimizer
-        start = 0 if checkpoints is None else load_checkpoint(checkpoints, *state, device=runtime.device)
+        start = 0 if checkpoints is None else _resume(learner, checkpoints)
         take_step, warmed_up = step_taker(learner), min(start + warming_steps(runtime), total)
         for done, batch in enumerate(batches_of(plan, pool, augmentation, start, total), start + 1):
             loss = take_step(batch, rates[done - 1])
@@ -107,9 +107,23 @@ def fit_classifier(
             if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
                 on_step(done, total, {"loss": float(loss), "lr": rates[done - 1]})
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                save_checkpoint(checkpoints, *state, step=done)
+                with new_checkpoint(checkpoints, done, kept=1) as path:
+                    state = {"model": learner.network.state_dict(), "optimizer": learner.optimizer.state_dict()}
+                    torch.save(state, path / STATE_FILE)
         runtime.synchronize()
     return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
+
+
+def _resume(learner: Learner, checkpoints: Path) -> int:
+    """Load the newest checkpoint, if there is one; returns the steps that are done."""
+    step = max(checkpoint_steps(checkpoints), default=0)
+    if step:
+        newest = checkpoints / f"step-{step}"
+        verify_directory(newest)
+        state = torch.load(newest / STATE_FILE, map_location=learner.runtime.device, weights_only=True)
+        learner.network.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+    return step
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:

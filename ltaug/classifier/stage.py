@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ltaug.classifier.evaluate import Floats, probabilities
 from ltaug.classifier.fit import fit_classifier, require_like
-from ltaug.classifier.weights import WEIGHTS_FILE, save_weights
+from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError

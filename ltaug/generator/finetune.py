@@ -20,8 +20,8 @@ from ltaug.records import GeneratorRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ltaug.generator.checkpoints import Trainee
     from ltaug.generator.denoiser import Denoiser
+    from ltaug.generator.trainee import Trainee
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
 AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one

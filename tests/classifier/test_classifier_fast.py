@@ -19,8 +19,8 @@ from ltaug.classifier import fit as fitting
 from ltaug.classifier import models
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool, plan_batches
-from ltaug.classifier.evaluate import features, probabilities
 from ltaug.classifier.fit import fit_classifier, seconds_per_step
+from ltaug.classifier.judge import features, probabilities
 from ltaug.classifier.step import BEFORE_CAPTURE, step_taker
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError

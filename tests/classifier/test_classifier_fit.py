@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltaug.classifier.evaluate import probabilities
 from ltaug.classifier.fit import fit_classifier, total_steps
+from ltaug.classifier.judge import probabilities
 from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
