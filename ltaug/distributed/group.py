@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -14,8 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from ltaug.distributed.connections import Meeting, connect
-from ltaug.distributed.start import store_of_start
+from ltaug.distributed.connections import connect, store_of_start
 from ltaug.distributed.watch import Watch, watched
 from ltaug.errors import OptionError, WorkerError
 from ltaug.place import ALONE, Place
@@ -29,9 +29,6 @@ class Group:
     """Processes that take the same steps; all of them call each method, in the same order.
 
     Make one with `open_group`. Shared values travel between CPUs, so that no process waits for its device.
-
-    Attributes:
-        place: this process's place among them.
     """
 
     def __init__(self, place: Place, control: Any = None, watch: Watch | None = None) -> None:
@@ -45,9 +42,7 @@ class Group:
 
     def broadcast(self, value: Value) -> Value:
         """Rank 0's value, whatever the others pass; anything that can be pickled."""
-        if self.alone:
-            return value
-        return _broadcast(value, self._control)
+        return value if self.alone else _broadcast(value, self._control)
 
     def led(self, ask: Callable[[], Value]) -> Value:
         """The result of ask(), which only rank 0 calls."""
@@ -155,11 +150,7 @@ def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
         store = store_of_start(launcher, place, patience=PATIENCE)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
         control: Any = dist.new_group(backend="gloo", timeout=CONTROL_PATIENCE)
-
-        def share(meeting: Meeting | None) -> Meeting | None:
-            return _broadcast(meeting, control)
-
-        return control, connect(place, share, master=os.environ["MASTER_ADDR"])
+        return control, connect(place, partial(_broadcast, control=control), master=os.environ["MASTER_ADDR"])
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise WorkerError(
