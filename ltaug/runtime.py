@@ -130,10 +130,9 @@ def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) 
 
 
 def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes: int) -> Runtime:
-    """The runtime for sampling a generator, as `machine` asks.
+    """The same for sampling a generator.
 
     Args:
-        image_side: the larger of height and width in pixels.
         passes: images through the network, over all images, sampler steps and guidance branches.
 
     Raises:
@@ -143,13 +142,9 @@ def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes:
 
 
 def for_classifier(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
-    """The runtime for fitting a classifier, as `machine` asks.
+    """The same for fitting a classifier.
 
     On a GPU, unless with --compile no, its steps are captured as a CUDA graph, which takes a second and needs no compiler.
-
-    Args:
-        image_side: the larger of height and width in pixels.
-        steps: of the whole fit.
 
     Raises:
         OptionError: --compile yes without a compiler.

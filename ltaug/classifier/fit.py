@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -47,14 +46,6 @@ def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int)
     return steps if steps is not None else math.ceil(epochs * images / batch_size)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A classifier in evaluation mode, on the runtime's device, and how long fitting it took."""
-
-    network: nn.Module
-    seconds: Seconds
-
-
 def fit_classifier(
     train: ImageSet,
     options: ClassifierOptions,
@@ -65,8 +56,8 @@ def fit_classifier(
     on_step: OnStep | None = None,
     checkpoints: Path | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
-) -> Fitted:
-    """Train a classifier from scratch.
+) -> tuple[nn.Module, Seconds]:
+    """Train a classifier from scratch; returns it in evaluation mode, on the runtime's device, and how long that took.
 
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
@@ -111,7 +102,7 @@ def fit_classifier(
                     state = {"model": learner.network.state_dict(), "optimizer": learner.optimizer.state_dict()}
                     torch.save(state, path / STATE_FILE)
         runtime.synchronize()
-    return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
+    return learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm)
 
 
 def _resume(learner: Learner, checkpoints: Path) -> int:
@@ -129,7 +120,7 @@ def _resume(learner: Learner, checkpoints: Path) -> int:
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
     """Seconds per training step, measured on this machine after the warm-up steps."""
     measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
-    return fit_classifier(train, measured, seed=0, runtime=runtime).seconds.steps / steps
+    return fit_classifier(train, measured, seed=0, runtime=runtime)[1].steps / steps
 
 
 def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:

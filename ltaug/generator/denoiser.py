@@ -21,31 +21,24 @@ class Preconditioning(Protocol):
 
         The fraction t/T of the diffusion is what objectives weight by.
         """
-        ...
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         """(B,) weight of the squared error of eps."""
-        ...
 
     def fraction(self, sigma: Tensor) -> Tensor:
         """(B,) t/T in [0, 1) of these noise levels, as in `draw`."""
-        ...
 
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The network's image input (B, C, H, W) and noise-embedding input (B,)."""
-        ...
 
     def outputs(self, x: Tensor, sigma: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """(x0, eps) from the network's prediction."""
-        ...
 
     def grid(self, steps: int) -> Tensor:
         """(steps + 1,) decreasing float64 noise levels for sampling, the last one 0."""
-        ...
 
     def prior_scale(self) -> float:
         """Standard deviation of x at the first level of the grid, where sampling starts."""
-        ...
 
 
 @dataclass(frozen=True)

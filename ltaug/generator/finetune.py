@@ -128,11 +128,9 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
     modules and the optimizer are the trainee's: they belong to what is minimised now.
 
     Args:
-        source: the network to start from.
-        known: its classes.
+        known: the source's classes.
         classes: the trainee's, at least one of them known.
         steps: training steps behind the source's weights.
-        name: what to call the source.
 
     Raises:
         MismatchError: the two networks differ in more than classes and augmentation.

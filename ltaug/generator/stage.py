@@ -13,8 +13,7 @@ from torch import Tensor
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
-from ltaug.distributed.group import SOLO, Group
-from ltaug.distributed.stuck import stop_together
+from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError
 from ltaug.files import atomic_write, checkpoint_steps
 from ltaug.generator.denoiser import Denoiser
@@ -111,7 +110,7 @@ def _train(
                 run.event("training the generator", step, options.steps, **figures)
             due = step % options.checkpoint_every == 0 or step == options.steps or stopped
             if due and group.place.leads:
-                with group.unhurried():
+                with group.unhurried:
                     save_checkpoint(run.path / CHECKPOINTS, step, trainee)
             return not stopped
 

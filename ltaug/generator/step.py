@@ -139,10 +139,7 @@ def train_step(
     step: int,
     gradients: Gradients | None = None,
 ) -> dict[str, Tensor]:
-    """One optimizer step.
-
-    Args:
-        gradients: how they are computed; None is by this process alone.
+    """One optimizer step, with gradients by this process alone unless `gradients` are given.
 
     Returns:
         What this process's images contribute to the batch means of the loss and its terms, still on the device.

@@ -39,7 +39,7 @@ def fit(train=TRAIN, *, steps=12, seed=0, synthetic=None, on_step=None, checkpoi
         on_step=on_step,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
-    ).network
+    )[0]
 
 
 def same_weights(a, b):

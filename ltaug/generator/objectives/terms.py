@@ -77,11 +77,9 @@ class Regulariser(Protocol):
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
-        ...
 
     def __call__(self, own: Denoised, other: Denoised | None, batch: Batch, given: Conditioning | None) -> Tensor:
         """One value per image, (B,); `other` is the network's answer to `given`."""
-        ...
 
 
 @runtime_checkable
@@ -94,11 +92,9 @@ class Comparison(Protocol):
 
     def represent(self, own: Denoised) -> Tensor:
         """(B, D), what is compared of each image; a row depends on its image alone."""
-        ...
 
     def compare(self, represented: Tensor, batch: Batch) -> Tensor:
         """One value per image of the whole batch, (B,), from the representations (B, D) of all of them."""
-        ...
 
 
 @dataclass(frozen=True)
