@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from ltaug import stages
-from ltaug.classifier.evaluate import probabilities
-from ltaug.classifier.weights import load_weights
+from ltaug.classifier.judge import load_weights, probabilities
 from ltaug.data.load import load_dataset
 from ltaug.options import DatasetOptions, Machine
 from ltaug.runtime import make_runtime

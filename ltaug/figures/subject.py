@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ltaug.data.groups import by_frequency
 from ltaug.errors import MismatchError, OptionError, nearest
-from ltaug.generator.stage import Generator
+from ltaug.generator.generate import Generator
 from ltaug.options import GeneratorOptions
 from ltaug.records import GeneratorRecord
 from ltaug.runtime import Runtime

@@ -13,8 +13,7 @@ from torch import Tensor
 from ltaug.data.imageset import Images
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.generate import ImageNoise, Key
-from ltaug.generator.guidance import bind
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.sampling import Sampling, bind
 from ltaug.methods import SAMPLERS
 from ltaug.runtime import Runtime
 

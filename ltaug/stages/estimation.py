@@ -19,14 +19,13 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
-from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import continued, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
-from ltaug.generator.guidance import guides
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
+from ltaug.generator.trainee import KEPT
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
     EVERYWHERE,

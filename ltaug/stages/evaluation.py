@@ -18,8 +18,8 @@ from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import saw_mirrored
+from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
 from ltaug.methods import extractor_of
 from ltaug.options import DatasetOptions, EvaluationOptions, Machine
 from ltaug.runs import Event, Listener, ignore_events

@@ -11,7 +11,8 @@ from typing import Any
 from ltaug.distributed.group import Group, open_group
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
-from ltaug.generator.stage import Generator, run_generator
+from ltaug.generator.generate import Generator
+from ltaug.generator.stage import run_generator
 from ltaug.options import GeneratorOptions, Machine
 from ltaug.place import ALONE, Place
 from ltaug.runs import Listener, Run, follow_run, ignore_events

@@ -8,8 +8,8 @@ from pathlib import Path
 from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
 from ltaug.fields import plain, resolve
+from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
 from ltaug.meeting import wait_for_run
 from ltaug.options import Machine, SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place

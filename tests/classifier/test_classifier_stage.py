@@ -37,7 +37,7 @@ def train_classifier(path, *, train=TRAIN, test=TEST, synthetic=MADE, seed=0):
         label="clf",
         seed=seed,
         options=dataclasses.asdict(options),
-        inputs={"train": train.digest},
+        inputs={"train": {"source": train.source, "digest": train.digest}},
         versions={},
         device=CPU.describe(),
     ) as run:

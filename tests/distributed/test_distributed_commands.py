@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from waiting import wait_for
 
 from ltaug import fit_generator
-from ltaug.distributed.group import Group
-from ltaug.distributed.stuck import stop_together
+from ltaug.distributed.group import Group, stop_together
 from ltaug.options import Machine
 from ltaug.pipeline import plan_classifiers, run_shared
 from ltaug.place import Place
@@ -121,8 +120,7 @@ def test_a_mistake_of_another_process_is_said_with_its_rank_and_ends_all(tmp_pat
 
 STUCK = """
 import ctypes, os, signal, threading
-from ltaug.distributed.group import Group
-from ltaug.distributed.stuck import stop_together
+from ltaug.distributed.group import Group, stop_together
 from ltaug.place import Place
 with stop_together(Group(Place(0, 2)), echo=0.1, patience=0.4):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()

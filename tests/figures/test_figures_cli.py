@@ -9,7 +9,7 @@ from pictures import rows_of
 from ltaug import stages
 from ltaug.cli import main
 from ltaug.cli.figure import figure
-from ltaug.generator import generated
+from ltaug.generator import generate as generated
 from ltaug.generator.generate import generate
 from ltaug.generator.sampling import Sampling
 from ltaug.options import Machine

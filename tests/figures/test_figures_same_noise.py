@@ -11,8 +11,7 @@ from ltaug.figures.samples import class_samples, draw_samples
 from ltaug.figures.strengths import told
 from ltaug.figures.trajectory import follow
 from ltaug.generator.generate import ImageNoise, generate
-from ltaug.generator.guidance import bind
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.sampling import Sampling, bind
 from ltaug.methods import SAMPLERS
 
 SHAPE = (1, 8, 8)

@@ -10,7 +10,7 @@ from waiting import LONG, wait_for
 
 from ltaug import meeting
 from ltaug.errors import CorruptError, MismatchError, RunExistsError
-from ltaug.generator import generated
+from ltaug.generator import generate as generated
 from ltaug.options import SynthesisOptions
 from ltaug.place import Place
 from ltaug.runs import Run, read_run
