@@ -12,13 +12,11 @@ from contextlib import contextmanager, redirect_stdout
 import click
 
 from ltaug.cli.commands import group
-from ltaug.cli.evaluation import evaluate_generator
 from ltaug.cli.figure import figure
 from ltaug.cli.together import speaks
 from ltaug.errors import INTERRUPTED, LtaugError
 from ltaug.place import ALONE, Place, place_of
 
-group.add_command(evaluate_generator)
 group.add_command(figure)
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
 from ltaug.cli import show
 from ltaug.cli.progress import duration
@@ -72,17 +70,17 @@ def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_
         totals = {"seconds": seconds, "memory_bytes": memory, "disk_bytes": sum(e["disk_bytes"] for e in known)}
         show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals})
         return
-    table = Table("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk", box=box.SIMPLE_HEAD)
-    for task, e in rows:
-        if e is None:
-            table.add_row(task.name, _status(task))
-        else:
-            images = str(e.get("images", ""))
-            takes = "" if task.finished else duration(e["seconds"])
-            figures = (str(e["steps"]), _rate(e), f"{e['parameters']:,}", images, takes, _bytes(e["disk_bytes"]))
-            table.add_row(task.name, _status(task), *figures)
-    show.console().print(table)
+    columns = ("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk")
+    show.table(columns, [(task.name, _status(task), *_figures(task, e)) for task, e in rows])
     click.echo(_sentence(known, seconds, workers))
+
+
+def _figures(task: Task, estimate: Estimate | None) -> tuple[str, ...]:
+    if estimate is None:
+        return ()
+    steps, images, takes = str(estimate["steps"]), str(estimate.get("images", "")), duration(estimate["seconds"])
+    made = f"{estimate['parameters']:,}"
+    return steps, _rate(estimate), made, images, "" if task.finished else takes, _bytes(estimate["disk_bytes"])
 
 
 def _longest_chain(rows: Sequence[tuple[Task, Estimate | None]]) -> float:

@@ -17,6 +17,8 @@ from ltaug.recipes import read_recipe, recipe_path
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 META = "ltaug.recipe"
 LAST_SECTIONS = ("Options", "Machine")
+DIRECTORY = click.Path(path_type=Path)
+RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 class SectionOption(click.Option):
@@ -172,3 +174,20 @@ def common_options(*parts: str, dry_run: bool = True, writes: bool = True) -> Ca
         return options_of(Machine, "Machine", parts=parts)(function)
 
     return decorate
+
+
+out_option = click.option(
+    "--out", type=DIRECTORY, required=True, metavar="DIR", cls=SectionOption, section="Options", help="the run directory"
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    cls=SectionOption,
+    help="processes side by side [default: one a core or GPU]",
+)
+
+
+def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:
+    """--seed, with what it means for this command."""
+    return click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help=help, **more)
