@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from filelock import FileLock, Timeout
 
 from ltaug.errors import RunExistsError
 from ltaug.place import Place
-from ltaug.runs import LOCK_FILE, RUN_FILE, Event, Listener, Run, ignore_events, read_run, require_same_spec
+from ltaug.runs import LOCK_FILE, RUN_FILE, Event, Listener, Run, Spec, ignore_events, read_run, require_same_spec
 
 SHORTEST, LONGEST = 0.02, 0.5  # seconds between two checks
 PATIENCE = 5.0  # seconds before the first message; doubles with every message
@@ -80,18 +80,15 @@ def join_run(
     path: Path,
     *,
     place: Place,
-    stage: str,
     label: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
     listener: Listener = ignore_events,
     wait: float = 0.0,
+    **spec: Unpack[Spec],
 ) -> Iterator[Run]:
     """Join the run that rank 0 opens (runs.open_run), and hold the lock of this rank.
 
     Args:
-        stage, seed, options, inputs: must be the same as rank 0's.
+        spec: must be the same as rank 0's.
         wait: seconds to wait for another process with this rank.
 
     Raises:
@@ -108,7 +105,7 @@ def join_run(
         ) from error
     try:
         record = read_run(path)
-        require_same_spec(path, record, {"stage": stage, "seed": seed, "options": options, "inputs": inputs})
+        require_same_spec(path, record, spec)
         yield Run(path, record, listener, place)
     finally:
         lock.release()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from filelock import FileLock, Timeout
 
@@ -50,6 +50,17 @@ Listener = Callable[[Event], None]
 
 def ignore_events(event: Event) -> None:
     """A listener that ignores everything."""
+
+
+class Spec(TypedDict):
+    """What a run directory belongs to. Inputs carry digests; a key "path" in one is recorded but not compared, so that runs
+    may be moved together.
+    """
+
+    stage: str
+    seed: int
+    options: Mapping[str, Any]
+    inputs: Mapping[str, Any]
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
@@ -122,16 +133,7 @@ class Run:
         self.save()
 
 
-def follow_run(
-    path: Path,
-    record: dict[str, Any],
-    *,
-    place: Place,
-    stage: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-) -> Run:
+def follow_run(path: Path, record: dict[str, Any], *, place: Place, **spec: Unpack[Spec]) -> Run:
     """A run as seen by a process that shares the work of the one that has it open: a record to read, no listener.
 
     Args:
@@ -140,8 +142,7 @@ def follow_run(
     Raises:
         MismatchError: this process was given other options or found other inputs.
     """
-    own = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-    if changed := differences(_comparable(record), _comparable(own)):
+    if changed := differences(_comparable(record), _comparable(_as_json(spec))):
         found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
         raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
     return Run(path, record, ignore_events, place)
@@ -151,24 +152,19 @@ def follow_run(
 def open_run(
     path: Path,
     *,
-    stage: str,
     label: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
     versions: Mapping[str, str],
     device: Mapping[str, Any],
     listener: Listener = ignore_events,
     log: Sequence[str] = Machine.log,
     wait: float = 0.0,
     place: Place = ALONE,
+    **spec: Unpack[Spec],
 ) -> Iterator[Run]:
     """Make, continue or reuse a run directory and hold its lock.
 
     Args:
         label: what people call this run in progress and reports.
-        options, inputs: with stage and seed the run's spec; inputs carry digests, and a key "path" in an input is
-            recorded but not compared, so that runs may be moved together.
         log: names in methods.SINKS, where events are recorded.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
         place: of this process, which leads those that share the work.
@@ -181,14 +177,12 @@ def open_run(
     assert place.leads, "the others join (meeting.join_run)"
     sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
-        spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-        fresh = {**spec, "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
-        fresh |= {"timings": {}, "facts": {}, "outputs": {}}
         if (path / RUN_FILE).exists():
             record = read_run(path)
             require_same_spec(path, record, spec)
         else:
-            record = fresh
+            record = {**_as_json(spec), "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
+            record |= {"timings": {}, "facts": {}, "outputs": {}}
             _write_record(path, record)
         try:
             yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])
