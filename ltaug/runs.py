@@ -207,15 +207,19 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
     if path.is_dir() and not (path / mark).exists() and not all(map(_is_lock, path.iterdir())):
         raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK_FILE)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise RunExistsError(f"{path} is being written by another process; wait for it or name another --out") from error
-    try:
+    with locked(path / LOCK_FILE, f"{path} is being written by another process; wait for it or name another --out", wait=wait):
         yield
-    finally:
-        lock.release()
+
+
+@contextmanager
+def locked(path: Path, taken: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock file; raises RunExistsError with the sentence `taken` if another process holds it for longer than `wait`."""
+    try:
+        held = FileLock(path).acquire(timeout=wait)
+    except Timeout as error:
+        raise RunExistsError(taken) from error
+    with held:
+        yield
 
 
 def _leave_if_empty(path: Path) -> None:

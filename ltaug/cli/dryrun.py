@@ -63,9 +63,8 @@ def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_
     workers = workers or cores
     measured: dict[str, Estimate] = {}
     rows = [(task, _measure(task, planned, machine, measured)) for task in planned]
-    left = [estimate["seconds"] for task, estimate in rows if estimate is not None and not task.finished]
-    seconds = max(sum(left) / workers, _longest_chain(rows))
     known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
+    seconds = max(sum(estimate["seconds"] for estimate in known) / workers, _longest_chain(rows))
     if as_json:
         listed = [{"name": t.name, "directory": str(t.directory), "status": _status(t), "estimate": e} for t, e in rows]
         memory = workers * max((e["peak_memory_bytes"] for e in known), default=0)

@@ -95,9 +95,7 @@ def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Dec
 
 def _help(f: dataclasses.Field[Any]) -> str:
     text = str(f.metadata["help"])
-    if f.default is None and "small" not in f.metadata:
-        return text
-    if f.default is False and "small" not in f.metadata:
+    if (f.default is None or f.default is False) and "small" not in f.metadata:
         return text
     defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:

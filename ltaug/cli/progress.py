@@ -42,14 +42,7 @@ def _bars() -> Progress:
     ]
     if console.width >= WIDE:
         columns.append(TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True, min_width=30)))
-    return Progress(
-        *columns,
-        console=console,
-        expand=True,
-        refresh_per_second=4,
-        speed_estimate_period=120,
-        transient=True,
-    )
+    return Progress(*columns, console=console, expand=True, refresh_per_second=4, speed_estimate_period=120, transient=True)
 
 
 class Bars:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -87,7 +87,10 @@ def run_shared(
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
-    with claim(out, what) if place.leads else joined(out, listener):
+    with claim(out, what) if place.leads else nullcontext():
+        if not place.leads:
+            unclaimed = f"Waiting for rank 0 to claim {out}."
+            wait_until(lambda: None if MARKER in names_in(out) else unclaimed, lambda text: listener(Event("", text)))
         run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
         if place.world > 1 and place.leads:
             _await(tasks, listener)
@@ -101,14 +104,6 @@ def _await(tasks: Sequence[Task], listener: Listener) -> None:
         return f"Waiting for other processes to finish {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}." if left else None
 
     wait_until(missing, lambda text: listener(Event("", text)))
-
-
-@contextmanager
-def joined(out: Path, listener: Listener) -> Iterator[None]:
-    """Work below a directory as soon as the process that leads has claimed it."""
-    missing = f"Waiting for rank 0 to claim {out}."
-    wait_until(lambda: None if MARKER in names_in(out) else missing, lambda text: listener(Event("", text)))
-    yield
 
 
 @contextmanager
