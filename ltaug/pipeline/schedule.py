@@ -102,7 +102,7 @@ class _Pool:
             return False
         connection = idle or self._new_worker()
         self._tasks[connection] = task
-        connection.send(Call(task.function, {**task.kwargs, "machine": self._machine}))
+        connection.send((task.function, {**task.kwargs, "machine": self._machine}))
         return True
 
     def _new_worker(self) -> Connection[Call, Answer | Event]:
@@ -136,10 +136,10 @@ class _Pool:
             if isinstance(message, Event):
                 yield message
                 continue
-            if message.error is not None:
-                del self._tasks[connection]
-                raise message.error
-            yield self._tasks.pop(connection).name, message.result
+            task = self._tasks.pop(connection)
+            if isinstance(message, Exception):
+                raise message
+            yield task.name, message
 
     def _death(self, connection: Connection[Call, Answer | Event]) -> WorkerError:
         process = self._processes.pop(connection)

@@ -94,6 +94,10 @@ class Context:
     seed: int
     runtime: Runtime
 
+    @property
+    def noise(self) -> dict[str, Any]:
+        return {"seed": self.seed, "runtime": self.runtime}
+
     def subjects(self, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
         """Generators as inputs of the figure."""
         return [self.job.input(s.generator.digest, s.generator.path) for s in subjects]
@@ -115,17 +119,13 @@ Ready = tuple[dict[str, Any], Callable[[Progress], Drawn]]
 def samples(runs: Sequence[Path], options: SamplesOptions, at: Context) -> Ready:
     subjects = open_subjects(runs, runtime=at.runtime)
     shown_classes(subjects[0], options)
-    return {"generators": at.subjects(subjects)}, lambda progress: draw_samples(
-        subjects[0], options, seed=at.seed, runtime=at.runtime
-    )
+    return {"generators": at.subjects(subjects)}, lambda progress: draw_samples(subjects[0], options, **at.noise)
 
 
 def denoising(runs: Sequence[Path], options: DenoisingOptions, at: Context) -> Ready:
     subjects = open_subjects(runs, runtime=at.runtime)
     two_classes(subjects[0], options)
-    return {"generators": at.subjects(subjects)}, lambda progress: draw_denoising(
-        subjects, options, seed=at.seed, runtime=at.runtime
-    )
+    return {"generators": at.subjects(subjects)}, lambda progress: draw_denoising(subjects, options, **at.noise)
 
 
 def features(runs: Sequence[Path], options: FeaturesOptions, at: Context) -> Ready:
@@ -134,9 +134,7 @@ def features(runs: Sequence[Path], options: FeaturesOptions, at: Context) -> Rea
     seen = data.train if options.images == "train" else data.test
     require_enough(seen)
     inputs = {"train": source_of(data.train), "images": source_of(seen), "generators": at.subjects(subjects)}
-    return inputs, lambda progress: draw_features(
-        subjects, seen, data.train.class_counts, options, seed=at.seed, runtime=at.runtime, progress=progress
-    )
+    return inputs, lambda progress: draw_features(subjects, seen, data.train.class_counts, options, **at.noise, progress=progress)
 
 
 def grid(runs: Sequence[Path], options: GridOptions, at: Context) -> Ready:
@@ -145,7 +143,7 @@ def grid(runs: Sequence[Path], options: GridOptions, at: Context) -> Ready:
     the_class(subjects[0], options)
     train = at.data_of(subjects).train
     return {"train": source_of(train), "generators": at.subjects(subjects)}, lambda progress: draw_grid(
-        subjects, train, options, seed=at.seed, runtime=at.runtime, progress=progress
+        subjects, train, options, **at.noise, progress=progress
     )
 
 
