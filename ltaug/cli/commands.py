@@ -17,10 +17,10 @@ from ltaug.cli.options import (
     DIRECTORY,
     RUN,
     SectionCommand,
-    SectionOption,
     common_options,
     given,
     machine,
+    option,
     options_of,
     out_option,
     recipe_options,
@@ -74,7 +74,7 @@ def group() -> None:
 @group.command("fit-generator", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(GeneratorOptions, "Generator")
-@click.option("--from", "source", type=RUN, metavar="RUN", cls=SectionOption, section="Generator",
+@option("--from", "source", type=RUN, metavar="RUN", section="Generator",
               help="go on from a finished generator run: its network, and its dataset unless given")  # fmt: skip
 @recipe_options
 @out_option
@@ -103,8 +103,8 @@ def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
 @recipe_options
 @out_option
 @seed_option("another set of images [default: the generator's]")
-@click.option(
-    "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
+@option(
+    "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
 )  # fmt: skip
 @common_options(READING, COMPUTING, NETWORKS)
@@ -127,7 +127,7 @@ def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], 
 @group.command("evaluate-generator", cls=SectionCommand)
 @click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
 @options_of(EvaluationOptions, "Evaluation")
-@click.option("--weights", type=DIRECTORY, metavar="FILE", cls=SectionOption, section="Evaluation",
+@option("--weights", type=DIRECTORY, metavar="FILE", section="Evaluation",
               help="the published weights of inception or dinov2 [default: those in the data directory]")  # fmt: skip
 @recipe_options
 @out_option
@@ -150,12 +150,12 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @group.command("train-classifier", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(ClassifierOptions, "Classifier")
-@click.option("--synthetic", type=RUN, metavar="RUN", cls=SectionOption, section="Comparison", help="a synthesize run to add")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, cls=SectionOption, section="Comparison",
+@option("--synthetic", type=RUN, metavar="RUN", section="Comparison", help="a synthesize run to add")
+@option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
-@click.option("--arm-name", default="real+synthetic", show_default=True, cls=SectionOption, section="Comparison",
+@option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
               help="what the classifiers with synthetic images are called")  # fmt: skip
-@click.option("--baseline/--no-baseline", default=True, cls=SectionOption, section="Comparison",
+@option("--baseline/--no-baseline", default=True, section="Comparison",
               help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
 @seed_option("of the draw [default: the generator's, or 0]")
 @workers_option
@@ -195,9 +195,9 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 
 @group.command("report", cls=SectionCommand)
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
-@click.option("--baseline", metavar="ARM", cls=SectionOption, help="the arm to compare with [default: real]")
-@click.option("--title", cls=SectionOption, help="the report's heading")
-@click.option("--published", metavar="NAME", cls=SectionOption,
+@option("--baseline", metavar="ARM", help="the arm to compare with [default: real]")
+@option("--title", help="the report's heading")
+@option("--published", metavar="NAME",
               help="published results to set beside: cifar100-lt, cifar10-lt [default: the dataset's own]")  # fmt: skip
 @out_option
 @common_options(READING, dry_run=False)
@@ -221,13 +221,11 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
 @group.command("run", cls=SectionCommand)
 @click.argument("recipe", shell_complete=_complete_recipe)
-@click.option("--dataset", metavar="TEXT", cls=SectionOption, help="other images in the recipe's place, such as folder:PATH")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="how often to repeat [default: the recipe's]"
-)
-@click.option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0, cls=SectionOption,
+@option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
+@option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
+@option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,
               help="seeds count from here [default: 0]")  # fmt: skip
-@click.option("--out", type=DIRECTORY, metavar="DIR", cls=SectionOption, help="where all runs go [default: runs/RECIPE]")
+@option("--out", type=DIRECTORY, metavar="DIR", help="where all runs go [default: runs/RECIPE]")
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:

@@ -13,9 +13,9 @@ from ltaug.cli.options import (
     RUN,
     Decorated,
     SectionCommand,
-    SectionOption,
     common_options,
     given,
+    option,
     options_of,
     out_option,
     seed_option,
@@ -86,9 +86,7 @@ def features(generators: tuple[Path, ...], **values: Any) -> None:
 
 @_figure("grid", GridOptions, seed=True, leave_out="of_class")
 @click.argument("generators", type=RUN, nargs=-1, required=True, metavar="GENERATOR_RUN...")
-@click.option(
-    "--class", "of_class", metavar="NAME", cls=SectionOption, section="Figure", help="the class drawn [default: the rarest]"
-)
+@option("--class", "of_class", metavar="NAME", section="Figure", help="the class drawn [default: the rarest]")
 def grid(generators: tuple[Path, ...], **values: Any) -> None:
     """Generators by guidance strengths from the same noise, each image above its nearest training image.
 

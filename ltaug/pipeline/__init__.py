@@ -12,9 +12,8 @@ from ltaug.errors import OptionError
 from ltaug.files import write_json
 from ltaug.meeting import names_in, wait_until
 from ltaug.options import Machine
-from ltaug.pipeline.plan import check_of, origin, plan, plan_classifiers
+from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
-from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
 from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
 from ltaug.fields import read_of
+from ltaug.files import read_json
 from ltaug.generator.finetune import with_network_of
 from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
-from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
+from ltaug.runs import RUN_FILE
 
 Given = dict[str, Any]
 # Function of ltaug.stages -> the stage whose options it takes.
@@ -27,6 +29,38 @@ STAGE_OF = {
     "train_classifier": "train-classifier",
 }
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a stage function.
+
+    Attributes:
+        name: the run directory relative to the whole output, which is also its label in progress.
+        function: the function's name in ltaug.stages.
+        kwargs: its arguments, except machine and listener, which every stage gets.
+        needs: names of the tasks whose results it reads.
+        directory: where its run goes.
+    """
+
+    name: str
+    function: str
+    kwargs: Mapping[str, Any]
+    needs: tuple[str, ...]
+    directory: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run directory says so; whether it is still the same run is the stage's to check.
+
+        Raises:
+            CorruptError: run.json is damaged.
+        """
+        path = self.directory / RUN_FILE
+        if not path.exists():
+            return False
+        record = read_json(path)
+        return isinstance(record, dict) and record.get("status") == "finished"
 
 
 def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int = 0) -> list[Task]:

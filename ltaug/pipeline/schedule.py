@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import WorkerError
-from ltaug.options import Machine
-from ltaug.pipeline.task import Task, urgency
+from ltaug.fields import settings_of
+from ltaug.methods import REGULARISERS, terms_of
+from ltaug.options import GeneratorOptions, Machine
+from ltaug.pipeline.plan import Task
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
 from ltaug.place import ALONE, Place, says_a_place
 from ltaug.runs import Event, Listener, ignore_events
@@ -83,6 +85,37 @@ def run_tasks(
         pool.stop()
     # Only now: unpickling may import libraries, and while workers run they need the memory.
     return {name: pickle.loads(result) for name, result in results.items()}
+
+
+def urgency(tasks: Sequence[Task]) -> dict[str, float]:
+    """How much work still hangs on each task, itself included: the longest chain from it to the end.
+
+    Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
+    Units are roughly training steps of a generator; only the order matters.
+    """
+    after: dict[str, float] = {}
+    for task in reversed(tasks):
+        own = 0.0 if task.finished else _cost(task)
+        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
+    return after
+
+
+def _cost(task: Task) -> float:
+    given = task.kwargs.get("given", {})
+    if task.function == "fit_generator":
+        return float(given.get("steps", 1000)) * _passes(given)
+    if task.function == "synthesize":
+        return 300.0 if task.kwargs.get("judges") else 100.0
+    if task.function == "evaluate_generator":
+        return 150.0
+    return 50.0
+
+
+def _passes(given: Mapping[str, Any]) -> float:
+    """Images through the network for one of the batch: one, and what the regularisers need beyond it."""
+    options = GeneratorOptions(**given)
+    terms = [term for term in terms_of(options.objective) if term in REGULARISERS]
+    return 1 + sum(REGULARISERS.about(term).passes(**settings_of(options, "objective", term)) for term in terms)
 
 
 class _Pool:
