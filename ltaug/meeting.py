@@ -74,13 +74,7 @@ def wait_for_run(path: Path, tell: Callable[[str], None], *, finished: bool = Fa
 
 @contextmanager
 def join_run(
-    path: Path,
-    *,
-    place: Place,
-    label: str,
-    listener: Listener = ignore_events,
-    wait: float = 0.0,
-    **spec: Unpack[Spec],
+    path: Path, *, place: Place, label: str, listener: Listener = ignore_events, wait: float = 0.0, **spec: Unpack[Spec]
 ) -> Iterator[Run]:
     """Join the run that rank 0 opens (runs.open_run), and hold the lock of this rank.
 

@@ -179,10 +179,7 @@ def common_options(*parts: str, dry_run: bool = True, writes: bool = True) -> Ca
 
 out_option = option("--out", type=DIRECTORY, required=True, metavar="DIR", help="the run directory")
 workers_option = option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="processes side by side [default: one a core or GPU]",
+    "--workers", type=click.IntRange(min=1), metavar="N", help="processes side by side [default: one a core or GPU]"
 )
 
 

@@ -33,15 +33,7 @@ from ltaug.stages.evaluation import CLASSIFIER, evaluate_generator
 from ltaug.stages.opening import Given, How, Job, source_of
 
 
-def draw_figure(
-    kind: str,
-    runs: Sequence[Path],
-    given: Given,
-    *,
-    out: Path,
-    seed: int | None = None,
-    **how: Unpack[How],
-) -> Path:
+def draw_figure(kind: str, runs: Sequence[Path], given: Given, *, out: Path, seed: int | None = None, **how: Unpack[How]) -> Path:
     """Draw one figure into a run directory: the picture, figure.csv with its data, run.json; `ltaug figure`.
 
     Args:
