@@ -36,6 +36,7 @@ PAIRS_SHEET = "closest-pairs.png"
 METRICS = ("summary", "reasons", "warnings", "per_class", "class_names", "class_counts", "groups", "provenance")
 Json = dict[str, Any]
 Options = TypeVar("Options", bound="DataclassInstance")
+Record = TypeVar("Record", bound="RunRecord")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class RunInput:
     digest: str
     path: Path | None
     steps: int = 0
+
+    def open(self, cls: type[Record]) -> Record | None:
+        """The run's record, where it still lies there."""
+        if self.path is None or not (self.path / RUN_FILE).is_file():
+            return None
+        return cls.read(self.path.resolve())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +124,7 @@ class GeneratorRecord(RunRecord):
 
     def source(self) -> GeneratorRecord | None:
         """The generator it was started from, where it still lies there."""
-        return _follow(GeneratorRecord, self.source_run)
+        return self.source_run and self.source_run.open(GeneratorRecord)
 
     def lineage(self) -> Iterator[GeneratorRecord]:
         """This generator, the one it was started from, and so on, as far as they still lie there."""
@@ -149,7 +156,7 @@ class SynthesisRecord(RunRecord):
 
     def generator(self) -> GeneratorRecord | None:
         """The generator that was sampled from, where it still lies there."""
-        return _follow(GeneratorRecord, self.generator_run)
+        return self.generator_run.open(GeneratorRecord)
 
 
 @final
@@ -164,7 +171,7 @@ class EvaluationRecord(RunRecord):
 
     def generator(self) -> GeneratorRecord | None:
         """The generator that was evaluated, where it still lies there."""
-        return _follow(GeneratorRecord, self.generator_run)
+        return self.generator_run.open(GeneratorRecord)
 
     def metrics(self) -> Json:
         """What metrics.json holds; its provenance says what was measured and how.
@@ -184,13 +191,10 @@ class EvaluationRecord(RunRecord):
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecord(RunRecord):
-    """A train-classifier run.
+    """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
-    Attributes:
-        arm, about: what it is called and said to be in a report; may be empty.
-        judge: whether it serves others as a judge or an extractor; reports leave it out.
-        synthetic_counts, synthetic_run: the synthetic training images of every class, if any, and where they came from.
-        groups: class indices by group.
+    Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
+    images of every class, if any, and where they came from; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -207,22 +211,13 @@ class ClassifierRecord(RunRecord):
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
-        return _follow(SynthesisRecord, self.synthetic_run)
-
-
-Record = TypeVar("Record", bound=RunRecord)
-
-
-def _follow(cls: type[Record], taken: RunInput | None) -> Record | None:
-    if taken is None or taken.path is None or not (taken.path / RUN_FILE).is_file():
-        return None
-    return cls.read(taken.path.resolve())
+        return self.synthetic_run and self.synthetic_run.open(SynthesisRecord)
 
 
 def _found(stage: str, path: Path, record: Json) -> Json:
     """Every field of every record by its name, as far as the run at `path` has it."""
-    facts, told = record["facts"], record["options"]
-    train, test = _given(record, "train"), _given(record, "test")
+    facts, told, inputs = record["facts"], record["options"], record["inputs"]
+    train = inputs.get("train") or {}
     by_class = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups")
     counts = facts.get("synthetic_counts")
     return {
@@ -238,14 +233,14 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "train_source": train.get("source", ""),
         "train_digest": train.get("digest", ""),
         "draw_seed": train.get("draw_seed", record["seed"]),
-        "test_digest": test.get("digest", ""),
+        "test_digest": (inputs.get("test") or {}).get("digest", ""),
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
         **{key: facts.get(key) or {} for key in by_class},
         "parameters": facts.get("parameters"),
         "synthetic_counts": None if counts is None else tuple(counts),
-        "source_run": _run(path, record, "source"),
-        "generator_run": _run(path, record, "generator") or RunInput("", None),
-        "synthetic_run": _run(path, record, "synthetic"),
+        "source_run": _run(path, inputs.get("source")),
+        "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
+        "synthetic_run": _run(path, inputs.get("synthetic")),
     }
 
 
@@ -258,13 +253,9 @@ def _options(cls: type[Options], record: Json, table: str, path: Path) -> Option
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()})
 
 
-def _given(record: Json, name: str) -> Json:
-    """An input as it was recorded; empty where there is none."""
-    return record["inputs"].get(name) or {}
-
-
-def _run(path: Path, record: Json, name: str) -> RunInput | None:
+def _run(path: Path, given: Json | None) -> RunInput | None:
     """A run that the run at `path` took; its recorded path is relative to that."""
-    given = _given(record, name)
+    if not given:
+        return None
     lies = given.get("path")
-    return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0)) if given else None
+    return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0))

@@ -29,13 +29,9 @@ SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a stage, for a progress bar or a log line.
+    """Progress of a run ("cbdm/seed-0/generator") in units of its stage, or without a total a message, a complete sentence.
 
-    Attributes:
-        run: which run it concerns ("cbdm/seed-0/generator").
-        text: what is being done, in a few words; a complete sentence when `total` is None.
-        step, total: progress in units of the stage; total None marks a message.
-        values: figures to show beside it (loss, images/s).
+    `values` are figures to show beside it (loss, images/s).
     """
 
     run: str
@@ -89,12 +85,8 @@ def _as_json(value: Any) -> Any:
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
 
-    Attributes:
-        path: the directory.
-        record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
-        listener: is told every event.
-        place: of this process among those that share the work; only the one that leads writes run.json and has sinks.
-        sinks: are told every event while the run is unfinished.
+    `record` is what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, facts, outputs.
+    Of the processes that share the work only the one that leads writes it and has sinks.
     """
 
     path: Path

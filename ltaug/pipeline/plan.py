@@ -33,14 +33,10 @@ LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to
 
 @dataclass(frozen=True)
 class Task:
-    """One call of a stage function.
+    """One call of a function of ltaug.stages; machine and listener, which every stage gets, are added to `kwargs`.
 
-    Attributes:
-        name: the run directory relative to the whole output, which is also its label in progress.
-        function: the function's name in ltaug.stages.
-        kwargs: its arguments, except machine and listener, which every stage gets.
-        needs: names of the tasks whose results it reads.
-        directory: where its run goes.
+    `name` is the run directory relative to the whole output, which is also its label in progress; `needs` are the names of
+    the tasks whose results it reads.
     """
 
     name: str

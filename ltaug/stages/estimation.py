@@ -102,7 +102,8 @@ def foresee(
 
     def measure() -> dict[str, Any]:
         found = MEASURED[stage](Setting(train, network, runtime, machine), options)
-        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": _peak_memory(runtime)}
+        peak = int(torch.cuda.max_memory_allocated(runtime.device)) if runtime.device.type == "cuda" else peak_memory()
+        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": peak}
 
     return options, measure
 
@@ -210,9 +211,3 @@ MEASURED: dict[str, Callable[[Setting, Any], dict[str, Any]]] = {
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _peak_memory(runtime: Runtime) -> int:
-    if runtime.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(runtime.device))
-    return peak_memory()

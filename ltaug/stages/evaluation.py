@@ -116,18 +116,13 @@ def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None)
 class ClassifierExtractor:
     """A trained classifier as an extractor: what its last layer sees, and its probabilities.
 
-    Attributes:
-        class_names: of the images that are evaluated; only a classifier of these very classes can say whether one shows its
-            class.
+    Only a classifier of the very classes that are evaluated, `class_names`, can say whether an image shows its class.
     """
 
     judge: Judge
     class_names: tuple[str, ...]
+    digest: str
     name: str = CLASSIFIER
-
-    @property
-    def digest(self) -> str:
-        return self.judge.digest
 
     def look(self, images: Images) -> Seen:
         probabilities = self.judge.probabilities(images)
@@ -142,7 +137,7 @@ def _classifier(path: Path, train: ImageSet, runtime: Runtime) -> ClassifierExtr
             f"the classifier {path} takes images of {judge.image_shape} and the generator makes {train.image_shape} (channels, "
             "height, width); use one trained on the same dataset and --image-size"
         )
-    return ClassifierExtractor(judge, train.class_names)
+    return ClassifierExtractor(judge, train.class_names, judge.digest)
 
 
 def _reference(kind: str, dataset: DatasetOptions, data: Dataset, job: Job) -> ImageSet:
@@ -156,14 +151,9 @@ def _reference(kind: str, dataset: DatasetOptions, data: Dataset, job: Job) -> I
             remedy = "use --reference test or train, or name another dataset"
             raise OptionError(f"--reference balanced is the set before its long-tailed draw, and there was none; {remedy}")
         return job.load(without_draw(dataset), 0).train
-    other = job.load(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0).train
-    return _in_order(other, data.train, f"--reference {kind}")
-
-
-def _in_order(images: ImageSet, train: ImageSet, what: str) -> ImageSet:
-    """The images with their classes numbered as in `train`."""
+    images, train = job.load(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0).train, data.train
     if sorted(images.class_names) == sorted(train.class_names):
         place = np.array([train.class_names.index(name) for name in images.class_names], np.int64)
         images = ImageSet(images.images, place[images.labels], train.class_names, images.source)
-    train.require_same_classes(images.class_names, what=what)
+    train.require_same_classes(images.class_names, what=f"--reference {kind}")
     return images
