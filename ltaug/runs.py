@@ -179,7 +179,9 @@ def open_run(
         try:
             yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])
         except LtaugError:
-            _leave_if_empty(path)
+            # Free a directory in which nothing was made before the mistake, so that the corrected command can use it.
+            if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
+                (path / RUN_FILE).unlink(missing_ok=True)
             raise
 
 
@@ -212,12 +214,6 @@ def locked(path: Path, taken: str, *, wait: float = 0.0) -> Iterator[None]:
         raise RunExistsError(taken) from error
     with held:
         yield
-
-
-def _leave_if_empty(path: Path) -> None:
-    """Free a directory in which nothing was made before the mistake, so that the corrected command can use it."""
-    if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
-        (path / RUN_FILE).unlink(missing_ok=True)
 
 
 def _is_lock(path: Path) -> bool:

@@ -142,12 +142,13 @@ def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | No
         raise OptionError(f"--arm {asked['arm']} needs --recipe")
     recipe = read_recipe(recipe_path(asked["recipe"]))
     arms = {arm.name: arm for arm in recipe.arms}
-    if asked["arm"] is not None and asked["arm"] not in arms:
+    arm = arms.get(asked["arm"])
+    if arm is None and asked["arm"] is not None:
         raise OptionError(f"--arm {asked['arm']!r} is not in recipe {recipe.name}; {nearest(asked['arm'], arms)}")
     stage = ctx.info_name or ""
-    table = recipe.tables.get(stage, {}) if asked["arm"] is None else recipe.given(arms[asked["arm"]], stage)
     assert stage in STAGES, stage
-    asked["source"] = arms[asked["arm"]].source if asked["arm"] is not None else None
+    table = recipe.given(arm, stage) if arm else recipe.tables.get(stage, {})
+    asked["source"] = arm.source if arm else None
     ctx.default_map = {"seeds": recipe.seeds, **recipe.dataset, **table}
 
 

@@ -103,23 +103,16 @@ def evaluation(out: Path, *, already_done: bool, as_json: bool) -> None:
     )
     for warning in found["warnings"]:
         click.echo(f"Note: {warning}")
-    names_of = {key: measure.name for key, measure in MEASURES.items()}
-    for reason, names in _unmeasured(summary, found["reasons"], names_of).items():
+    # By reason; of a group only where the whole has a value. Single classes are in per-class.csv.
+    unmeasured: dict[str, list[str]] = {}
+    for key, value in summary.items():
+        name, _, group = key.partition("/")
+        if value is None and name in MEASURES and not (group and summary[name] is None):
+            unmeasured.setdefault(found["reasons"][key], []).append(MEASURES[name].name + (f" of {group}" if group else ""))
+    for reason, names in unmeasured.items():
         click.echo(f"Not measured: {', '.join(names)}: {reason}")
     _end(out, already_done, sum(record.timings.values()))
     click.echo(f"Look at {out / 'samples.png'} and {out / PAIRS_SHEET}; by class: {out / 'per-class.csv'}")
-
-
-def _unmeasured(
-    summary: Mapping[str, float | None], reasons: Mapping[str, str], names: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """Reason -> measures without a value; a group only where the whole has one. Single classes are in per-class.csv."""
-    found: dict[str, list[str]] = {}
-    for key, value in summary.items():
-        measure, _, group = key.partition("/")
-        if value is None and measure in names and not (group and summary[measure] is None):
-            found.setdefault(reasons[key], []).append(names[measure] + (f" of {group}" if group else ""))
-    return found
 
 
 def _figure(value: float | None) -> str:

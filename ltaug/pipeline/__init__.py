@@ -50,10 +50,9 @@ def run_recipe(
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
     """
-    if seeds is not None and seeds < 1:
-        raise OptionError(f"--seeds {seeds} must be at least 1")
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers {workers} must be at least 1")
+    for option, number in (("--seeds", seeds), ("--workers", workers)):
+        if number is not None and number < 1:
+            raise OptionError(f"{option} {number} must be at least 1")
     tasks = plan(recipe, out, seeds, first_seed=first_seed)
     if not all(task.finished for task in tasks if task.function != "write_report"):
         check = check_of(tasks)

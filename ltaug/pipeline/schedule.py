@@ -222,11 +222,6 @@ def _read(connection: Connection[Call, Answer | Event]) -> bytes:
         return b""
 
 
-def cpu_count() -> int:
-    """CPU cores this process may use (ltaug.runtime has one too, but loads torch)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cuda_devices() -> int:
     """How many CUDA devices torch sees, asked in another process, and only where a driver is installed at all."""
     if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi")):
@@ -247,7 +242,8 @@ def settled(machine: Machine) -> tuple[Machine, int]:
     devices = 0 if machine.device == "cpu" else cuda_devices()
     if machine.device == "cuda" or devices:
         return dataclasses.replace(machine, device="cuda"), max(devices, 1)
-    return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cores
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
     from ltaug.stages.figure import draw_figure as draw_figure
     from ltaug.stages.generator import fit_generator as fit_generator
-    from ltaug.stages.inspection import inspect as inspect
+    from ltaug.stages.opening import inspect as inspect
     from ltaug.stages.report import write_report as write_report
     from ltaug.stages.synthesis import synthesize as synthesize
 
@@ -33,7 +33,7 @@ _HOME = {
     "evaluate_generator": "evaluation",
     "fit_generator": "generator",
     "foresee": "estimation",
-    "inspect": "inspection",
+    "inspect": "opening",
     "synthesize": "synthesis",
     "train_classifier": "classifier",
     "train_extractor": "classifier",

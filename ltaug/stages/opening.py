@@ -1,6 +1,6 @@
 """What every stage does first: load its data, open its run directory, and say what both are in JSON.
 
-Importing this loads no torch: `ltaug inspect` does without.
+`inspect` does no more than that. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ltaug.data.imageset import ImageSet
+from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.errors import MismatchError
 from ltaug.fields import resolve
@@ -133,6 +134,11 @@ def load_data(dataset: DatasetOptions, seed: int, machine: Machine, label: str, 
         skip_bad=machine.skip_bad,
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
+
+
+def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008
+    """Counts, groups, imbalance and faults of a dataset as it would be used; `ltaug inspect`."""
+    return inspect_dataset(load_data(dataset_options(dataset), seed, machine, "inspect", listener))
 
 
 def side_of(images: ImageSet) -> int:
