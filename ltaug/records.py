@@ -124,7 +124,7 @@ class GeneratorRecord(RunRecord):
 
     def source(self) -> GeneratorRecord | None:
         """The generator it was started from, where it still lies there."""
-        return self.source_run and self.source_run.open(GeneratorRecord)
+        return None if self.source_run is None else self.source_run.open(GeneratorRecord)
 
     def lineage(self) -> Iterator[GeneratorRecord]:
         """This generator, the one it was started from, and so on, as far as they still lie there."""
@@ -211,7 +211,7 @@ class ClassifierRecord(RunRecord):
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
-        return self.synthetic_run and self.synthetic_run.open(SynthesisRecord)
+        return None if self.synthetic_run is None else self.synthetic_run.open(SynthesisRecord)
 
 
 def _found(stage: str, path: Path, record: Json) -> Json:
