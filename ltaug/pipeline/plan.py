@@ -12,7 +12,6 @@ from typing import Any
 from ltaug.errors import MismatchError
 from ltaug.fields import read_of
 from ltaug.files import read_json
-from ltaug.generator.finetune import with_network_of
 from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
 from ltaug.recipes import Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
@@ -212,6 +211,8 @@ def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any],
         dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
         if source is None:
             return name, dataset, given, None
+        from ltaug.generator.finetune import with_network_of  # loads numpy
+
         drawn, network = _generator_of(source, planned)
         return name, dataset or drawn, with_network_of(network, given, name=str(source)), None
     dataset, network = _generator_of(task.kwargs["generator"], planned)
