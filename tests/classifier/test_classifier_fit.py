@@ -6,8 +6,8 @@ import torch
 
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool, plan_batches
-from ltaug.classifier.judge import probabilities
 from ltaug.classifier.fit import batches_of, build_learner, fit_classifier, total_steps
+from ltaug.classifier.judge import probabilities
 from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
