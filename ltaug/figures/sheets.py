@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.errors import OptionError
 from ltaug.figures.denoising import follow
+from ltaug.figures.inputs import Subject, find_classes, tau_of
 from ltaug.figures.options import GridOptions, SamplesOptions
 from ltaug.figures.plate import Block, Row, plate, told
-from ltaug.figures.subject import Subject, find_classes, tau_of
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, Progress, to_csv
 from ltaug.generator.batching import batch_for
 from ltaug.generator.finetune import saw_mirrored
@@ -141,9 +141,9 @@ def draw_grid(
             }
             for column in range(len(made))
         ]
-    real = f"{subjects[0].record.class_counts[c]:,} real"
+    class_size = f"{subjects[0].record.class_counts[c]:,} real"
     foot = (
-        f"Class {train.class_names[c]} ({real}). Below each image the nearest training image:",
+        f"Class {train.class_names[c]} ({class_size}). Below each image the nearest training image:",
         "RMS difference in grey levels, and its class where it is another.",
     )
     return Drawn({FIGURE_PNG: plate(blocks, every=options.images, foot=foot).png, FIGURE_CSV: to_csv(table)})

@@ -49,11 +49,10 @@ def draw(
     found["counts"] = counts(classes.labels, classes.counts, made, axis_name=axis_name, name="counts", alt=alt)
     recall = classes.measures.get("recall", {})
     roles = ("baseline", "featured" if featured else "best_with", "best_without")
-    wanted = dict.fromkeys(shown[role] for role in roles if role in shown)
-    chosen = [arm for arm in wanted if arm in recall]
+    chosen = [shown[role] for role in roles if shown.get(role) in recall]
     if recall:
         series = {arm: (kind_of(scores, arm), recall[arm]) for arm in chosen}
-        alt = f"Recall per {classes.by} of {several(chosen)}."
+        alt = f"Recall per {classes.by} of {several(list(series))}."
         found["recall"] = per_class(classes.labels, series, axis_name=axis_name, name="recall", alt=alt)
     if change is not None:
         alt = f"Change in the share of each true class read as each class, {change.arm} minus {change.other}."

@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline and its findings. The outcome is helped, hurt, mixed, tie, unknown (no interval) or none (no such arm)."""
+    """A headline and its findings; helped, hurt, mixed, tie, unknown (no interval) or none (no arm has synthetic images)."""
 
     outcome: str
     headline: str
