@@ -13,16 +13,12 @@ from ltaug.errors import OptionError, nearest
 from ltaug.fields import plain, read_of, resolve
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
 from ltaug.figures.denoising import draw_denoising, two_classes
-from ltaug.figures.evaluations import Evaluation, open_evaluations
 from ltaug.figures.features import draw_features, require_enough
-from ltaug.figures.grid import draw_grid, the_class
-from ltaug.figures.guidance import draw_guidance
+from ltaug.figures.inputs import Evaluation, Subject, open_evaluations, open_subjects, require_same_images
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
-from ltaug.figures.samples import draw_samples, shown_classes
-from ltaug.figures.strengths import require_strengths
-from ltaug.figures.subject import Subject, open_subjects, require_same_images
+from ltaug.figures.sheets import draw_grid, draw_samples, require_strengths, shown_classes, the_class
+from ltaug.figures.sweep import draw_guidance, draw_tau, points_of
 from ltaug.figures.table import Drawn, Progress
-from ltaug.figures.tau import draw_tau, points_of
 from ltaug.files import atomic_write
 from ltaug.options import EvaluationOptions
 from ltaug.records import METRICS_FILE

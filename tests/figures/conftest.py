@@ -5,7 +5,7 @@ import torch
 
 from ltaug import stages
 from ltaug.data.load import load_dataset
-from ltaug.figures.subject import open_subjects
+from ltaug.figures.inputs import open_subjects
 from ltaug.options import DatasetOptions, Machine
 from ltaug.runtime import Runtime
 
