@@ -71,4 +71,4 @@ def _told(error: BaseException) -> tuple[str, int]:
         return error.format_message(), error.exit_code
     if isinstance(error, LtaugError | OSError):
         return str(error), getattr(error, "exit_code", LtaugError.exit_code)
-    return "interrupted; the same command continues where it stopped", INTERRUPTED
+    return "interrupted; rerun the command to resume", INTERRUPTED

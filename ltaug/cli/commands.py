@@ -52,7 +52,7 @@ A generator by itself:   ltaug evaluate-generator
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
-                         8 worker lost, 130 interrupted (the same command continues), 1 anything else
+                         8 worker lost, 130 interrupted (rerun to resume), 1 anything else
 """
 
 
@@ -89,7 +89,7 @@ def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
     ltaug fit-generator --recipe digits-lt --arm cbdm --out runs/gen
     ltaug fit-generator --from runs/gen --objective cbdm+coral --steps 1000 --out runs/tuned
 
-    Interrupted at any moment, the same command continues. With --from, classes are matched by name: the dataset may have
+    If interrupted, rerun the command to resume. With --from, classes are matched by name: the dataset may have
     more of them, fewer, or the same in another order.
     """
     asked = {"dataset": given(DatasetOptions, values), "given": given(GeneratorOptions, values), "source": source, "seed": seed}
@@ -239,7 +239,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     ltaug run folder --dataset folder:birds --dry-run
     ltaug run my.toml
 
-    What is finished is skipped; interrupted at any moment, the same command continues.
+    What is finished is skipped; if interrupted, rerun the command to resume.
     """
     experiment = read_recipe(recipe_path(recipe))
     if values["dataset"] is not None:

@@ -95,7 +95,7 @@ def guidance(generator: Path, **values: Any) -> None:
     ltaug figure guidance runs/gen --strengths 0,0.5,1,1.5,2 --out runs/guidance
     ltaug figure guidance runs/gen --extractor inception --samples 50000 --out runs/fid
 
-    The evaluations behind it go to DIR.evaluations; interrupted, the same command continues.
+    The evaluations behind it go to DIR.evaluations; if interrupted, rerun the command to resume.
     """
     _draw("guidance", [generator], GuidanceOptions, values)
 

@@ -29,7 +29,7 @@ GENERATOR = {"channels": 8, "batch_size": 9, "steps": STEPS, "checkpoint_every":
 FIT = ("-m", "ltaug", "fit-generator", *SMALL, "--threads", "1", "--channels", "8", "--batch-size", "9",
        "--steps", str(STEPS), "--checkpoint-every", str(EVERY))  # fmt: skip
 ENDLESS = (*FIT, "--steps", "1000000")
-INTERRUPTED = "Error: interrupted; the same command continues where it stopped"
+INTERRUPTED = "Error: interrupted; rerun the command to resume"
 LOST = "of 2 was lost (killed, out of memory, or its own output says why); rerun the command to resume"
 
 
