@@ -36,7 +36,7 @@ def train_classifier(path, *, train=TRAIN, test=TEST, synthetic=MADE, seed=0):
         stage="train-classifier",
         label="clf",
         seed=seed,
-        options=dataclasses.asdict(options),
+        options={"train-classifier": dataclasses.asdict(options)},
         inputs={"train": {"source": train.source, "digest": train.digest}},
         versions={},
         device=CPU.describe(),
