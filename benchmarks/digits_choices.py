@@ -21,7 +21,8 @@ import torch
 from ltaug import stages
 from ltaug.classifier.judge import load_weights, probabilities
 from ltaug.data.load import load_dataset
-from ltaug.options import DatasetOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import DatasetOptions
 from ltaug.runtime import make_runtime
 
 DATASET = {"dataset": "digits", "imbalance": 100.0, "head": 120, "class_order": "shuffled"}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ltaug.data.load import Dataset as Dataset
     from ltaug.data.load import load_dataset as load_dataset
     from ltaug.errors import LtaugError as LtaugError
-    from ltaug.options import Machine as Machine
+    from ltaug.machine import Machine as Machine
     from ltaug.pipeline import run_recipe as run_recipe
     from ltaug.recipes import Recipe as Recipe
     from ltaug.recipes import read_recipe as read_recipe
@@ -30,7 +30,7 @@ _HOME = {
     "Dataset": "ltaug.data.load",
     "ImageSet": "ltaug.data.imageset",
     "LtaugError": "ltaug.errors",
-    "Machine": "ltaug.options",
+    "Machine": "ltaug.machine",
     "Recipe": "ltaug.recipes",
     "draw_figure": "ltaug.stages",
     "estimate": "ltaug.stages",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ltaug import methods
@@ -269,66 +268,6 @@ class ClassifierOptions:
             )
         if fraction == 1 and self.synthetic_weight == 0:
             raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
-
-
-# The parts of the work that read options of Machine: which a command has says which of them it offers.
-READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fitting"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What is not part of the experiment: where it runs, how it is computed, where data lies, what to do about bad files.
-
-    It stands here, not beside the stages, so that the command line can read it without loading torch.
-    """
-
-    device: str = option(
-        "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
-    )
-    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
-    log: tuple[str, ...] = option(
-        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
-    )
-    data_dir: Path | None = option(  # noqa: RUF009
-        None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
-    )
-    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
-    skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
-    precision: str = option(
-        "auto",
-        "number format of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs with bf16 instructions",
-        choices=("auto", "fp32", "bf16"),
-        part=NETWORKS,
-    )
-    compile: str = option(
-        "auto",
-        "torch.compile, and on CUDA a graph of a classifier's step; auto: on CUDA, if the work is long enough",
-        choices=("auto", "yes", "no"),
-        part=NETWORKS,
-    )
-    micro_batch: int | None = option(
-        None,
-        "images per forward pass of the generator: less memory, the same step [default: the whole batch]",
-        low=1,
-        part=FITTING,
-    )
-    checkpoint_activations: bool = option(
-        False, "recompute the generator's blocks in the backward pass: less memory for a third more time", part=FITTING
-    )
-    plain: bool = option(
-        False, "fit the generator in the slow reference way: float32, one pass per conditioning, loops", part=FITTING
-    )
-
-
-def require_whole_batches(options: GeneratorOptions, micro_batch: int | None, *, images: int) -> None:
-    """Raise OptionError for micro-batches where a term compares the images of a batch, of which a process has `images`."""
-    terms = [t for t in methods.terms_of(options.objective) if t in methods.REGULARISERS]
-    comparing = [t for t in terms if methods.REGULARISERS.about(t).compares]
-    if comparing and micro_batch is not None and micro_batch < images:
-        raise OptionError(
-            f"--micro-batch {micro_batch} does not go with --objective {options.objective}: {comparing[0]} compares the "
-            f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {comparing[0]}"
-        )
 
 
 def judges_needed(given: Mapping[str, Any]) -> int:

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
 from ltaug.files import file_digest, read_json, verify_file, write_json
+from ltaug.machine import Machine
 from ltaug.methods import SINKS
-from ltaug.options import Machine
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"

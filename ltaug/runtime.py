@@ -22,7 +22,7 @@ import torch
 
 from ltaug.errors import OptionError
 from ltaug.fields import SMALL_SIDE
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -36,7 +36,7 @@ LONG_SAMPLING = 10_000_000
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where tensors live and how networks are computed (see options.Machine).
+    """Where tensors live and how networks are computed (see machine.Machine).
 
     These settings change results only by rounding.
     """

@@ -15,7 +15,7 @@ from waiting import LONG, wait_for
 
 import ltaug
 from ltaug.cli import main
-from ltaug.options import Machine
+from ltaug.machine import Machine
 
 pytestmark = pytest.mark.slow
 

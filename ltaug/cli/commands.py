@@ -30,18 +30,9 @@ from ltaug.cli.options import (
 )
 from ltaug.cli.progress import progress
 from ltaug.cli.together import carry_out, require_sharing, working
+from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
-from ltaug.options import (
-    COMPUTING,
-    FITTING,
-    NETWORKS,
-    READING,
-    ClassifierOptions,
-    DatasetOptions,
-    EvaluationOptions,
-    GeneratorOptions,
-    SynthesisOptions,
-)
+from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 

@@ -13,7 +13,7 @@ import click
 from ltaug.cli import show
 from ltaug.cli.progress import duration
 from ltaug.fields import shown
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.pipeline import Task, settled
 from ltaug.pipeline.plan import STAGE_OF, described
 from ltaug.place import place_of

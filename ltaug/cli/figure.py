@@ -12,7 +12,7 @@ from ltaug.cli import show
 from ltaug.cli.options import RUN, Decorated, SectionCommand, common_options, given, option, options_of, out_option, seed_option
 from ltaug.cli.together import carry_out
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
-from ltaug.options import COMPUTING, READING
+from ltaug.machine import COMPUTING, READING
 
 
 @click.group("figure")

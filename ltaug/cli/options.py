@@ -12,7 +12,8 @@ import click
 
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
-from ltaug.options import STAGES, Machine
+from ltaug.machine import Machine
+from ltaug.options import STAGES
 from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

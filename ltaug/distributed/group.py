@@ -156,7 +156,7 @@ def open_group(place: Place, *, device: str) -> Iterator[Group]:
     or OSError) or an interrupt, because that process reports it; with a WorkerError after anything else.
 
     Args:
-        device: "auto", "cpu" or "cuda", as in options.Machine.
+        device: "auto", "cpu" or "cuda", as in machine.Machine.
 
     Raises:
         OptionError: the launcher does not give the address of rank 0, or this torch has no torch.distributed.

@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
 from ltaug.generator.cpu_forms import suit
+from ltaug.generator.objectives import require_whole_batches
 from ltaug.generator.objectives.terms import Batch, Drawn, ObjectiveTerms, in_one_pass, one_by_one
 from ltaug.generator.trainee import Trainee
-from ltaug.options import GeneratorOptions, require_whole_batches
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
 

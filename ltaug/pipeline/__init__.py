@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
 from ltaug.files import write_json
+from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
-from ltaug.options import Machine
 from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.place import ALONE, Place

@@ -20,8 +20,9 @@ from typing import Any
 
 from ltaug.errors import WorkerError
 from ltaug.fields import settings_of
+from ltaug.machine import Machine
 from ltaug.methods import REGULARISERS, terms_of
-from ltaug.options import GeneratorOptions, Machine
+from ltaug.options import GeneratorOptions
 from ltaug.pipeline.plan import Task
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
 from ltaug.place import ALONE, Place, says_a_place

@@ -26,6 +26,7 @@ from ltaug.generator.generate import generate
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.generator.trainee import KEPT
+from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
     EVERYWHERE,
@@ -33,7 +34,6 @@ from ltaug.options import (
     ClassifierOptions,
     EvaluationOptions,
     GeneratorOptions,
-    Machine,
     SamplingOptions,
     SynthesisOptions,
 )

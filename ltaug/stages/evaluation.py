@@ -20,8 +20,9 @@ from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import saw_mirrored
 from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
+from ltaug.machine import Machine
 from ltaug.methods import extractor_of
-from ltaug.options import DatasetOptions, EvaluationOptions, Machine
+from ltaug.options import DatasetOptions, EvaluationOptions
 from ltaug.runtime import Runtime, for_sampling
 from ltaug.stages.classifier import train_extractor, without_draw
 from ltaug.stages.opening import Given, How, Job, side_of, source_of

@@ -17,8 +17,9 @@ from ltaug.data.inspect import inspect_dataset
 from ltaug.data.load import Dataset, load_dataset
 from ltaug.errors import MismatchError
 from ltaug.fields import resolve
+from ltaug.machine import Machine
 from ltaug.meeting import join_run
-from ltaug.options import DatasetOptions, Machine
+from ltaug.options import DatasetOptions
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, Run, ignore_events, open_run, verify_outputs

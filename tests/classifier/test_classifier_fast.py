@@ -25,8 +25,9 @@ from ltaug.classifier.step import BEFORE_CAPTURE, step_taker
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.fields import resolve
+from ltaug.machine import Machine
 from ltaug.methods import CLASSIFIER_AUGMENTATIONS, LOSSES, MODELS
-from ltaug.options import ClassifierOptions, Machine
+from ltaug.options import ClassifierOptions
 from ltaug.runs import read_run
 from ltaug.runtime import Runtime, for_classifier
 

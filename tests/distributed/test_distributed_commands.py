@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from ltaug import fit_generator
 from ltaug.distributed.group import Group, stop_together
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.pipeline import plan_classifiers, run_shared
 from ltaug.place import Place
 

@@ -15,7 +15,8 @@ from ltaug.evaluation import stage
 from ltaug.evaluation.stage import per_class
 from ltaug.files import read_json
 from ltaug.generator import generate as generated
-from ltaug.options import JUDGE, DatasetOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import JUDGE, DatasetOptions
 from ltaug.runs import read_run
 from ltaug.stages import evaluation
 

@@ -18,7 +18,7 @@ from ltaug.figures.sheets import draw_grid
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.stages import fit_generator
 
 HOW = {"image_shape": (1, 8, 8), "seed": 4, "batch_size": 2}

@@ -23,8 +23,9 @@ from ltaug.generator.resampling import _permutation
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.step import Gradients, prepare, train_step
 from ltaug.generator.trainee import read_checkpoint, restore, save_checkpoint
+from ltaug.machine import Machine
 from ltaug.methods import BACKBONES, REGULARISERS, TARGETS
-from ltaug.options import GeneratorOptions, Machine
+from ltaug.options import GeneratorOptions
 from ltaug.runs import read_run
 from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
 
