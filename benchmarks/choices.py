@@ -20,7 +20,8 @@ import ltaug
 from ltaug.fields import resolve
 from ltaug.files import read_json
 from ltaug.generator.stage import seconds_per_step
-from ltaug.options import DatasetOptions, GeneratorOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import DatasetOptions, GeneratorOptions
 from ltaug.recipes import read_recipe, recipe_path
 from ltaug.runtime import for_fit, make_runtime
 

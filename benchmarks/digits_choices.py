@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from ltaug import stages
-from ltaug.classifier.evaluate import probabilities
-from ltaug.classifier.weights import load_weights
+from ltaug.classifier.judge import load_weights, probabilities
 from ltaug.data.load import load_dataset
-from ltaug.options import DatasetOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import DatasetOptions
 from ltaug.runtime import make_runtime
 
 DATASET = {"dataset": "digits", "imbalance": 100.0, "head": 120, "class_order": "shuffled"}

@@ -33,10 +33,8 @@ from ltaug.fields import resolve
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoised, Denoiser
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.generate import ImageNoise, generate
-from ltaug.generator.guidance import bind, guides
-from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
+from ltaug.generator.generate import Generator, ImageNoise, generate
+from ltaug.generator.sampling import Sampling, bind, guides
 from ltaug.options import EVERYWHERE, GeneratorOptions
 from ltaug.runtime import Runtime, make_runtime
 

@@ -20,7 +20,8 @@ from tables import add_json, show
 from ltaug.fields import resolve
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch
 from ltaug.generator.step import prepare, train_step
-from ltaug.options import GeneratorOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import for_fit, make_runtime
 
 

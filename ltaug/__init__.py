@@ -9,28 +9,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ltaug.data.imageset import ImageSet
-    from ltaug.data.load import Dataset, load_dataset
-    from ltaug.errors import LtaugError
-    from ltaug.options import Machine
-    from ltaug.pipeline import run_recipe
-    from ltaug.recipes import Recipe, read_recipe
-    from ltaug.stages import (
-        draw_figure,
-        estimate,
-        evaluate_generator,
-        fit_generator,
-        inspect,
-        synthesize,
-        train_classifier,
-        write_report,
-    )
+    from ltaug.data.imageset import ImageSet as ImageSet
+    from ltaug.data.load import Dataset as Dataset
+    from ltaug.data.load import load_dataset as load_dataset
+    from ltaug.errors import LtaugError as LtaugError
+    from ltaug.machine import Machine as Machine
+    from ltaug.pipeline import run_recipe as run_recipe
+    from ltaug.recipes import Recipe as Recipe
+    from ltaug.recipes import read_recipe as read_recipe
+    from ltaug.stages import draw_figure as draw_figure
+    from ltaug.stages import estimate as estimate
+    from ltaug.stages import evaluate_generator as evaluate_generator
+    from ltaug.stages import fit_generator as fit_generator
+    from ltaug.stages import inspect as inspect
+    from ltaug.stages import synthesize as synthesize
+    from ltaug.stages import train_classifier as train_classifier
+    from ltaug.stages import write_report as write_report
 
 _HOME = {
     "Dataset": "ltaug.data.load",
     "ImageSet": "ltaug.data.imageset",
     "LtaugError": "ltaug.errors",
-    "Machine": "ltaug.options",
+    "Machine": "ltaug.machine",
     "Recipe": "ltaug.recipes",
     "draw_figure": "ltaug.stages",
     "estimate": "ltaug.stages",
@@ -45,24 +45,7 @@ _HOME = {
     "write_report": "ltaug.stages",
 }
 
-__all__ = [
-    "Dataset",
-    "ImageSet",
-    "LtaugError",
-    "Machine",
-    "Recipe",
-    "draw_figure",
-    "estimate",
-    "evaluate_generator",
-    "fit_generator",
-    "inspect",
-    "load_dataset",
-    "read_recipe",
-    "run_recipe",
-    "synthesize",
-    "train_classifier",
-    "write_report",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

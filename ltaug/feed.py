@@ -31,7 +31,6 @@ class Feed(Protocol):
         Yields:
             the numbers, and the images, uint8 (B, C, H, W); both on the device.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,18 @@ def verify_directory(path: Path) -> None:
     """Raise CorruptError unless every file in the directory's manifest is there with its digest."""
     for name, digest in read_json(path / MANIFEST).items():
         verify_file(path / name, digest, whole=path)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """N of every checkpoint `folder`/step-N, ascending."""
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+@contextmanager
+def new_checkpoint(folder: Path, step: int, *, kept: int) -> Iterator[Path]:
+    """The directory `folder`/step-N, written as by `atomic_directory`; after it, all but the newest `kept` are deleted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(folder / f"step-{step}") as path:
+        yield path
+    for old in checkpoint_steps(folder)[:-kept]:
+        shutil.rmtree(folder / f"step-{old}")

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from filelock import FileLock, Timeout
-
-from ltaug.errors import RunExistsError
 from ltaug.place import Place
-from ltaug.runs import LOCK_FILE, RUN_FILE, Event, Listener, Run, ignore_events, read_run, require_same_spec
+from ltaug.runs import LOCK_FILE, RUN_FILE, Event, Listener, Run, Spec, ignore_events, locked, read_run, require_same_spec
 
 SHORTEST, LONGEST = 0.02, 0.5  # seconds between two checks
 PATIENCE = 5.0  # seconds before the first message; doubles with every message
@@ -77,21 +74,12 @@ def wait_for_run(path: Path, tell: Callable[[str], None], *, finished: bool = Fa
 
 @contextmanager
 def join_run(
-    path: Path,
-    *,
-    place: Place,
-    stage: str,
-    label: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    listener: Listener = ignore_events,
-    wait: float = 0.0,
+    path: Path, *, place: Place, label: str, listener: Listener = ignore_events, wait: float = 0.0, **spec: Unpack[Spec]
 ) -> Iterator[Run]:
     """Join the run that rank 0 opens (runs.open_run), and hold the lock of this rank.
 
     Args:
-        stage, seed, options, inputs: must be the same as rank 0's.
+        spec: must be the same as rank 0's.
         wait: seconds to wait for another process with this rank.
 
     Raises:
@@ -99,31 +87,20 @@ def join_run(
         MismatchError: the run has another spec; every difference is named.
     """
     wait_for_run(path, lambda text: listener(Event(label, text)))
-    lock = FileLock(path / _lock_of(place))
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise RunExistsError(
-            f"another process already works on {path} as rank {place.rank} of {place.world}; wait for it or stop it"
-        ) from error
-    try:
+    taken = f"another process already works on {path} as rank {place.rank} of {place.world}; wait for it or stop it"
+    with locked(path / _lock_of(place), taken, wait=wait):
         record = read_run(path)
-        require_same_spec(path, record, {"stage": stage, "seed": seed, "options": options, "inputs": inputs})
+        require_same_spec(path, record, spec)
         yield Run(path, record, listener, place)
-    finally:
-        lock.release()
 
 
 def require_ended(path: Path, world: int) -> None:
     """Raise RunExistsError if one of the `world` processes that joined this run earlier still works on it."""
     for rank in range(1, world):
-        lock = path / _lock_of(Place(rank, world))
-        if lock.name not in names_in(path):
-            continue
-        try:
-            FileLock(lock).acquire(timeout=0).lock.release()
-        except Timeout as error:
-            raise RunExistsError(f"rank {rank} of {world} is still working on {path}; stop it first") from error
+        lock = _lock_of(Place(rank, world))
+        if lock in names_in(path):
+            with locked(path / lock, f"rank {rank} of {world} is still working on {path}; stop it first"):
+                pass
 
 
 def _lock_of(place: Place) -> str:

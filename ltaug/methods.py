@@ -95,7 +95,7 @@ def _cbdm_passes(*, draws: int, pair_form: str, pair_fraction: float, **settings
 TARGETS = Registry(
     "--objective",
     {
-        "ddpm": "ltaug.generator.objectives.ddpm:ddpm",
+        "ddpm": "ltaug.generator.objectives.terms:ddpm",
         "t2h": Entry(where="ltaug.generator.objectives.t2h:t2h", moves_targets=True),
         "h2t": Entry(where="ltaug.generator.objectives.t2h:h2t", moves_targets=True),
         "full": Entry(where="ltaug.generator.objectives.t2h:full", moves_targets=True),

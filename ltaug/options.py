@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ltaug import methods
@@ -39,8 +38,8 @@ class DatasetOptions:
     profile: str = option("exp", "how class sizes fall: exponentially, or half head half tail", choices=("exp", "step"))
     head: int | None = option(None, "images in the largest class [default: as many as every class can give]", low=1)
     class_order: str = option("index", "which classes are the tail: the last or drawn by the seed", choices=("index", "shuffled"))
-    image_size: int | None = option(None, "resize images to this many pixels a side [default: as they are]", low=4)
-    test_per_class: int | None = option(None, "images a class held out for testing where the set has no test split", low=1)
+    image_size: int | None = option(None, "resize images to N x N pixels [default: as they are]", low=4)
+    test_per_class: int | None = option(None, "images per class held out for testing where the set has no test split", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class GeneratorOptions:
     channel_mults: tuple[int, ...] = option(
         (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), owner={"backbone": ("unet",)}
     )
-    blocks: int = option(2, "U-Net: residual blocks a resolution", small=1, low=1, owner={"backbone": ("unet",)})
+    blocks: int = option(2, "U-Net: residual blocks per resolution", small=1, low=1, owner={"backbone": ("unet",)})
     attention: tuple[int, ...] = option(
         (16,), "U-Net: image sides in pixels that get self-attention", small=(), owner={"backbone": ("unet",)}
     )
@@ -98,20 +97,20 @@ class GeneratorOptions:
     dropout: float = option(0.1, "dropout inside the network's blocks", small=0.0, low=0, high=0.99, owner={"backbone": True})
     sampling: str = option(
         "natural",
-        "training images as they come, classes equally often (rs), or by the root of their counts (rs-sqrt)",
+        "training images as they come, every class equally often (rs), or by the root of its count (rs-sqrt)",
         choices=methods.RESAMPLINGS,
     )
     steps: int = option(300_000, "training steps", small=1000, low=1)
-    batch_size: int = option(64, "images a step", low=1)
+    batch_size: int = option(64, "images per step", low=1)
     lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)
     warmup: int = option(5000, "steps of linear warm-up", small=100, low=0)
-    grad_clip: float = option(1.0, "largest norm of the gradient", low=0)
-    ema: float = option(0.9999, "decay of the averaged weights that are sampled from", small=0.995, low=0, high=1)
-    label_dropout: float = option(0.1, "share of images trained without their label, for guidance", low=0, high=1)
-    flip: bool = option(True, "mirror training images at random (ada does it by itself)", small=False)
+    grad_clip: float = option(1.0, "gradient norm is clipped at this", low=0)
+    ema: float = option(0.9999, "decay of the weight average (EMA) used for sampling", small=0.995, low=0, high=1)
+    label_dropout: float = option(0.1, "share of images trained without their label, which guidance needs", low=0, high=1)
+    flip: bool = option(True, "mirror training images at random (ada always does)", small=False)
     augment: str = option(
         "none",
-        "vary training images: geometry the network is told of (ada), or colour, shift and cutout it is not (diffaug)",
+        "vary training images: ada by geometry, telling the network how; diffaug by colour, shift and cutout, untold",
         choices=methods.GENERATOR_AUGMENTATIONS,
     )
     checkpoint_every: int = option(5000, "steps between checkpoints", small=200, low=1)
@@ -140,7 +139,7 @@ class SamplerOptions:
     sample_steps: int = option(20, "steps of the sampler", low=1)
     guidance_interval: tuple[float, ...] = option(
         EVERYWHERE,
-        "guide only at t/T between these two, 1 being noise; elsewhere one pass is saved",
+        "guide only at t/T between these two (1 is pure noise); other steps take one pass instead of two",
         low=0,
         high=1,
         ascending=True,
@@ -188,7 +187,7 @@ class SynthesisOptions(SamplingOptions):
         low=1,
         owner={rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges},
     )
-    max_candidates: int = option(50, "images generated at most for each one wanted", low=1)
+    max_candidates: int = option(50, "candidates at most for each image wanted", low=1)
     images_to: str = option(
         "folders",
         "class folders of PNG in OUT (folders), WebDataset shards in OUT (shards), or shards at an fsspec URL like s3://bucket/set",
@@ -213,9 +212,9 @@ class EvaluationOptions(SamplingOptions):
         choices=REFERENCES,
         check=_reference,
     )
-    samples: int = option(50_000, "images to generate, the same number of each class", small=2000, low=1)
+    samples: int = option(50_000, "images to generate, the same number per class", small=2000, low=1)
     neighbours: int = option(5, "k of precision, recall, density and coverage", low=1)
-    clusters: int = option(20, "clusters a class for F8 and F1/8", low=1)
+    clusters: int = option(20, "clusters per class for F8 and F1/8", low=1)
     pairs: int = option(20, "closest pairs of a generated and a training image to show", low=1)
 
 
@@ -243,18 +242,20 @@ class ClassifierOptions:
     mixup_alpha: float = option(
         1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
-    steps: int | None = option(None, "training steps, the same whatever the arm's size; overrides --epochs", small=600, low=1)
+    steps: int | None = option(None, "training steps, the same for arms of any size; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
-    batch_size: int = option(128, "images a step", small=64, low=1)
+    batch_size: int = option(128, "images per step", small=64, low=1)
     lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
     momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
     weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
     schedule: str = option(
         "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
     )
-    warmup: float = option(0.025, "share of training that warms up", low=0, high=0.5)
+    warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
-    synthetic_fraction: float | None = option(None, "share of every batch that is synthetic [default: as merged]", low=0, high=1)
+    synthetic_fraction: float | None = option(
+        None, "share of every batch that is synthetic [default: as in the merged set]", low=0, high=1
+    )
 
     def __post_init__(self) -> None:
         """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
@@ -267,63 +268,6 @@ class ClassifierOptions:
             )
         if fraction == 1 and self.synthetic_weight == 0:
             raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
-
-
-# The parts of the work that read options of Machine: which a command has says which of them it offers.
-READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fitting"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What is not part of the experiment: where it runs, how it is computed, where data lies, what to do about bad files.
-
-    It stands here, not beside the stages, so that the command line can read it without loading torch.
-    """
-
-    device: str = option(
-        "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
-    )
-    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
-    log: tuple[str, ...] = option(
-        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
-    )
-    data_dir: Path | None = option(  # noqa: RUF009
-        None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
-    )
-    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
-    skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
-    precision: str = option(
-        "auto",
-        "of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs that multiply in it",
-        choices=("auto", "fp32", "bf16"),
-        part=NETWORKS,
-    )
-    compile: str = option(
-        "auto",
-        "torch.compile, and on CUDA a graph of a classifier's step; auto is on CUDA, where the work is long enough",
-        choices=("auto", "yes", "no"),
-        part=NETWORKS,
-    )
-    micro_batch: int | None = option(
-        None, "images through the generator at a time: less memory, the same step [default: the whole batch]", low=1, part=FITTING
-    )
-    checkpoint_activations: bool = option(
-        False, "less memory for a third more time: compute the generator's blocks again backwards", part=FITTING
-    )
-    plain: bool = option(
-        False, "fit the generator the slow, naive way, as a reference: float32, a pass per conditioning, loops", part=FITTING
-    )
-
-
-def require_whole_batches(options: GeneratorOptions, micro_batch: int | None, *, images: int) -> None:
-    """Raise OptionError for micro-batches where a term compares the images of a batch, of which a process has `images`."""
-    terms = [t for t in methods.terms_of(options.objective) if t in methods.REGULARISERS]
-    comparing = [t for t in terms if methods.REGULARISERS.about(t).compares]
-    if comparing and micro_batch is not None and micro_batch < images:
-        raise OptionError(
-            f"--micro-batch {micro_batch} does not go with --objective {options.objective}: {comparing[0]} compares the "
-            f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {comparing[0]}"
-        )
 
 
 def judges_needed(given: Mapping[str, Any]) -> int:

@@ -15,13 +15,7 @@ LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK
 
 @dataclass(frozen=True)
 class Place:
-    """A process among those that share the work of one command.
-
-    Attributes:
-        rank: 0 to world - 1.
-        world: how many processes there are.
-        local_rank: 0, 1, ... among the processes of this machine; also the number of this process's device.
-    """
+    """Process `rank` of the `world` that share the work of one command; `local_rank` of those on its machine, and its device."""
 
     rank: int = 0
     world: int = 1
@@ -59,8 +53,7 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place:
     Raises:
         OptionError: they are not numbers, or RANK is not below WORLD_SIZE.
     """
-    given = {name: environment.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
-    given["LOCAL_RANK"] = environment.get("LOCAL_RANK", "0")
+    given = {name: environment.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))}
     if not all(value.isdecimal() for value in given.values()) or int(given["RANK"]) >= int(given["WORLD_SIZE"]):
         said = ", ".join(f"{name}={value}" for name, value in given.items())
         raise OptionError(f"environment variables {said} are not valid; RANK must be a number from 0 to WORLD_SIZE - 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ltaug.errors import OptionError, nearest
 from ltaug.fields import check, checked, read_of, shown
 from ltaug.options import NETWORK, STAGES, DatasetOptions
 
+FOLDERS = (Path(__file__).parent / "_recipes", Path(__file__).parents[1] / "recipes")  # in a wheel; in a checkout
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 
 
@@ -72,8 +73,7 @@ def recipe_path(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
-    package = Path(__file__).parent
-    for folder in (package / "_recipes", package.parent / "recipes"):  # in a wheel; in a checkout
+    for folder in FOLDERS:
         shipped = folder / f"{path.stem}.toml"
         if shipped.is_file() and (path.suffix != ".toml" or path.parent.name in ("", "recipes")):
             return shipped
@@ -83,8 +83,7 @@ def recipe_path(name: str) -> Path:
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with ltaug."""
-    package = Path(__file__).parent
-    return sorted({p.stem for folder in (package / "_recipes", package.parent / "recipes") for p in folder.glob("*.toml")})
+    return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.toml")})
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -115,22 +114,14 @@ def read_recipe(path: Path) -> Recipe:
         raise OptionError(f"{where} has no arms; add at least [arms.real]")
     arms = tuple(_read_arm(name, table, where) for name, table in arms_table.items())
     names = [arm.name for arm in arms]
-    if baseline is None:
-        baseline = names[0]
+    baseline = names[0] if baseline is None else baseline
     if baseline not in names:
         raise OptionError(f"{where}: baseline = {baseline!r} is not an arm; {nearest(str(baseline), names)}")
     _check_sources(arms, where)
     shared = {s: check(STAGES[s], _table(t, where, s), where=f"{where}, [{s}]") for s, t in tables.items()}
-    recipe = Recipe(
-        name=path.stem,
-        about=str(about),
-        seeds=seeds,
-        baseline=baseline,
-        dataset=check(DatasetOptions, document, where=where),
-        tables=shared,
-        arms=arms,
-        evaluated=evaluated,
-    )
+    dataset = check(DatasetOptions, document, where=where)
+    named: dict[str, Any] = {"name": path.stem, "about": str(about), "seeds": seeds, "baseline": baseline}
+    recipe = Recipe(**named, dataset=dataset, tables=shared, arms=arms, evaluated=evaluated)
     _require_used(recipe, where)
     return recipe
 
@@ -174,18 +165,12 @@ def _read_arm(name: str, table: Any, where: str) -> Arm:
         if not isinstance(source, str):
             raise OptionError(f"{where}.fit-generator: from = {source!r} is not the name of an arm")
         table["fit-generator"] = fit
-        _require_no_network(fit, source, where)
+        for key in fit:
+            if key.replace("-", "_") in NETWORK:
+                remedy = f"comes from = {source!r}; set it in [arms.{source}]"
+                raise OptionError(f"{where}.fit-generator: {key} describes the network, which {remedy}")
     tables = {s: check(STAGES[s], _table(t, where, s), where=f"{where}.{s}") for s, t in table.items()}
     return Arm(name=name, about=str(about), tables=tables, source=source)
-
-
-def _require_no_network(fit: Mapping[str, Any], source: str, where: str) -> None:
-    """Refuse an option of the network in an arm that starts from another one's."""
-    named = [key for key in fit if key.replace("-", "_") in NETWORK]
-    if named:
-        raise OptionError(
-            f"{where}.fit-generator: {named[0]} describes the network, which comes from = {source!r}; set it in [arms.{source}]"
-        )
 
 
 def _check_sources(arms: Sequence[Arm], where: str) -> None:

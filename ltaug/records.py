@@ -7,13 +7,21 @@ inputs to the runs that made them and gets None where they no longer lie there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import read_json
-from ltaug.options import EVERYWHERE, ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
+from ltaug.options import (
+    EVERYWHERE,
+    STAGES,
+    ClassifierOptions,
+    DatasetOptions,
+    EvaluationOptions,
+    GeneratorOptions,
+    SynthesisOptions,
+)
 from ltaug.runs import RUN_FILE, read_run, verify_outputs
 
 if TYPE_CHECKING:
@@ -24,18 +32,11 @@ METRICS_FILE = "metrics.json"
 MANIFEST_FILE = "manifest.csv"
 PAIRS_SHEET = "closest-pairs.png"
 
-METRICS = (
-    "summary",
-    "reasons",
-    "warnings",
-    "per_class",
-    "class_names",
-    "class_counts",
-    "groups",
-    "provenance",
-)  # of an evaluation
+# Of an evaluation.
+METRICS = ("summary", "reasons", "warnings", "per_class", "class_names", "class_counts", "groups", "provenance")
 Json = dict[str, Any]
 Options = TypeVar("Options", bound="DataclassInstance")
+Record = TypeVar("Record", bound="RunRecord")
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,19 @@ class RunInput:
     path: Path | None
     steps: int = 0
 
+    def open(self, cls: type[Record]) -> Record | None:
+        """The run's record, where it still lies there."""
+        if self.path is None or not (self.path / RUN_FILE).is_file():
+            return None
+        return cls.read(self.path.resolve())
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """What the records of all four stages hold: `train_*` of the real training images, seconds by part of the work as
     `timings`, and as `outputs` the SHA-256 of the files that others may read.
+
+    Abstract: a stage's record is final and adds fields, which `_found` fills by their names, and questions about them.
     """
 
     stage: ClassVar[str]
@@ -79,13 +88,15 @@ class RunRecord:
     @classmethod
     def of(cls, path: Path, record: Json) -> Self:
         """The record, given what `read_run` found at `path`."""
-        raise NotImplementedError
+        found = _found(cls.stage, path, record)
+        return cls(**{f.name: found[f.name] for f in fields(cls)})
 
     def verify(self, *names: str) -> None:
         """Raise CorruptError unless these files (or all) are as the run left them."""
         verify_outputs(self.path, self.outputs, names)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRecord(RunRecord):
     """A fit-generator run: its training images and the number of its network's parameters are empty until it trains.
@@ -101,19 +112,6 @@ class GeneratorRecord(RunRecord):
     parameters: int | None
     source_run: RunInput | None
 
-    @classmethod
-    def of(cls, path: Path, record: Json) -> Self:
-        facts = record["facts"]
-        return cls(
-            **_shared(path, record),
-            options=_options(GeneratorOptions, record, cls.stage, path),
-            class_names=tuple(facts.get("class_names", ())),
-            class_counts=tuple(facts.get("class_counts", ())),
-            image_shape=tuple(facts.get("image_shape", ())),
-            parameters=facts.get("parameters"),
-            source_run=_run(path, record, "source"),
-        )
-
     @property
     def steps_before(self) -> int:
         """Training steps behind the generator it was started from, 0 without one."""
@@ -126,7 +124,7 @@ class GeneratorRecord(RunRecord):
 
     def source(self) -> GeneratorRecord | None:
         """The generator it was started from, where it still lies there."""
-        return _follow(GeneratorRecord, self.source_run)
+        return None if self.source_run is None else self.source_run.open(GeneratorRecord)
 
     def lineage(self) -> Iterator[GeneratorRecord]:
         """This generator, the one it was started from, and so on, as far as they still lie there."""
@@ -136,6 +134,7 @@ class GeneratorRecord(RunRecord):
             record = record.source()
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class SynthesisRecord(RunRecord):
     """A synthesize run: images by class, and candidates rejected by reason; empty until it is finished.
@@ -155,25 +154,12 @@ class SynthesisRecord(RunRecord):
     real_nearest: Mapping[str, float]
     generator_run: RunInput
 
-    @classmethod
-    def of(cls, path: Path, record: Json) -> Self:
-        facts = record["facts"]
-        by_class: Json = {key: facts.get(key) or {} for key in ("wanted", "kept", "candidates", "rejected", "shortfall")}
-        return cls(
-            **_shared(path, record),
-            **by_class,
-            options=_options(SynthesisOptions, record, cls.stage, path),
-            class_names=tuple(facts.get("class_names", ())),
-            image_shape=tuple(facts.get("image_shape", ())),
-            real_nearest=facts.get("real_nearest") or {},
-            generator_run=_run(path, record, "generator") or RunInput("", None),
-        )
-
     def generator(self) -> GeneratorRecord | None:
         """The generator that was sampled from, where it still lies there."""
-        return _follow(GeneratorRecord, self.generator_run)
+        return self.generator_run.open(GeneratorRecord)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord(RunRecord):
     """An evaluate-generator run; `arm` is what the generator is called in a report, and may be empty."""
@@ -183,18 +169,9 @@ class EvaluationRecord(RunRecord):
     options: EvaluationOptions
     generator_run: RunInput
 
-    @classmethod
-    def of(cls, path: Path, record: Json) -> Self:
-        return cls(
-            **_shared(path, record),
-            arm=record["options"].get("arm") or "",
-            options=_options(EvaluationOptions, record, cls.stage, path),
-            generator_run=_run(path, record, "generator") or RunInput("", None),
-        )
-
     def generator(self) -> GeneratorRecord | None:
         """The generator that was evaluated, where it still lies there."""
-        return _follow(GeneratorRecord, self.generator_run)
+        return self.generator_run.open(GeneratorRecord)
 
     def metrics(self) -> Json:
         """What metrics.json holds; its provenance says what was measured and how.
@@ -211,15 +188,13 @@ class EvaluationRecord(RunRecord):
         return found | {"provenance": {"guidance_interval": list(EVERYWHERE), **found["provenance"]}}
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecord(RunRecord):
-    """A train-classifier run.
+    """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
-    Attributes:
-        arm, about: what it is called and said to be in a report; may be empty.
-        judge: whether it serves others as a judge or an extractor; reports leave it out.
-        synthetic_counts, synthetic_run: the synthetic training images of every class, if any, and where they came from.
-        groups: class indices by group.
+    Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
+    images of every class, if any, and where they came from; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -234,48 +209,38 @@ class ClassifierRecord(RunRecord):
     groups: Mapping[str, list[int]]
     synthetic_run: RunInput | None
 
-    @classmethod
-    def of(cls, path: Path, record: Json) -> Self:
-        facts, added = record["facts"], record["facts"].get("synthetic_counts")
-        return cls(
-            **_shared(path, record),
-            arm=record["options"].get("arm") or "",
-            about=record["options"].get("about") or "",
-            judge=bool(record["options"].get("judge")),
-            options=_options(ClassifierOptions, record, cls.stage, path),
-            draw_seed={"draw_seed": record["seed"], **_given(record, "train")}["draw_seed"],
-            test_digest=_given(record, "test").get("digest", ""),
-            class_counts=tuple(facts.get("class_counts", ())),
-            synthetic_counts=None if added is None else tuple(added),
-            groups=facts.get("groups") or {},
-            synthetic_run=_run(path, record, "synthetic"),
-        )
-
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
-        return _follow(SynthesisRecord, self.synthetic_run)
+        return None if self.synthetic_run is None else self.synthetic_run.open(SynthesisRecord)
 
 
-Record = TypeVar("Record", bound=RunRecord)
-
-
-def _follow(cls: type[Record], taken: RunInput | None) -> Record | None:
-    if taken is None or taken.path is None or not (taken.path / RUN_FILE).is_file():
-        return None
-    return cls.read(taken.path.resolve())
-
-
-def _shared(path: Path, record: Json) -> dict[str, Any]:
-    """The fields of RunRecord."""
-    train = _given(record, "train")
+def _found(stage: str, path: Path, record: Json) -> Json:
+    """Every field of every record by its name, as far as the run at `path` has it."""
+    facts, told, inputs = record["facts"], record["options"], record["inputs"]
+    train = inputs.get("train") or {}
+    by_class = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups")
+    counts = facts.get("synthetic_counts")
     return {
         "path": path,
         "label": record.get("label", path.name),
         "finished": record["status"] == "finished",
+        **{key: record[key] for key in ("seed", "timings", "versions", "device", "outputs")},
         "dataset": _options(DatasetOptions, record, "dataset", path),
+        "options": _options(STAGES[stage], record, stage, path),
+        "arm": told.get("arm") or "",
+        "about": told.get("about") or "",
+        "judge": bool(told.get("judge")),
         "train_source": train.get("source", ""),
         "train_digest": train.get("digest", ""),
-        **{key: record[key] for key in ("seed", "timings", "versions", "device", "outputs")},
+        "draw_seed": train.get("draw_seed", record["seed"]),
+        "test_digest": (inputs.get("test") or {}).get("digest", ""),
+        **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
+        **{key: facts.get(key) or {} for key in by_class},
+        "parameters": facts.get("parameters"),
+        "synthetic_counts": None if counts is None else tuple(counts),
+        "source_run": _run(path, inputs.get("source")),
+        "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
+        "synthetic_run": _run(path, inputs.get("synthetic")),
     }
 
 
@@ -288,13 +253,9 @@ def _options(cls: type[Options], record: Json, table: str, path: Path) -> Option
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()})
 
 
-def _given(record: Json, name: str) -> Json:
-    """An input as it was recorded; empty where there is none."""
-    return record["inputs"].get(name) or {}
-
-
-def _run(path: Path, record: Json, name: str) -> RunInput | None:
+def _run(path: Path, given: Json | None) -> RunInput | None:
     """A run that the run at `path` took; its recorded path is relative to that."""
-    given = _given(record, name)
+    if not given:
+        return None
     lies = given.get("path")
-    return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0)) if given else None
+    return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0))

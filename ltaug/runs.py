@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
 from ltaug.files import file_digest, read_json, verify_file, write_json
+from ltaug.machine import Machine
 from ltaug.methods import SINKS
-from ltaug.options import Machine
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
@@ -29,13 +29,9 @@ SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a stage, for a progress bar or a log line.
+    """Progress of a run ("cbdm/seed-0/generator") in units of its stage, or without a total a message, a complete sentence.
 
-    Attributes:
-        run: which run it concerns ("cbdm/seed-0/generator").
-        text: what is being done, in a few words; a complete sentence when `total` is None.
-        step, total: progress in units of the stage; total None marks a message.
-        values: figures to show beside it (loss, images/s).
+    `values` are figures to show beside it (loss, images/s).
     """
 
     run: str
@@ -50,6 +46,17 @@ Listener = Callable[[Event], None]
 
 def ignore_events(event: Event) -> None:
     """A listener that ignores everything."""
+
+
+class Spec(TypedDict):
+    """What a run directory belongs to. Inputs carry digests; a key "path" in one is recorded but not compared, so that runs
+    may be moved together.
+    """
+
+    stage: str
+    seed: int
+    options: Mapping[str, Any]
+    inputs: Mapping[str, Any]
 
 
 def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
@@ -78,12 +85,8 @@ def _as_json(value: Any) -> Any:
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
 
-    Attributes:
-        path: the directory.
-        record: what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, outputs.
-        listener: is told every event.
-        place: of this process among those that share the work; only the one that leads writes run.json and has sinks.
-        sinks: are told every event while the run is unfinished.
+    `record` is what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, facts, outputs.
+    Of the processes that share the work only the one that leads writes it and has sinks.
     """
 
     path: Path
@@ -122,16 +125,7 @@ class Run:
         self.save()
 
 
-def follow_run(
-    path: Path,
-    record: dict[str, Any],
-    *,
-    place: Place,
-    stage: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-) -> Run:
+def follow_run(path: Path, record: dict[str, Any], *, place: Place, **spec: Unpack[Spec]) -> Run:
     """A run as seen by a process that shares the work of the one that has it open: a record to read, no listener.
 
     Args:
@@ -140,8 +134,7 @@ def follow_run(
     Raises:
         MismatchError: this process was given other options or found other inputs.
     """
-    own = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-    if changed := differences(_comparable(record), _comparable(own)):
+    if changed := differences(_comparable(record), _comparable(_as_json(spec))):
         found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
         raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
     return Run(path, record, ignore_events, place)
@@ -151,24 +144,19 @@ def follow_run(
 def open_run(
     path: Path,
     *,
-    stage: str,
     label: str,
-    seed: int,
-    options: Mapping[str, Any],
-    inputs: Mapping[str, Any],
     versions: Mapping[str, str],
     device: Mapping[str, Any],
     listener: Listener = ignore_events,
     log: Sequence[str] = Machine.log,
     wait: float = 0.0,
     place: Place = ALONE,
+    **spec: Unpack[Spec],
 ) -> Iterator[Run]:
     """Make, continue or reuse a run directory and hold its lock.
 
     Args:
         label: what people call this run in progress and reports.
-        options, inputs: with stage and seed the run's spec; inputs carry digests, and a key "path" in an input is
-            recorded but not compared, so that runs may be moved together.
         log: names in methods.SINKS, where events are recorded.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
         place: of this process, which leads those that share the work.
@@ -181,19 +169,19 @@ def open_run(
     assert place.leads, "the others join (meeting.join_run)"
     sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
-        spec = _as_json({"stage": stage, "seed": seed, "options": options, "inputs": inputs})
-        fresh = {**spec, "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
-        fresh |= {"timings": {}, "facts": {}, "outputs": {}}
         if (path / RUN_FILE).exists():
             record = read_run(path)
             require_same_spec(path, record, spec)
         else:
-            record = fresh
+            record = {**_as_json(spec), "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
+            record |= {"timings": {}, "facts": {}, "outputs": {}}
             _write_record(path, record)
         try:
             yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])
         except LtaugError:
-            _leave_if_empty(path)
+            # Free a directory in which nothing was made before the mistake, so that the corrected command can use it.
+            if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
+                (path / RUN_FILE).unlink(missing_ok=True)
             raise
 
 
@@ -213,21 +201,19 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
     if path.is_dir() and not (path / mark).exists() and not all(map(_is_lock, path.iterdir())):
         raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK_FILE)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise RunExistsError(f"{path} is being written by another process; wait for it or name another --out") from error
-    try:
+    with locked(path / LOCK_FILE, f"{path} is being written by another process; wait for it or name another --out", wait=wait):
         yield
-    finally:
-        lock.release()
 
 
-def _leave_if_empty(path: Path) -> None:
-    """Free a directory in which nothing was made before the mistake, so that the corrected command can use it."""
-    if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):
-        (path / RUN_FILE).unlink(missing_ok=True)
+@contextmanager
+def locked(path: Path, taken: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock file; raises RunExistsError with the sentence `taken` if another process holds it for longer than `wait`."""
+    try:
+        held = FileLock(path).acquire(timeout=wait)
+    except Timeout as error:
+        raise RunExistsError(taken) from error
+    with held:
+        yield
 
 
 def _is_lock(path: Path) -> bool:

@@ -22,7 +22,7 @@ import torch
 
 from ltaug.errors import OptionError
 from ltaug.fields import SMALL_SIDE
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.place import ALONE, Place
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -36,7 +36,7 @@ LONG_SAMPLING = 10_000_000
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where tensors live and how networks are computed (see options.Machine).
+    """Where tensors live and how networks are computed (see machine.Machine).
 
     These settings change results only by rounding.
     """
@@ -118,7 +118,7 @@ def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) 
     if machine.plain and (machine.precision == "bf16" or machine.compile == "yes"):
         what = "--precision bf16" if machine.precision == "bf16" else "--compile yes"
         raise OptionError(f"--plain computes in float32 and does not compile; leave out {what}, or --plain")
-    decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_FIT)
+    decided = _decided(runtime, machine, image_side=image_side, long=steps >= LONG_FIT)
     return dataclasses.replace(
         decided,
         amp_dtype=None if machine.plain else decided.amp_dtype,
@@ -130,54 +130,42 @@ def for_fit(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) 
 
 
 def for_sampling(runtime: Runtime, machine: Machine, *, image_side: int, passes: int) -> Runtime:
-    """The runtime for sampling a generator, as `machine` asks.
+    """The same for sampling a generator.
 
     Args:
-        image_side: the larger of height and width in pixels.
         passes: images through the network, over all images, sampler steps and guidance branches.
 
     Raises:
         OptionError: --compile yes without a compiler.
     """
-    return _decided(runtime, machine, half=_half_pays(image_side), long=passes >= LONG_SAMPLING)
+    return _decided(runtime, machine, image_side=image_side, long=passes >= LONG_SAMPLING)
 
 
 def for_classifier(runtime: Runtime, machine: Machine, *, image_side: int, steps: int) -> Runtime:
-    """The runtime for fitting a classifier, as `machine` asks.
+    """The same for fitting a classifier.
 
     On a GPU, unless with --compile no, its steps are captured as a CUDA graph, which takes a second and needs no compiler.
-
-    Args:
-        image_side: the larger of height and width in pixels.
-        steps: of the whole fit.
 
     Raises:
         OptionError: --compile yes without a compiler.
     """
-    decided = _decided(runtime, machine, half=_half_pays(image_side), long=steps >= LONG_CLASSIFIER_FIT)
+    decided = _decided(runtime, machine, image_side=image_side, long=steps >= LONG_CLASSIFIER_FIT)
     return dataclasses.replace(decided, captured=runtime.device.type == "cuda" and machine.compile != "no")
 
 
-def _decided(runtime: Runtime, machine: Machine, *, half: bool, long: bool) -> Runtime:
-    """The runtime with precision and compilation decided.
+def _decided(runtime: Runtime, machine: Machine, *, image_side: int, long: bool) -> Runtime:
+    """The runtime with precision and compilation decided; `long` is whether --compile auto compiles on a GPU.
 
-    Args:
-        half: whether --precision auto is bfloat16 on a CPU that multiplies in it.
-        long: whether --compile auto compiles on a GPU.
+    On a CPU that multiplies in bfloat16, networks for all but small images train faster in it (benchmarks/RESULTS.md).
     """
     on_gpu = runtime.device.type == "cuda"
-    bf16 = {"auto": on_gpu or (half and _multiplies_bf16()), "bf16": True, "fp32": False}[machine.precision]
+    bf16 = {"auto": on_gpu or (image_side > SMALL_SIDE and _multiplies_bf16()), "bf16": True, "fp32": False}[machine.precision]
     can = _can_compile(on_gpu)
     if machine.compile == "yes" and not can:
         need = "Triton and a C compiler" if on_gpu else "a C++ compiler"
         raise OptionError(f"--compile yes needs {need}, which this machine does not have; install it, or leave out --compile")
     compiled = {"auto": on_gpu and long and can, "yes": True, "no": False}[machine.compile]
     return dataclasses.replace(runtime, amp_dtype=torch.bfloat16 if bf16 else None, compiled=compiled)
-
-
-def _half_pays(image_side: int) -> bool:
-    """Whether networks for images of this size train faster in bfloat16 on a CPU (benchmarks/RESULTS.md)."""
-    return image_side > SMALL_SIDE
 
 
 def _multiplies_bf16() -> bool:

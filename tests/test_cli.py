@@ -13,7 +13,8 @@ import pytest
 from ltaug.cli import main
 from ltaug.cli.commands import group
 from ltaug.fields import SMALL_SIDE
-from ltaug.options import COMPUTING, FITTING, NETWORKS, READING, STAGES, DatasetOptions, Machine
+from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING, Machine
+from ltaug.options import STAGES, DatasetOptions
 from ltaug.runs import Event
 
 RECIPE = """

@@ -15,7 +15,7 @@ from waiting import LONG, wait_for
 
 import ltaug
 from ltaug.cli import main
-from ltaug.options import Machine
+from ltaug.machine import Machine
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,7 @@ def test_ctrl_c_says_how_to_go_on(experiment):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=LONG)
     assert process.returncode == 130
-    assert (out, err.lstrip("\n")) == ("", "Error: interrupted; the same command continues where it stopped\n")
+    assert (out, err.lstrip("\n")) == ("", "Error: interrupted; rerun the command to resume\n")
 
 
 def test_the_commands_by_hand(experiment, here):

@@ -7,7 +7,7 @@ import pytest
 from ltaug.errors import CorruptError
 from ltaug.files import write_json
 from ltaug.pipeline import Task, plan, plan_classifiers
-from ltaug.pipeline.task import urgency
+from ltaug.pipeline.schedule import urgency
 from ltaug.recipes import read_recipe
 
 RECIPE = """

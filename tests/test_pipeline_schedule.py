@@ -16,7 +16,7 @@ from waiting import LONG, wait_for
 
 from ltaug import meeting
 from ltaug.errors import BudgetError, OptionError, RunExistsError, WorkerError
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.pipeline import Task, claim, run_shared, run_tasks, schedule, settled
 from ltaug.place import Place
 
@@ -160,7 +160,6 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ltaug.pipeline import Task, run_tasks
-from ltaug.options import Machine
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
     out = Path(sys.argv[1])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ltaug.errors import LtaugError, OptionError
 from ltaug.fields import check, field_types, is_read, resolve
-from ltaug.options import STAGES, ClassifierOptions, DatasetOptions, GeneratorOptions, Machine, SynthesisOptions
+from ltaug.machine import Machine
+from ltaug.options import STAGES, ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)

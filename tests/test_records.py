@@ -9,7 +9,8 @@ import pytest
 from ltaug import stages
 from ltaug.data.groups import by_frequency
 from ltaug.errors import CorruptError, MismatchError
-from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, Machine, SynthesisOptions
+from ltaug.machine import Machine
+from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.records import METRICS_FILE, ClassifierRecord, EvaluationRecord, GeneratorRecord, SynthesisRecord
 from ltaug.runs import read_run
 

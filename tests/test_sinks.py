@@ -11,8 +11,8 @@ import pytest
 from ltaug.cli import main
 from ltaug.errors import OptionError
 from ltaug.fields import check
+from ltaug.machine import Machine
 from ltaug.methods import SINKS
-from ltaug.options import Machine
 from ltaug.pipeline import Task, run_tasks
 from ltaug.runs import Event, open_run
 

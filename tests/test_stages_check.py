@@ -8,7 +8,7 @@ import pytest
 
 from ltaug import pipeline
 from ltaug.errors import BudgetError, DataError, LtaugError, OptionError
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.pipeline.plan import check_of, plan
 from ltaug.recipes import read_recipe
 from ltaug.stages import check_stages

@@ -29,16 +29,12 @@ class Batch(NamedTuple):
 
     The class prior of a mixed image is the mixture of its sources' priors by these weights, which is the expected value of its
     label weights. Its weight in the loss is the same mixture of its sources' weights.
-
-    Attributes:
-        images: float32 (B, C, H, W).
-        class_counts: int64 (2, K), training images per source and class.
     """
 
-    images: Tensor
+    images: Tensor  # float32 (B, C, H, W)
     labels: Tensor
     sources: Tensor
-    class_counts: Tensor
+    class_counts: Tensor  # int64 (2, K), training images per source and class
 
     def mixed(self, images: Tensor, *, partner: Tensor, share: Tensor) -> Batch:
         """The batch with `images`, (B, C, H, W), and labels and sources mixed as these were.
@@ -68,18 +64,12 @@ def to_input(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pool:
-    """The merged training set on a device: the real images, then the synthetic ones.
-
-    Attributes:
-        images: a feed of all N.
-        labels, sources: int64 (N,) on the device; a source is REAL or SYNTHETIC.
-        class_counts: int64 (2, K), images per source and class, on the device.
-    """
+    """The merged training set on a device: the real images, then the synthetic ones."""
 
     images: Feed
-    labels: Tensor
-    sources: Tensor
-    class_counts: Tensor
+    labels: Tensor  # int64 (N,)
+    sources: Tensor  # int64 (N,), REAL or SYNTHETIC
+    class_counts: Tensor  # int64 (2, K), images per source and class
 
 
 def make_pool(train: ImageSet, synthetic: ImageSet | None, *, device: torch.device, limit: int | None = None) -> Pool:
@@ -107,14 +97,11 @@ def shuffled(size: int, start: int, count: int, *seed: int | str) -> Labels:
 
 @dataclass(frozen=True)
 class RealSampling:
-    """How real images are drawn (methods.CLASSIFIER_SAMPLINGS).
+    """How real images are drawn (methods.CLASSIFIER_SAMPLINGS)."""
 
-    Attributes:
-        draw: (labels, start, count, seed) -> indices of draws start .. start+count-1, int64 (count,).
-        prior: images per class -> how often classes are drawn, up to a factor; the adjusted losses add its log.
-    """
-
+    # (labels, start, count, seed) -> indices of draws start .. start+count-1, int64 (count,)
     draw: Callable[[Labels, int, int, int], Labels]
+    # images per class -> how often classes are drawn, up to a factor; the adjusted losses add its log
     prior: Callable[[Tensor], Tensor]
 
 
@@ -141,21 +128,13 @@ BALANCED = RealSampling(_balanced, prior=lambda counts: (counts > 0).long())
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What every batch of a fit is made of.
+    """What every batch of a fit is made of."""
 
-    Attributes:
-        labels: of the real images, (N,); image i of the merged set is real for i < N.
-        synthetic: number of synthetic images.
-        batch_size: images a batch.
-        synthetic_per_batch: how many of them are synthetic, or None to shuffle the merged set as a whole.
-        real: how the others are drawn.
-    """
-
-    labels: Labels
-    synthetic: int
+    labels: Labels  # of the real images, (N,); image i of the merged set is real for i < N
+    synthetic: int  # number of synthetic images
     batch_size: int
-    synthetic_per_batch: int | None
-    real: RealSampling
+    synthetic_per_batch: int | None  # how many of a batch are synthetic; None shuffles the merged set as a whole
+    real: RealSampling  # how the others are drawn
     seed: int
 
     def indices(self, first: int, steps: int) -> Labels:

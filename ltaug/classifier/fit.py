@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
-from ltaug.classifier.checkpoint import load_checkpoint, save_checkpoint
 from ltaug.classifier.losses import build_loss
 from ltaug.classifier.models import build_model
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
+from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -29,6 +28,7 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 PLAN_STEPS = 256
 LOGS = 50
 CHECKPOINT_EVERY = 5000
+STATE_FILE = "state.pt"
 
 
 def require_like(train: ImageSet, other: ImageSet) -> None:
@@ -46,14 +46,6 @@ def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int)
     return steps if steps is not None else math.ceil(epochs * images / batch_size)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A classifier in evaluation mode, on the runtime's device, and how long fitting it took."""
-
-    network: nn.Module
-    seconds: Seconds
-
-
 def fit_classifier(
     train: ImageSet,
     options: ClassifierOptions,
@@ -64,8 +56,8 @@ def fit_classifier(
     on_step: OnStep | None = None,
     checkpoints: Path | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
-) -> Fitted:
-    """Train a classifier from scratch.
+) -> tuple[nn.Module, Seconds]:
+    """Train a classifier from scratch; returns it in evaluation mode, on the runtime's device, and how long that took.
 
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
@@ -96,8 +88,7 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         learner = build_learner(train, plan, pool, options, runtime)
-        state = learner.network, learner.optimizer
-        start = 0 if checkpoints is None else load_checkpoint(checkpoints, *state, device=runtime.device)
+        start = 0 if checkpoints is None else _resume(learner, checkpoints)
         take_step, warmed_up = step_taker(learner), min(start + warming_steps(runtime), total)
         for done, batch in enumerate(batches_of(plan, pool, augmentation, start, total), start + 1):
             loss = take_step(batch, rates[done - 1])
@@ -107,15 +98,29 @@ def fit_classifier(
             if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
                 on_step(done, total, {"loss": float(loss), "lr": rates[done - 1]})
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                save_checkpoint(checkpoints, *state, step=done)
+                with new_checkpoint(checkpoints, done, kept=1) as path:
+                    state = {"model": learner.network.state_dict(), "optimizer": learner.optimizer.state_dict()}
+                    torch.save(state, path / STATE_FILE)
         runtime.synchronize()
-    return Fitted(learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm))
+    return learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm)
+
+
+def _resume(learner: Learner, checkpoints: Path) -> int:
+    """Load the newest checkpoint, if there is one; returns the steps that are done."""
+    step = max(checkpoint_steps(checkpoints), default=0)
+    if step:
+        newest = checkpoints / f"step-{step}"
+        verify_directory(newest)
+        state = torch.load(newest / STATE_FILE, map_location=learner.runtime.device, weights_only=True)
+        learner.network.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+    return step
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
     """Seconds per training step, measured on this machine after the warm-up steps."""
     measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
-    return fit_classifier(train, measured, seed=0, runtime=runtime).seconds.steps / steps
+    return fit_classifier(train, measured, seed=0, runtime=runtime)[1].steps / steps
 
 
 def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:

@@ -1,35 +1,97 @@
-"""Judge: the classifier of a finished run, which gives features and class probabilities of other images."""
+"""A fitted classifier: its weights file, and what it gives of images: class probabilities, and the input of its last layer.
+
+On the CPU this is float32 even if networks are fitted or sampled in bfloat16, so that what is selected, measured and reported
+for given weights does not depend on the kind of CPU.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from ltaug.classifier.evaluate import Floats, features, probabilities
-from ltaug.classifier.weights import WEIGHTS_FILE, load_weights
-from ltaug.data.imageset import AnyImages
+from ltaug.classifier.batches import to_input
+from ltaug.classifier.models import build_model, penultimate
+from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import MismatchError
+from ltaug.files import atomic_write
 from ltaug.records import ClassifierRecord
 from ltaug.runtime import Runtime
+
+Floats = npt.NDArray[np.float32]
+
+BATCH = 512
+WEIGHTS_FILE = "weights.safetensors"
+HEADER = "ltaug"
+
+
+def save_weights(path: Path, model: nn.Module, *, name: str, train: ImageSet) -> None:
+    """Write the weights of `model`, built under `name` for images like `train`'s, to a safetensors file.
+
+    Its header says which network they belong to and what it takes.
+    """
+    tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+    header = {"model": name, "class_names": train.class_names, "image_shape": train.image_shape}
+    with atomic_write(path) as file:
+        # A single entry: safetensors writes several in random order, and equal fits should give equal files.
+        file.write(save(tensors, metadata={HEADER: json.dumps(header)}))
+
+
+def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int, int]]:
+    """The network in a weights file, in evaluation mode on the CPU, its class names and the (C, H, W) of its images."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[HEADER])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
+    class_names = tuple(header["class_names"])
+    c, h, w = header["image_shape"]
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the caller's draws must not change
+        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w))
+    model.load_state_dict(weights)
+    return model.eval(), class_names, (c, h, w)
+
+
+def probabilities(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
+    """Softmax of the classifier's logits for uint8 images (N, C, H, W): float32 (N, K)."""
+    return _in_batches(lambda x: model(x).float().softmax(dim=1), images, runtime)
+
+
+def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) -> Floats:
+    """The input of the classifier's last layer for uint8 images (N, C, H, W): float32 (N, D), not normalised."""
+    return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
+
+
+def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
+    assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
+    found = []
+    evaluating = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
+    with torch.inference_mode(), evaluating.autocast():
+        for start in range(0, max(len(images), 1), BATCH):
+            block = images[start : start + BATCH]
+            tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))
+            found.append(compute(to_input(tensor.to(runtime.device))).cpu().numpy())
+    return np.concatenate(found).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
 class Judge:
     """A trained classifier that is applied to images it was not trained on.
 
-    Attributes:
-        model: the network, in evaluation mode on the runtime's device.
-        class_names: the class of each output.
-        image_shape: (C, H, W) of the images it takes.
-        digest: SHA-256 of its weights file.
+    Its methods raise a MismatchError for images of another shape than those it was trained on.
     """
 
-    model: nn.Module
-    class_names: tuple[str, ...]
+    model: nn.Module  # in evaluation mode on the runtime's device
+    class_names: tuple[str, ...]  # the class of each output
     image_shape: tuple[int, int, int]
-    digest: str
+    digest: str  # SHA-256 of its weights file
     runtime: Runtime
 
     @classmethod
@@ -46,20 +108,12 @@ class Judge:
         return cls(model.to(runtime.device), class_names, image_shape, record.outputs[WEIGHTS_FILE], runtime)
 
     def features(self, images: AnyImages | Tensor) -> Floats:
-        """The last layer's input for uint8 images (N, C, H, W): float32 (N, D), not normalised.
-
-        Raises:
-            MismatchError: the images have another shape than those the classifier was trained on.
-        """
+        """`features` of uint8 images (N, C, H, W)."""
         self._require_shape(images)
         return features(self.model, images, runtime=self.runtime)
 
     def probabilities(self, images: AnyImages | Tensor) -> Floats:
-        """Class probabilities of uint8 images (N, C, H, W): float32 (N, K).
-
-        Raises:
-            MismatchError: the images have another shape than those the classifier was trained on.
-        """
+        """`probabilities` of uint8 images (N, C, H, W)."""
         self._require_shape(images)
         return probabilities(self.model, images, runtime=self.runtime)
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ltaug.classifier.evaluate import Floats, probabilities
 from ltaug.classifier.fit import fit_classifier, require_like
-from ltaug.classifier.weights import WEIGHTS_FILE, save_weights
+from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError
@@ -56,7 +55,7 @@ def run_classifier(
         rule=groups.rule,
     )
 
-    fitted = fit_classifier(
+    network, took = fit_classifier(
         train,
         options,
         synthetic=synthetic,
@@ -65,13 +64,13 @@ def run_classifier(
         on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),
         checkpoints=run.path / CHECKPOINTS,
     )
-    run.timing("warm-up", fitted.seconds.warm_up)
-    run.timing("fit", fitted.seconds.steps)
+    run.timing("warm-up", took.warm_up)
+    run.timing("fit", took.steps)
     started = time.monotonic()
-    found = probabilities(fitted.network, test.images, runtime=runtime)
+    found = probabilities(network, test.images, runtime=runtime)
     run.timing("evaluate", time.monotonic() - started)
 
-    save_weights(run.path / WEIGHTS_FILE, fitted.network, name=options.model, train=train)
+    save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:
         np.savez(file, probabilities=found, labels=test.labels, class_names=np.array(train.class_names))
     write_json(run.path / METRICS_FILE, measure(test, found, groups))

@@ -27,18 +27,13 @@ BEFORE_CAPTURE = 3  # steps in which torch and its libraries compile, choose ker
 
 @dataclass(frozen=True)
 class Learner:
-    """A network and everything it learns with.
-
-    Attributes:
-        forward: the network, or its compiled form with the same weights.
-        source_weights: (2,), the weights of a real and of a synthetic image in the loss.
-    """
+    """A network and everything it learns with."""
 
     network: nn.Module
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor]  # the network, or its compiled form with the same weights
     optimizer: torch.optim.Optimizer
     loss_per_image: Loss
-    source_weights: Tensor
+    source_weights: Tensor  # (2,), the weights of a real and of a synthetic image in the loss
     runtime: Runtime
 
     def learn(self, batch: Batch) -> Tensor:

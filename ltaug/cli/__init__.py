@@ -12,13 +12,11 @@ from contextlib import contextmanager, redirect_stdout
 import click
 
 from ltaug.cli.commands import group
-from ltaug.cli.evaluation import evaluate_generator
 from ltaug.cli.figure import figure
 from ltaug.cli.together import speaks
 from ltaug.errors import INTERRUPTED, LtaugError
 from ltaug.place import ALONE, Place, place_of
 
-group.add_command(evaluate_generator)
 group.add_command(figure)
 
 
@@ -51,7 +49,9 @@ def _run(arguments: list[str]) -> int:
             raise
         message, code = _told(error)
         if speaks(place, error):
-            _say(message, code, as_json=place.leads and "--json" in arguments)
+            click.echo(f"Error: {message}", err=True)
+            if place.leads and "--json" in arguments:
+                click.echo(json.dumps({"error": message, "exit_code": code}))
     return code if isinstance(code, int) else 0
 
 
@@ -69,15 +69,6 @@ def _told(error: BaseException) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
-    if isinstance(error, LtaugError):
-        return str(error), error.exit_code
-    if isinstance(error, OSError):
-        return str(error), LtaugError.exit_code
-    return "interrupted; the same command continues where it stopped", INTERRUPTED
-
-
-def _say(message: str, code: int, *, as_json: bool) -> None:
-    """Say what went wrong on stderr and, with --json, on stdout too."""
-    click.echo(f"Error: {message}", err=True)
-    if as_json:
-        click.echo(json.dumps({"error": message, "exit_code": code}))
+    if isinstance(error, LtaugError | OSError):
+        return str(error), getattr(error, "exit_code", LtaugError.exit_code)
+    return "interrupted; rerun the command to resume", INTERRUPTED

@@ -6,7 +6,7 @@ Stages load torch, so they are imported inside the commands: help, errors and th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,28 @@ import click
 
 from ltaug.cli import dryrun, show
 from ltaug.cli.options import (
-    Decorated,
+    DIRECTORY,
+    RUN,
     SectionCommand,
-    SectionOption,
     common_options,
     given,
     machine,
+    option,
     options_of,
+    out_option,
     recipe_options,
     require_source,
+    seed_option,
+    workers_option,
 )
 from ltaug.cli.progress import progress
-from ltaug.cli.together import require_sharing, working
+from ltaug.cli.together import carry_out, require_sharing, working
+from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
-from ltaug.options import (
-    COMPUTING,
-    FITTING,
-    NETWORKS,
-    READING,
-    ClassifierOptions,
-    DatasetOptions,
-    GeneratorOptions,
-    SynthesisOptions,
-)
+from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
-from ltaug.runs import RUN_FILE, read_run
 
-DIRECTORY = click.Path(path_type=Path)
-RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
 The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
@@ -50,23 +43,8 @@ A generator by itself:   ltaug evaluate-generator
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
-                         8 worker lost, 130 interrupted (the same command continues), 1 anything else
+                         8 worker lost, 130 interrupted (rerun to resume), 1 anything else
 """
-out_option = click.option(
-    "--out", type=DIRECTORY, required=True, metavar="DIR", cls=SectionOption, section="Options", help="the run directory"
-)
-workers_option = click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    cls=SectionOption,
-    help="processes side by side [default: one a core or GPU]",
-)
-
-
-def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:
-    """--seed, with what it means for this command."""
-    return click.option("--seed", type=click.IntRange(min=0), metavar="N", cls=SectionOption, help=help, **more)
 
 
 def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -87,15 +65,13 @@ def group() -> None:
 @group.command("fit-generator", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(GeneratorOptions, "Generator")
-@click.option("--from", "source", type=RUN, metavar="RUN", cls=SectionOption, section="Generator",
+@option("--from", "source", type=RUN, metavar="RUN", section="Generator",
               help="go on from a finished generator run: its network, and its dataset unless given")  # fmt: skip
 @recipe_options
 @out_option
 @seed_option("varies the draw and the training [default: that of --from, or 0]")
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
-def fit_generator(
-    out: Path, source: Path | None, seed: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any
-) -> None:
+def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
     """Train a class-balancing diffusion model on a long-tailed set.
 
     \b
@@ -104,24 +80,12 @@ def fit_generator(
     ltaug fit-generator --recipe digits-lt --arm cbdm --out runs/gen
     ltaug fit-generator --from runs/gen --objective cbdm+coral --steps 1000 --out runs/tuned
 
-    Interrupted at any moment, the same command continues. With --from, classes are matched by name: the dataset may have
+    If interrupted, rerun the command to resume. With --from, classes are matched by name: the dataset may have
     more of them, fewer, or the same in another order.
     """
-    dataset, options = given(DatasetOptions, values), given(GeneratorOptions, values)
+    asked = {"dataset": given(DatasetOptions, values), "given": given(GeneratorOptions, values), "source": source, "seed": seed}
     require_source(source)
-    if dry_run:
-        kwargs = {"dataset": dataset, "given": options, "source": source, "seed": seed}
-        dryrun.stage("fit_generator", out, kwargs, machine(values), as_json=as_json)
-        return
-    from ltaug import stages
-
-    before = finished(out)
-    with working(quiet=quiet) as (place, listener):
-        stages.fit_generator(
-            dataset, options, out=out, source=source, seed=seed, machine=machine(values), listener=listener, place=place
-        )
-    if place.leads:
-        show.stage(out, already_done=before, as_json=as_json, then=f"ltaug synthesize {out} --out DIR")
+    carry_out("fit_generator", asked, values, partial(show.stage, then=f"ltaug synthesize {values['out']} --out DIR"))
 
 
 @group.command("synthesize", cls=SectionCommand)
@@ -130,14 +94,12 @@ def fit_generator(
 @recipe_options
 @out_option
 @seed_option("another set of images [default: the generator's]")
-@click.option(
-    "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", cls=SectionOption, section="Synthesis",
+@option(
+    "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
 )  # fmt: skip
 @common_options(READING, COMPUTING, NETWORKS)
-def synthesize(
-    generator: Path, out: Path, seed: int | None, judge_runs: tuple[Path, ...], as_json: bool, quiet: bool, **values: Any
-) -> None:
+def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], **values: Any) -> None:
     """Generate images, choose among them, and write class folders and a manifest.
 
     \b
@@ -147,31 +109,44 @@ def synthesize(
     Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
     torchrun, or with RANK and WORLD_SIZE set, several make the set together.
     """
-    options = given(SynthesisOptions, values)
-    if values["dry_run"]:
-        kwargs = {"generator": generator, "given": options, "seed": seed, "judges": list(judge_runs) or None}
-        dryrun.stage("synthesize", out, kwargs, machine(values), as_json=as_json)
-        return
-    from ltaug import stages
+    options, judges = given(SynthesisOptions, values), list(judge_runs) or None
+    asked = {"generator": generator, "given": options, "seed": seed, "judges": judges}
+    then = f"ltaug train-classifier --synthetic {values['out']} --seeds 5 --out DIR"
+    carry_out("synthesize", asked, values, partial(show.stage, then=then))
 
-    before = finished(out)
-    with working(quiet=quiet) as (place, listener):
-        judges, where = list(judge_runs) or None, machine(values)
-        stages.synthesize(generator, options, out=out, seed=seed, judges=judges, machine=where, listener=listener, place=place)
-    if place.leads:
-        next_command = f"ltaug train-classifier --synthetic {out} --seeds 5 --out DIR"
-        show.stage(out, already_done=before, as_json=as_json, then=next_command)
+
+@group.command("evaluate-generator", cls=SectionCommand)
+@click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
+@options_of(EvaluationOptions, "Evaluation")
+@option("--weights", type=DIRECTORY, metavar="FILE", section="Evaluation",
+              help="the published weights of inception or dinov2 [default: those in the data directory]")  # fmt: skip
+@recipe_options
+@out_option
+@seed_option("another set of images [default: the generator's]")
+@common_options(READING, COMPUTING, NETWORKS)
+def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, **values: Any) -> None:
+    """Measure a generator's images against real ones: quality, diversity, memorisation.
+
+    \b
+    ltaug evaluate-generator runs/gen --out runs/eval
+    ltaug evaluate-generator runs/gen --reference test --extractor pixels --out runs/eval-pixels
+    ltaug evaluate-generator runs/gen --extractor inception --download --out runs/eval-fid
+
+    Figures of two generators compare only under the same extractor, reference and number of samples.
+    """
+    asked = {"generator": generator, "given": given(EvaluationOptions, values), "seed": seed, "weights": weights}
+    carry_out("evaluate_generator", asked, values, show.evaluation)
 
 
 @group.command("train-classifier", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(ClassifierOptions, "Classifier")
-@click.option("--synthetic", type=RUN, metavar="RUN", cls=SectionOption, section="Comparison", help="a synthesize run to add")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, cls=SectionOption, section="Comparison",
+@option("--synthetic", type=RUN, metavar="RUN", section="Comparison", help="a synthesize run to add")
+@option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
-@click.option("--arm-name", default="real+synthetic", show_default=True, cls=SectionOption, section="Comparison",
+@option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
               help="what the classifiers with synthetic images are called")  # fmt: skip
-@click.option("--baseline/--no-baseline", default=True, cls=SectionOption, section="Comparison",
+@option("--baseline/--no-baseline", default=True, section="Comparison",
               help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
 @seed_option("of the draw [default: the generator's, or 0]")
 @workers_option
@@ -211,9 +186,9 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 
 @group.command("report", cls=SectionCommand)
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
-@click.option("--baseline", metavar="ARM", cls=SectionOption, help="the arm to compare with [default: real]")
-@click.option("--title", cls=SectionOption, help="the report's heading")
-@click.option("--published", metavar="NAME", cls=SectionOption,
+@option("--baseline", metavar="ARM", help="the arm to compare with [default: real]")
+@option("--title", help="the report's heading")
+@option("--published", metavar="NAME",
               help="the papers' results to show: cifar100-lt or cifar10-lt [default: by the runs' dataset]")  # fmt: skip
 @out_option
 @common_options(READING, dry_run=False)
@@ -237,13 +212,11 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
 @group.command("run", cls=SectionCommand)
 @click.argument("recipe", shell_complete=_complete_recipe)
-@click.option("--dataset", metavar="TEXT", cls=SectionOption, help="other images in the recipe's place, such as folder:PATH")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), metavar="N", cls=SectionOption, help="how often to repeat [default: the recipe's]"
-)
-@click.option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0, cls=SectionOption,
+@option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
+@option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
+@option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,
               help="seeds count from here [default: 0]")  # fmt: skip
-@click.option("--out", type=DIRECTORY, metavar="DIR", cls=SectionOption, help="where all runs go [default: runs/RECIPE]")
+@option("--out", type=DIRECTORY, metavar="DIR", help="where all runs go [default: runs/RECIPE]")
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
@@ -257,7 +230,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     ltaug run folder --dataset folder:birds --dry-run
     ltaug run my.toml
 
-    What is finished is skipped; interrupted at any moment, the same command continues.
+    What is finished is skipped; if interrupted, rerun the command to resume.
     """
     experiment = read_recipe(recipe_path(recipe))
     if values["dataset"] is not None:
@@ -290,8 +263,3 @@ def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     from ltaug import stages
 
     show.dataset(stages.inspect(dataset, seed=seed, machine=machine(values)), as_json=as_json)
-
-
-def finished(out: Path) -> bool:
-    """Whether there is nothing left to do in this run directory."""
-    return (out / RUN_FILE).exists() and bool(read_run(out)["status"] == "finished")

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
 from ltaug.cli import show
 from ltaug.cli.progress import duration
 from ltaug.fields import shown
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.pipeline import Task, settled
 from ltaug.pipeline.plan import STAGE_OF, described
 from ltaug.place import place_of
@@ -37,15 +35,17 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     from ltaug import stages
 
     source = kwargs.get("source")
-    prospect = stages.foresee(name, dataset, given, generator=generator, source=source, seed=kwargs["seed"], machine=machine)
-    options = dataclasses.asdict(prospect.options)
+    chosen, measure = stages.foresee(
+        name, dataset, given, generator=generator, source=source, seed=kwargs["seed"], machine=machine
+    )
+    options = dataclasses.asdict(chosen)
     if name != "evaluate-generator" and _status(task) != "new":  # an evaluation records what it made of its options
         record = read_run(out)
         mine = {name: record.get("options", {}).get(name)}
         require_same_spec(out, record | {"options": mine}, record | {"stage": name, "options": {name: options}})
     if source is not None:
         options = {"from": str(source), **options}
-    estimate = prospect.measure()
+    estimate = measure()
     if as_json:
         show.as_object({"dry_run": True, "run": str(out), "status": _status(task), "options": options, **estimate})
         return
@@ -63,26 +63,25 @@ def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_
     workers = workers or cores
     measured: dict[str, Estimate] = {}
     rows = [(task, _measure(task, planned, machine, measured)) for task in planned]
-    left = [estimate["seconds"] for task, estimate in rows if estimate is not None and not task.finished]
-    seconds = max(sum(left) / workers, _longest_chain(rows))
     known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
+    seconds = max(sum(estimate["seconds"] for estimate in known) / workers, _longest_chain(rows))
     if as_json:
         listed = [{"name": t.name, "directory": str(t.directory), "status": _status(t), "estimate": e} for t, e in rows]
         memory = workers * max((e["peak_memory_bytes"] for e in known), default=0)
         totals = {"seconds": seconds, "memory_bytes": memory, "disk_bytes": sum(e["disk_bytes"] for e in known)}
         show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals})
         return
-    table = Table("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk", box=box.SIMPLE_HEAD)
-    for task, e in rows:
-        if e is None:
-            table.add_row(task.name, _status(task))
-        else:
-            images = str(e.get("images", ""))
-            takes = "" if task.finished else duration(e["seconds"])
-            figures = (str(e["steps"]), _rate(e), f"{e['parameters']:,}", images, takes, _bytes(e["disk_bytes"]))
-            table.add_row(task.name, _status(task), *figures)
-    show.console().print(table)
+    columns = ("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk")
+    show.table(columns, [(task.name, _status(task), *_figures(task, e)) for task, e in rows])
     click.echo(_sentence(known, seconds, workers))
+
+
+def _figures(task: Task, estimate: Estimate | None) -> tuple[str, ...]:
+    if estimate is None:
+        return ()
+    steps, images, takes = str(estimate["steps"]), str(estimate.get("images", "")), duration(estimate["seconds"])
+    made = f"{estimate['parameters']:,}"
+    return steps, _rate(estimate), made, images, "" if task.finished else takes, _bytes(estimate["disk_bytes"])
 
 
 def _longest_chain(rows: Sequence[tuple[Task, Estimate | None]]) -> float:

@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from ltaug.cli import show
-from ltaug.cli.commands import RUN, finished, out_option, seed_option
-from ltaug.cli.options import Decorated, SectionCommand, SectionOption, common_options, given, machine, options_of
-from ltaug.cli.progress import progress
+from ltaug.cli.options import RUN, Decorated, SectionCommand, common_options, given, option, options_of, out_option, seed_option
+from ltaug.cli.together import carry_out
 from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions, GuidanceOptions, NoOptions, SamplesOptions
-from ltaug.options import COMPUTING, READING
+from ltaug.machine import COMPUTING, READING
 
 
 @click.group("figure")
@@ -77,9 +76,7 @@ def features(generators: tuple[Path, ...], **values: Any) -> None:
 
 @_figure("grid", GridOptions, seed=True, leave_out="of_class")
 @click.argument("generators", type=RUN, nargs=-1, required=True, metavar="GENERATOR_RUN...")
-@click.option(
-    "--class", "of_class", metavar="NAME", cls=SectionOption, section="Figure", help="the class drawn [default: the rarest]"
-)
+@option("--class", "of_class", metavar="NAME", section="Figure", help="the class drawn [default: the rarest]")
 def grid(generators: tuple[Path, ...], **values: Any) -> None:
     """Generators by guidance strengths from the same noise, each image above its nearest training image.
 
@@ -98,7 +95,7 @@ def guidance(generator: Path, **values: Any) -> None:
     ltaug figure guidance runs/gen --strengths 0,0.5,1,1.5,2 --out runs/guidance
     ltaug figure guidance runs/gen --extractor inception --samples 50000 --out runs/fid
 
-    The evaluations behind it go to DIR.evaluations; interrupted, the same command continues.
+    The evaluations behind it go to DIR.evaluations; if interrupted, rerun the command to resume.
     """
     _draw("guidance", [generator], GuidanceOptions, values)
 
@@ -131,10 +128,5 @@ def class_fid(evaluations: tuple[Path, ...], **values: Any) -> None:
 
 
 def _draw(kind: str, runs: Sequence[Path], options: type, values: Mapping[str, Any]) -> None:
-    from ltaug import stages
-
-    out, chosen = values["out"], given(options, values)
-    before = finished(out)
-    with progress(quiet=values["quiet"]) as listener:
-        stages.draw_figure(kind, list(runs), chosen, out=out, seed=values.get("seed"), machine=machine(values), listener=listener)
-    show.figure(out, already_done=before, as_json=values["as_json"])
+    asked = {"kind": kind, "runs": list(runs), "given": given(options, values), "seed": values.get("seed")}
+    carry_out("draw_figure", asked, values, show.figure)

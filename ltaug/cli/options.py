@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,12 +12,15 @@ import click
 
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
-from ltaug.options import STAGES, Machine
+from ltaug.machine import Machine
+from ltaug.options import STAGES
 from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 META = "ltaug.recipe"
 LAST_SECTIONS = ("Options", "Machine")
+DIRECTORY = click.Path(path_type=Path)
+RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 class SectionOption(click.Option):
@@ -25,6 +29,9 @@ class SectionOption(click.Option):
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
+
+
+option = partial(click.option, cls=SectionOption)
 
 
 class SectionCommand(click.Command):
@@ -78,24 +85,22 @@ def options_of(cls: type, section: str, *, leave_out: str = "", parts: Sequence[
 def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Decorated], Decorated]:
     element, many, _ = field_types(cls)[f.name]
     flag = "--" + f.name.replace("_", "-")
-    kwargs: dict[str, Any] = {"cls": SectionOption, "section": section, "default": None, "help": _help(f)}
+    kwargs: dict[str, Any] = {"section": section, "default": None, "help": _help(f)}
     if element is bool:
         flag = flag if cls is Machine else f"{flag}/--no-{flag[2:]}"
-        return click.option(flag, f.name, is_flag=True, **kwargs)
+        return option(flag, f.name, is_flag=True, **kwargs)
     if cls is Machine:
         kwargs["envvar"] = f"LTAUG_{f.name.upper()}"
     closed = f.metadata["choices"] and not f.metadata["joined"] and not f.metadata["check"]
     kind: Any = Commas(element) if many else click.Path() if element is Path else element
     words = {int: "N", float: "X", str: "TEXT", Path: "DIR"}
     metavar = f"[{'|'.join(f.metadata['choices'])}]{',...' if many else ''}" if closed else "LIST" if many else words[element]
-    return click.option(flag, f.name, type=kind, metavar=metavar, **kwargs)
+    return option(flag, f.name, type=kind, metavar=metavar, **kwargs)
 
 
 def _help(f: dataclasses.Field[Any]) -> str:
     text = str(f.metadata["help"])
-    if f.default is None and "small" not in f.metadata:
-        return text
-    if f.default is False and "small" not in f.metadata:
+    if (f.default is None or f.default is False) and "small" not in f.metadata:
         return text
     defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:
@@ -122,10 +127,10 @@ def machine(values: Mapping[str, Any]) -> Machine:
 
 def recipe_options(function: Decorated) -> Decorated:
     """--recipe and --arm: take this command's options from a recipe; flags and environment go before it."""
-    kwargs: dict[str, Any] = {"cls": SectionOption, "section": "Recipe", "is_eager": True, "expose_value": False}
-    function = click.option("--arm", metavar="NAME", callback=_from_recipe, help="apply this arm's overrides", **kwargs)(function)
+    kwargs: dict[str, Any] = {"section": "Recipe", "is_eager": True, "expose_value": False}
+    function = option("--arm", metavar="NAME", callback=_from_recipe, help="apply this arm's overrides", **kwargs)(function)
     text = "take the options from a recipe (a .toml file or a shipped name); flags go before it"
-    return click.option("--recipe", metavar="NAME", callback=_from_recipe, help=text, **kwargs)(function)
+    return option("--recipe", metavar="NAME", callback=_from_recipe, help=text, **kwargs)(function)
 
 
 def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -138,12 +143,13 @@ def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | No
         raise OptionError(f"--arm {asked['arm']} needs --recipe")
     recipe = read_recipe(recipe_path(asked["recipe"]))
     arms = {arm.name: arm for arm in recipe.arms}
-    if asked["arm"] is not None and asked["arm"] not in arms:
+    arm = arms.get(asked["arm"])
+    if arm is None and asked["arm"] is not None:
         raise OptionError(f"--arm {asked['arm']!r} is not in recipe {recipe.name}; {nearest(asked['arm'], arms)}")
     stage = ctx.info_name or ""
-    table = recipe.tables.get(stage, {}) if asked["arm"] is None else recipe.given(arms[asked["arm"]], stage)
     assert stage in STAGES, stage
-    asked["source"] = arms[asked["arm"]].source if asked["arm"] is not None else None
+    table = recipe.given(arm, stage) if arm else recipe.tables.get(stage, {})
+    asked["source"] = arm.source if arm else None
     ctx.default_map = {"seeds": recipe.seeds, **recipe.dataset, **table}
 
 
@@ -161,14 +167,24 @@ def common_options(*parts: str, dry_run: bool = True, writes: bool = True) -> Ca
     """The flags that every command has, and those of Machine that the given parts of its work read."""
 
     def decorate(function: Decorated) -> Decorated:
-        section: dict[str, Any] = {"cls": SectionOption, "section": "Options"}
         if dry_run:
             text = "say what would be done, with time, memory and disk, and do nothing"
-            function = click.option("--dry-run", is_flag=True, help=text, **section)(function)
+            function = option("--dry-run", is_flag=True, help=text)(function)
         text = "the result as one JSON object on stdout"
-        function = click.option("--json", "as_json", is_flag=True, help=text, **section)(function)
+        function = option("--json", "as_json", is_flag=True, help=text)(function)
         if writes:
-            function = click.option("--quiet", "-q", is_flag=True, help="no progress", **section)(function)
+            function = option("--quiet", "-q", is_flag=True, help="no progress")(function)
         return options_of(Machine, "Machine", parts=parts)(function)
 
     return decorate
+
+
+out_option = option("--out", type=DIRECTORY, required=True, metavar="DIR", help="the run directory")
+workers_option = option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="processes side by side [default: one a core or GPU]"
+)
+
+
+def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:
+    """--seed, with what it means for this command."""
+    return option("--seed", type=click.IntRange(min=0), metavar="N", help=help, **more)

@@ -42,14 +42,7 @@ def _bars() -> Progress:
     ]
     if console.width >= WIDE:
         columns.append(TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True, min_width=30)))
-    return Progress(
-        *columns,
-        console=console,
-        expand=True,
-        refresh_per_second=4,
-        speed_estimate_period=120,
-        transient=True,
-    )
+    return Progress(*columns, console=console, expand=True, refresh_per_second=4, speed_estimate_period=120, transient=True)
 
 
 class Bars:
@@ -84,19 +77,15 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
-        if event.total is None:
+        if event.total is None or event.total == event.step == 1:
             click.echo(_name(event), err=True)
             return
         began, first = self._began.setdefault((event.run, event.text), (now, event.step))
-        whole = event.run == ""
-        if event.total == 1 and event.step == 1:
-            click.echo(_name(event), err=True)
-            return
         if now - self._said.get(event.run, float("-inf")) < LINE_INTERVAL:
             return
         self._said[event.run] = now
         parts = [f"{_name(event)} {event.step}/{event.total}"]
-        if event.step > first and event.step < event.total and not whole:
+        if first < event.step < event.total and event.run:
             parts.append(f"about {duration((now - began) / (event.step - first) * (event.total - event.step))} left")
         if event.values:
             parts.append(_figures(event.values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from ltaug.cli.progress import duration
 from ltaug.files import read_json
 from ltaug.pipeline import Task
-from ltaug.records import METRICS_FILE
+from ltaug.records import METRICS_FILE, PAIRS_SHEET, EvaluationRecord
 from ltaug.runs import read_run
 
 if TYPE_CHECKING:
@@ -37,15 +37,31 @@ def console() -> Console:
     return Console(highlight=False) if sys.stdout.isatty() else Console(width=PIPE_WIDTH, highlight=False, no_color=True)
 
 
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], **more: Any) -> None:
+    """A table without lines between its rows."""
+    made = Table(*columns, box=box.SIMPLE_HEAD, **more)
+    for row in rows:
+        made.add_row(*row)
+    console().print(made)
+
+
+def _end(out: Path, already_done: bool, seconds: float | None = None) -> None:
+    took = "" if seconds is None else f" ({duration(seconds)})"
+    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done{took}.")
+
+
+def _run_object(out: Path, already_done: bool, record: Mapping[str, Any]) -> None:
+    kept = {key: record[key] for key in ("stage", "seed", "status", "device", "facts", "timings", "outputs")}
+    as_object({"run": str(out), "already_done": already_done, **kept})
+
+
 def stage(out: Path, *, already_done: bool, as_json: bool, then: str) -> None:
     """A finished stage: where it is, how long it took, what it recorded, and what usually comes next."""
     record = read_run(out)
-    seconds = sum(record["timings"].values())
     if as_json:
-        kept = {key: record[key] for key in ("stage", "seed", "status", "device", "facts", "timings", "outputs")}
-        as_object({"run": str(out), "already_done": already_done, **kept})
+        _run_object(out, already_done, record)
         return
-    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done ({duration(seconds)}).")
+    _end(out, already_done, sum(record["timings"].values()))
     click.echo(f"Next: {then}")
 
 
@@ -53,14 +69,54 @@ def figure(out: Path, *, already_done: bool, as_json: bool) -> None:
     """A drawn figure: how to read it, and where it and its data are."""
     record = read_run(out)
     if as_json:
-        kept = {key: record[key] for key in ("stage", "seed", "status", "device", "facts", "timings", "outputs")}
-        as_object({"run": str(out), "already_done": already_done, **kept})
+        _run_object(out, already_done, record)
         return
-    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done.")
+    _end(out, already_done)
     for note in record["facts"]["notes"]:
         click.echo(f"Note: {note}")
     for name in record["outputs"]:
         click.echo(f"  {out / name}")
+
+
+def evaluation(out: Path, *, already_done: bool, as_json: bool) -> None:
+    """The measures, overall and by group of classes, then what to bear in mind and what was not measured."""
+    record = EvaluationRecord.read(out)
+    found = record.metrics()
+    if as_json:
+        as_object({"run": str(out), "already_done": already_done, **found})
+        return
+    from ltaug.metrics.measures import MEASURES
+
+    summary, origin = found["summary"], found["provenance"]
+    groups = [g for g in found["groups"] if any(key.endswith(f"/{g}") for key in summary)]
+    rows = []
+    for key, measure in MEASURES.items():
+        if summary.get(key) is not None:
+            spread = summary.get(measure.spread)
+            value = f"{summary[key]:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
+            by_group = (_figure(summary.get(f"{key}/{group}")) for group in groups)
+            rows.append((measure.name, value, *by_group, measure.direction.removesuffix(" is better")))
+    table(("measure", "value", *groups, "better"), rows)
+    click.echo(
+        f"{origin['samples']} generated images against {origin['reference_images']} of {origin['reference']}, "
+        f"using {origin['extractor']} features; memorised: using pixels, against the training images."
+    )
+    for warning in found["warnings"]:
+        click.echo(f"Note: {warning}")
+    # By reason; of a group only where the whole has a value. Single classes are in per-class.csv.
+    unmeasured: dict[str, list[str]] = {}
+    for key, value in summary.items():
+        name, _, group = key.partition("/")
+        if value is None and name in MEASURES and not (group and summary[name] is None):
+            unmeasured.setdefault(found["reasons"][key], []).append(MEASURES[name].name + (f" of {group}" if group else ""))
+    for reason, names in unmeasured.items():
+        click.echo(f"Not measured: {', '.join(names)}: {reason}")
+    _end(out, already_done, sum(record.timings.values()))
+    click.echo(f"Look at {out / 'samples.png'} and {out / PAIRS_SHEET}; by class: {out / 'per-class.csv'}")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json: bool) -> None:
@@ -73,11 +129,9 @@ def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json
         runs = {task.name: str(task.directory) for task in tasks}
         as_object({"out": str(out), "already_done": already_done, "runs": runs, "arms": means})
         return
-    table = Table("arm", "seeds", *HEADLINE.values(), box=box.SIMPLE_HEAD)
-    for arm, rows in arms.items():
-        table.add_row(arm, str(len(rows)), *(f"{value:.3f}" for value in means[arm].values()))
-    console().print(table)
-    click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done.")
+    shown = ((arm, str(len(rows)), *(f"{value:.3f}" for value in means[arm].values())) for arm, rows in arms.items())
+    table(("arm", "seeds", *HEADLINE.values()), shown)
+    _end(out, already_done)
     click.echo(f"Next: ltaug report {out} --out DIR")
 
 
@@ -86,18 +140,10 @@ def report(made: Report, *, as_json: bool) -> None:
     if as_json:
         as_object({"report": str(made.path / "report.html"), **read_json(made.path / "report.json")})
         return
-    first, *rest = made.columns
-    table = Table(first, *rest, box=box.SIMPLE_HEAD)
-    for arm, values in made.table:
-        table.add_row(arm, *values)
-    screen = console()
-    screen.print(table)
+    table(made.columns, ((arm, *values) for arm, values in made.table))
     for generators in made.generators:
-        first, *rest = generators.brief[0]
-        table = Table(first, *rest, box=box.SIMPLE_HEAD, title=generators.title, title_justify="left", title_style="")
-        for cells in generators.brief[1]:
-            table.add_row(*cells)
-        screen.print(table)
+        table(*generators.brief, title=generators.title, title_justify="left", title_style="")
+    screen = console()
     wraps = not sys.stdout.isatty()
     screen.print(made.verdict.headline, style="bold", soft_wrap=wraps)
     for point in made.verdict.points:
@@ -125,10 +171,7 @@ def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:
     if len(rows) > CLASSES_SHOWN:
         half = CLASSES_SHOWN // 2
         rows[half:-half] = [(f"... {len(rows) - 2 * half} more ...", "", "", "", "")]
-    table = Table("class", "train", "", "test", "group", box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+    table(("class", "train", "", "test", "group"), rows)
     click.echo(f"Groups: {found['groups_rule']}")
     click.echo(f"Exact copies: {copies['within_train']} within training, {copies['test_in_train']} between test and training")
     for note in found["notes"]:

@@ -1,14 +1,19 @@
-"""The command line where a launcher started it several times: which commands allow it, and what each process says."""
+"""One stage's call from the command line, also where a launcher started it several times: who may, and who says what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import click
+
+from ltaug.cli import dryrun
+from ltaug.cli.options import machine
 from ltaug.cli.progress import progress
 from ltaug.errors import EndedElsewhere, LtaugError, OptionError
 from ltaug.place import Place, place_of
-from ltaug.runs import Listener, ignore_events
+from ltaug.runs import RUN_FILE, Listener, ignore_events, read_run
 
 SHARING = ("fit-generator", "synthesize", "train-classifier")
 
@@ -49,6 +54,29 @@ def working(*, quiet: bool) -> Iterator[tuple[Place, Listener]]:
         raise
     except (LtaugError, OSError) as error:
         raise RankError(place.rank, error) from error
+
+
+def carry_out(function: str, asked: Mapping[str, Any], values: Mapping[str, Any], shown: Callable[..., None]) -> None:
+    """Make one stage's call and show its run, or with --dry-run say what it would do.
+
+    Args:
+        function: of ltaug.stages.
+        asked: its arguments, except those that every stage takes.
+        values: the command's common flags.
+        shown: called with the run directory, `already_done` and `as_json`.
+    """
+    out, where, as_json = values["out"], machine(values), values["as_json"]
+    if values.get("dry_run"):
+        dryrun.stage(function, out, asked, where, as_json=as_json)
+        return
+    from ltaug import stages
+
+    before = (out / RUN_FILE).exists() and read_run(out)["status"] == "finished"
+    with working(quiet=values["quiet"]) as (place, listener):
+        sharing = {"place": place} if click.get_current_context().info_name in SHARING else {}
+        getattr(stages, function)(**asked, out=out, machine=where, listener=listener, **sharing)
+    if place.leads:
+        shown(out, already_done=before, as_json=as_json)
 
 
 def speaks(place: Place, error: BaseException) -> bool:

@@ -1,21 +1,60 @@
-"""Connections between rank 0 and every other process of a group, separate from those of torch.distributed."""
+"""How the processes of one start find each other: their part of the launcher's store, and connections with rank 0.
+
+The connections are separate from those of torch.distributed, and watch.py listens to them.
+"""
 
 from __future__ import annotations
 
 import secrets
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 
 from ltaug.errors import WorkerError
 from ltaug.place import Place
 
+POLL = 0.02  # seconds between looks into the store
 JOINING = 60.0  # seconds for all processes to connect
 ANSWERING = 5.0  # seconds for one address to answer
 TOKEN = 16  # bytes that prove that a connection belongs to this group
 RANK = 4  # bytes of a rank
 OUTSIDE = ("192.0.2.1", 9)  # an address reserved for documentation (RFC 5737); nothing is sent there
+
+
+def store_of_start(store: Store, place: Place, *, patience: timedelta) -> Store:
+    """A part of the launcher's store that nothing has been written to, for each start of a group.
+
+    torchrun gives restarted processes the same store as before, with the addresses of processes that no longer exist, and its
+    count of restarts differs between machines (https://github.com/pytorch/pytorch/issues/135712).
+
+    Every other process publishes a new token; rank 0 answers each token it sees until all processes have its answer.
+
+    Raises:
+        RuntimeError: some processes do not join in time.
+    """
+    if not place.leads:
+        token = uuid.uuid4().hex
+        store.set(f"here/{place.rank}", token)
+        name = store.get(f"answer/{token}").decode()
+        store.set(f"{name}/come/{place.rank}", "")
+        return PrefixStore(name, store)
+    name, awaited = uuid.uuid4().hex, set(range(1, place.world))
+    deadline = time.monotonic() + patience.total_seconds()
+    while awaited:
+        for rank in sorted(awaited):
+            if store.check([f"{name}/come/{rank}"]):
+                awaited.discard(rank)
+            elif store.check([f"here/{rank}"]):
+                store.set(f"answer/{store.get(f'here/{rank}').decode()}", name)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(awaited)} of {place.world} did not join")
+        time.sleep(POLL)
+    return PrefixStore(name, store)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -14,30 +18,32 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from ltaug.distributed.connections import Meeting, connect
-from ltaug.distributed.start import store_of_start
+from ltaug.distributed.connections import connect, store_of_start
 from ltaug.distributed.watch import Watch, watched
-from ltaug.errors import OptionError, WorkerError
+from ltaug.errors import INTERRUPTED, OptionError, WorkerError
 from ltaug.place import ALONE, Place
+from ltaug.runtime import StopFlag, stop_on_signal
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=15)  # for all processes to join, and for a sum on the devices while rank 0 writes a checkpoint
 CONTROL_PATIENCE = timedelta(days=2)  # for shared values, while rank 0 may decode a large set; `watch` notices lost processes
+ECHO = 5.0  # seconds; SLURM signals torchrun and its processes, and torchrun passes its signal on to them
+RETURNING = 15.0  # seconds more for the main thread to return to Python; torchrun kills 10 seconds later
+
+log = logging.getLogger(__name__)
 
 
 class Group:
     """Processes that take the same steps; all of them call each method, in the same order.
 
     Make one with `open_group`. Shared values travel between CPUs, so that no process waits for its device.
-
-    Attributes:
-        place: this process's place among them.
     """
 
     def __init__(self, place: Place, control: Any = None, watch: Watch | None = None) -> None:
         self.place = place
         self._control = control
-        self._watch = watch
+        # Inside this context the process is not ended because another one was lost, so that it can finish what it writes.
+        self.unhurried: AbstractContextManager[object] = nullcontext() if watch is None else watch.unhurried
 
     @property
     def alone(self) -> bool:
@@ -45,9 +51,7 @@ class Group:
 
     def broadcast(self, value: Value) -> Value:
         """Rank 0's value, whatever the others pass; anything that can be pickled."""
-        if self.alone:
-            return value
-        return _broadcast(value, self._control)
+        return value if self.alone else _broadcast(value, self._control)
 
     def led(self, ask: Callable[[], Value]) -> Value:
         """The result of ask(), which only rank 0 calls."""
@@ -95,12 +99,47 @@ class Group:
         rank, world = self.place.rank, self.place.world
         return slice(rank * count // world, (rank + 1) * count // world)
 
-    def unhurried(self) -> AbstractContextManager[object]:
-        """Inside this, the process is not ended because another one was lost, so that it can finish what it writes."""
-        return nullcontext() if self._watch is None else self._watch.unhurried
-
 
 SOLO = Group(ALONE)
+
+
+@contextmanager
+def stop_together(group: Group, *, echo: float = ECHO, patience: float = RETURNING) -> Iterator[StopFlag]:
+    """runtime.stop_on_signal for a group of processes, each of which checks `group.any(stop.requested)` after every step.
+
+    Python handles signals only when the main thread returns from native code. If it does not within `echo + patience` seconds
+    of a signal, or has not left this context as long after a second one, the process ends with exit code 130.
+    """
+    with stop_on_signal(echo=0.0 if group.alone else echo) as stop:
+        if group.alone or threading.current_thread() is not threading.main_thread():
+            yield stop
+            return
+        here, there = socket.socketpair()
+        there.setblocking(False)
+        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)  # the system's handler writes to it
+        over = threading.Event()
+        threading.Thread(target=_listen, args=(here, stop, over, echo, patience), daemon=True).start()
+        try:
+            yield stop
+        finally:
+            signal.set_wakeup_fd(before)
+            over.set()
+            there.close()
+
+
+def _listen(signals: socket.socket, stop: StopFlag, over: threading.Event, echo: float, patience: float) -> None:
+    """End the process if it is stuck. After a first signal it may still write a checkpoint; after a second it must leave."""
+    first = True
+    with signals:
+        while signals.recv(1) and not over.wait(echo):
+            with suppress(BlockingIOError):
+                signals.recv(1024, socket.MSG_DONTWAIT)  # discard the echo
+            if over.wait(patience):
+                return
+            if not (first and stop.requested):
+                log.critical("Error: stuck after a signal and stopped; rerun the command to resume from the last checkpoint")
+                os._exit(INTERRUPTED)
+            first = False
 
 
 def _broadcast(value: Value, control: Any) -> Value:
@@ -117,7 +156,7 @@ def open_group(place: Place, *, device: str) -> Iterator[Group]:
     or OSError) or an interrupt, because that process reports it; with a WorkerError after anything else.
 
     Args:
-        device: "auto", "cpu" or "cuda", as in options.Machine.
+        device: "auto", "cpu" or "cuda", as in machine.Machine.
 
     Raises:
         OptionError: the launcher does not give the address of rank 0, or this torch has no torch.distributed.
@@ -155,11 +194,7 @@ def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
         store = store_of_start(launcher, place, patience=PATIENCE)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE)
         control: Any = dist.new_group(backend="gloo", timeout=CONTROL_PATIENCE)
-
-        def share(meeting: Meeting | None) -> Meeting | None:
-            return _broadcast(meeting, control)
-
-        return control, connect(place, share, master=os.environ["MASTER_ADDR"])
+        return control, connect(place, partial(_broadcast, control=control), master=os.environ["MASTER_ADDR"])
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise WorkerError(

@@ -28,14 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """A thread that listens to the other processes.
-
-    Attributes:
-        unhurried: a lock; while the main thread holds it, the process is not ended because of the others.
-    """
+    """A thread that listens to the other processes."""
 
     def __init__(self, place: Place, connections: Mapping[int, socket.socket]) -> None:
-        self.unhurried = threading.Lock()
+        self.unhurried = threading.Lock()  # while the main thread holds it, the process is not ended because of the others
         self._place = place
         self._connections = connections
         self._verdict: LtaugError | None = None

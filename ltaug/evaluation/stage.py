@@ -14,9 +14,8 @@ from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import OUTPUTS, write_pairs, write_per_class, write_samples
 from ltaug.files import write_json
-from ltaug.generator.generated import open_generated
+from ltaug.generator.generate import Generator, open_generated
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
 from ltaug.metrics.evaluated import Evaluated, Looked
 from ltaug.metrics.measured import Notebook
 from ltaug.metrics.measures import measure_all

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from ltaug import drawing
 from ltaug.data.groups import by_frequency
 from ltaug.errors import MismatchError, OptionError
-from ltaug.figures.evaluations import Evaluation, require_alike, terms_of
+from ltaug.figures.inputs import Evaluation, require_alike, terms_of
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, to_csv
 from ltaug.metrics.classes import WINDOW, moving_average
 
@@ -25,10 +25,8 @@ NEARER, FARTHER = "#8cbfdf", "#eab48a"  # tints of the blue and the orange, unde
 class Ranked:
     """What is known of the class of one frequency rank, over pairs.
 
-    Attributes:
-        classes: its name in every pair; draws may rank classes differently.
-        differences: B's distance less A's, of the pairs where both could be measured.
-        first, second: their means, A's and B's.
+    `classes` are its names in every pair, as draws may rank classes differently; `differences` B's distances less A's, of the
+    pairs where both could be measured; `first` and `second` the means of those distances, A's and B's.
     """
 
     classes: tuple[str, ...]
@@ -59,23 +57,19 @@ def rank_differences(pairs: Sequence[Pair]) -> list[Ranked]:
     orders = [by_frequency(a.metrics["class_counts"]) for a, _ in pairs]
     ranked = [_at_rank(pairs, [order[rank] for order in orders]) for rank in range(len(orders[0]))]
     if not any(r.differences for r in ranked):
-        raise OptionError(
-            f"{pairs[0][0].path} and {pairs[0][1].path} share no class with a distance; evaluate with more --samples"
-        )
+        a, b = pairs[0]
+        raise OptionError(f"{a.path} and {b.path} share no class with a distance; evaluate with more --samples")
     return ranked
 
 
 def _at_rank(pairs: Sequence[Pair], classes: Sequence[int]) -> Ranked:
-    both = []
-    for (a, b), c in zip(pairs, classes, strict=True):
-        x, y = (e.metrics["per_class"]["class_fid"][c] for e in (a, b))
-        if x is not None and y is not None:
-            both.append((float(x), float(y)))
+    here = [(a.metrics, b.metrics, c) for (a, b), c in zip(pairs, classes, strict=True)]
+    distances = [[metrics["per_class"]["class_fid"][c] for metrics in (a, b)] for a, b, c in here]
+    both = [(float(x), float(y)) for x, y in distances if x is not None and y is not None]
     first, second = (float(np.mean([p[side] for p in both])) if both else None for side in (0, 1))
-    metrics = pairs[0][0].metrics
-    group = next((g for g, members in metrics["groups"].items() if classes[0] in members), "")
-    names = tuple(a.metrics["class_names"][c] for (a, _), c in zip(pairs, classes, strict=True))
-    images = float(np.mean([a.metrics["class_counts"][c] for (a, _), c in zip(pairs, classes, strict=True)]))
+    group = next((g for g, members in here[0][0]["groups"].items() if classes[0] in members), "")
+    images = float(np.mean([a["class_counts"][c] for a, _, c in here]))
+    names = tuple(a["class_names"][c] for a, _, c in here)
     return Ranked(names, images, group, first, second, tuple(y - x for x, y in both))
 
 
@@ -111,9 +105,9 @@ def draw_class_fid(pairs: Sequence[Pair]) -> Drawn:
     missing = [str(rank) for rank, value in enumerate(raw, 1) if value is None]
     notes = (f"No distance for frequency rank {', '.join(missing)}: too few images on either side.",) if missing else ()
     labels = [r.classes[0] if same else str(rank) for rank, r in enumerate(ranked, 1)]
-    known = [value for value in raw if value is not None]
     first, second = names_of_sides(pairs)
-    facts = {"first": first, "second": second, "mean_difference": float(np.mean(known))}
+    mean = float(np.mean([value for value in raw if value is not None]))
+    facts = {"first": first, "second": second, "mean_difference": mean}
     svg = _svg(pairs, ranked, labels, smooth, axis_name="class, most frequent first" if same else "frequency rank of the class")
     return Drawn({FIGURE_SVG: svg.encode(), FIGURE_CSV: to_csv(table)}, facts=facts, notes=notes)
 
@@ -146,8 +140,7 @@ def _svg(
 
 def _groups(axis: Any, groups: Sequence[str]) -> None:
     """Where one group of classes ends and the next begins."""
-    starts = [i for i, group in enumerate(groups) if group and (i == 0 or groups[i - 1] != group)]
-    for start in starts:
+    for start in (i for i, group in enumerate(groups) if group and (i == 0 or groups[i - 1] != group)):
         if start:
             axis.axvline(start - 0.5, color="#9aa1ab", linewidth=0.8, linestyle=(0, (4, 3)))
         axis.annotate(

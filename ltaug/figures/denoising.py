@@ -8,20 +8,74 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ltaug import drawing
+from ltaug.data.imageset import Images
 from ltaug.errors import OptionError
+from ltaug.figures.inputs import Subject, find_classes
 from ltaug.figures.options import DenoisingOptions
-from ltaug.figures.plate import Block, Row, plate
-from ltaug.figures.strengths import told
-from ltaug.figures.subject import Subject, find_classes
+from ltaug.figures.plate import Block, Row, plate, told
 from ltaug.figures.table import FIGURE_CSV, FIGURE_PNG, Drawn, to_csv
-from ltaug.figures.trajectory import Trajectory, follow, to_pixels
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.generate import ImageNoise, Key
+from ltaug.generator.sampling import Sampling, bind
+from ltaug.methods import SAMPLERS
 from ltaug.runtime import Runtime
 
 DISTANCE_SVG = "distance.svg"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What one batch of images looked like to the network, from noise to the end.
+
+    Attributes:
+        sigmas: the S noise levels, decreasing; the 0 at their end is left out.
+        estimates: (S, N, C, H, W), the clean image expected at each level, in -1..1.
+        images: (N, C, H, W), what sampling ended in.
+    """
+
+    sigmas: tuple[float, ...]
+    estimates: npt.NDArray[np.float32]
+    images: Images
+
+
+@torch.inference_mode()
+def follow(
+    denoiser: Denoiser,
+    labels: Sequence[int],
+    noises: Sequence[Key],
+    *,
+    image_shape: tuple[int, int, int],
+    seed: int,
+    runtime: Runtime,
+    sampling: Sampling,
+) -> Trajectory:
+    """Sample one batch: image i of class labels[i], from the noise that `generate` gives image noises[i]."""
+    sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
+    noise = ImageNoise(noises, seed=seed, image_shape=image_shape, device=runtime.device)
+    own = torch.tensor(labels, device=runtime.device)
+    bound = bind(denoiser, own, guidance=sampling.guidance, guidance_interval=sampling.interval)
+    seen: dict[float, Tensor] = {}
+
+    def recorded(x: Tensor, sigma: float) -> Tensor:
+        x0 = bound(x, sigma)
+        seen[sigma] = x0.float().cpu()  # Heun comes to a level twice; the second time is the one it goes on from
+        return x0
+
+    with runtime.autocast():
+        start = noise() * denoiser.preconditioning.prior_scale()
+        x = SAMPLERS.find(sampling.sampler)(recorded, start, sigmas, noise, **sampling.settings)
+    estimates = torch.stack([seen[s] for s in sigmas[:-1]]).numpy()
+    return Trajectory(tuple(sigmas[:-1]), estimates, to_pixels(x.float().cpu().numpy()))
+
+
+def to_pixels(x0: npt.NDArray[np.float32]) -> Images:
+    """-1..1 as grey levels."""
+    return ((x0.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -33,9 +87,13 @@ class Pair:
 
     @property
     def distances(self) -> npt.NDArray[np.float64]:
-        """(S, N) root-mean-square difference, in grey levels, of what is expected for one class and for the other."""
-        difference = self.first.estimates.astype(np.float64) - self.second.estimates
-        return np.asarray(127.5 * np.sqrt(np.square(difference).mean((2, 3, 4))))
+        """(S, N) difference of what is expected for one class and for the other."""
+        return _apart(self.first.estimates, self.second.estimates)
+
+
+def _apart(estimates: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """(S, N) root-mean-square difference in grey levels of images (S, N, C, H, W) in -1..1."""
+    return np.asarray(127.5 * np.sqrt(np.square(estimates.astype(np.float64) - others).mean((2, 3, 4))))
 
 
 def two_classes(subject: Subject, options: DenoisingOptions) -> tuple[int, int]:
@@ -54,19 +112,10 @@ def two_classes(subject: Subject, options: DenoisingOptions) -> tuple[int, int]:
 
 def follow_pair(subject: Subject, classes: tuple[int, int], options: DenoisingOptions, *, seed: int, runtime: Runtime) -> Pair:
     """Both classes from the same noises, those of the first class's images."""
-    noises = [(classes[0], i) for i in range(options.noises)]
-    first, second = (
-        follow(
-            subject.generator.denoiser,
-            [c] * len(noises),
-            noises,
-            image_shape=subject.generator.image_shape,
-            seed=seed,
-            runtime=runtime,
-            sampling=Sampling.of(options),
-        )
-        for c in classes
-    )
+    noises, generator = [(classes[0], i) for i in range(options.noises)], subject.generator
+    how: dict[str, Any] = {"image_shape": generator.image_shape, "seed": seed, "runtime": runtime}
+    how["sampling"] = Sampling.of(options)
+    first, second = (follow(generator.denoiser, [c] * len(noises), noises, **how) for c in classes)
     return Pair(first, second)
 
 
@@ -75,13 +124,13 @@ def draw_denoising(subjects: Sequence[Subject], options: DenoisingOptions, *, se
     names = subjects[0].generator.class_names
     a, b = two_classes(subjects[0], options)
     pairs = [follow_pair(s, (a, b), options, seed=seed, runtime=runtime) for s in subjects]
-    shown = _evenly(options.sample_steps, options.columns)
+    shown = sorted({round(i) for i in np.linspace(0, options.sample_steps - 1, options.columns)})  # with first and last
     blocks = [
         Block(
             f"{subject.name}, {told(options.guidance, options.guidance_interval)}: the image expected at noise level sigma =",
             [(i, f"{pair.first.sigmas[step]:.3g}") for i, step in enumerate(shown)],
             [
-                Row(f"{names[c]}  ({subject.class_counts[c]:,} real)", to_pixels(way.estimates[shown, 0]))
+                Row(f"{names[c]}  ({subject.record.class_counts[c]:,} real)", to_pixels(way.estimates[shown, 0]))
                 for c, way in ((a, pair.first), (b, pair.second))
             ],
         )
@@ -99,7 +148,7 @@ def draw_denoising(subjects: Sequence[Subject], options: DenoisingOptions, *, se
             "distance": float(d.mean()),
             "distance_sd": float(d.std(ddof=1)) if options.noises > 1 else None,
             "distance_shown": float(d[0]),
-            "to_final": float(_to_final(way)[step].mean()),
+            "to_final": float(_apart(way.estimates, way.estimates[-1])[step].mean()),
         }
         for subject, pair in zip(subjects, pairs, strict=True)
         for c, o, way in ((a, b, pair.first), (b, a, pair.second))
@@ -112,17 +161,6 @@ def draw_denoising(subjects: Sequence[Subject], options: DenoisingOptions, *, se
         DISTANCE_SVG: _distance_svg(apart, (names[a], names[b]), options.noises).encode(),
     }
     return Drawn(files, facts={"final_distance": {name: float(d[-1]) for name, (_, d) in apart.items()}})
-
-
-def _to_final(way: Trajectory) -> npt.NDArray[np.float64]:
-    """(S, N) root-mean-square difference, in grey levels, of what is expected and what sampling ends in."""
-    difference = way.estimates.astype(np.float64) - way.estimates[-1]
-    return np.asarray(127.5 * np.sqrt(np.square(difference).mean((2, 3, 4))))
-
-
-def _evenly(steps: int, columns: int) -> list[int]:
-    """At most `columns` of the steps, evenly, with the first and the last."""
-    return sorted({round(i) for i in np.linspace(0, steps - 1, columns)})
 
 
 def _distance_svg(

@@ -16,10 +16,9 @@ from ltaug import drawing
 from ltaug.data.groups import by_frequency, class_groups
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import DataError
-from ltaug.figures.bottleneck import bottleneck
+from ltaug.figures.inputs import Subject
 from ltaug.figures.options import FeaturesOptions
-from ltaug.figures.separation import MEASURES, Floats, Separation, separation
-from ltaug.figures.subject import Subject
+from ltaug.figures.separation import MEASURES, Floats, Separation, bottleneck, separation
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, Progress, to_csv
 from ltaug.runtime import Runtime, derive_seed
 
@@ -74,11 +73,10 @@ def draw_features(
     require_enough(seen)
     groups = class_groups(class_counts).members
     panels = []
+    told = seen.labels if options.condition == "own" else None
+    how: dict[str, Any] = {"timestep": options.timestep, "seed": seed, "runtime": runtime}
     for subject in subjects:
-        told = seen.labels if options.condition == "own" else None
-        features = bottleneck(
-            subject.generator.denoiser, seen.images, told, timestep=options.timestep, seed=seed, runtime=runtime
-        )
+        features = bottleneck(subject.generator.denoiser, seen.images, told, **how)
         if not np.isfinite(features).all() or features.std(0).max() == 0:
             raise DataError(f"{subject.name}: its features are the same for all {len(seen)} images; fit it longer")
         measured = separation(features, seen.labels, num_classes=seen.num_classes, groups=groups, neighbours=options.neighbours)
@@ -95,17 +93,14 @@ def draw_features(
     notes = [f"Left out of purity and silhouette, with a single image: {', '.join(alone)}."] if alone else []
     if options.condition == "own":
         notes.append("The network was told every image's label, which alone can keep classes apart; compare --condition none.")
-    files = {
-        FIGURE_SVG: _svg(panels, seen, ranked, options).encode(),
-        FIGURE_CSV: to_csv(points),
-        NUMBERS_CSV: to_csv(numbers),
+    svg = _svg(panels, seen, ranked, options).encode()
+    files = {FIGURE_SVG: svg, FIGURE_CSV: to_csv(points), NUMBERS_CSV: to_csv(numbers)}
+    facts = {
+        p.name: {**p.separation.overall}
+        | {f"{m}/{group}": value for group, values in p.separation.groups.items() for m, value in values.items()}
+        for p in panels
     }
-    facts = {p.name: {**p.separation.overall, **_flat(p.separation.groups)} for p in panels}
     return Drawn(files, facts={"separation": facts}, notes=tuple(notes))
-
-
-def _flat(groups: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
-    return {f"{m}/{g}": value for g, values in groups.items() for m, value in values.items()}
 
 
 def _numbers(panel: Panel, seen: ImageSet, class_counts: Labels, groups: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
@@ -113,7 +108,7 @@ def _numbers(panel: Panel, seen: ImageSet, class_counts: Labels, groups: Mapping
     found = panel.separation
 
     def row(scope: str, members: Sequence[int], values: Mapping[str, float | None]) -> dict[str, Any]:
-        images, train = int(seen.class_counts[list(members)].sum()), int(class_counts[list(members)].sum())
+        images, train = (int(counts[list(members)].sum()) for counts in (seen.class_counts, class_counts))
         return {"generator": panel.name, "scope": scope, "images": images, "training_images": train, **values}
 
     rows = [row("all", range(seen.num_classes), found.overall)]
@@ -147,15 +142,14 @@ def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         if few_classes:
+            names = [drawing.short(seen.class_names[c]) for c in present]
             looks = [_look(rank, len(present), few_classes=True) for rank in range(len(present))]
-            handles = [
-                Line2D([], [], linestyle="", label=drawing.short(seen.class_names[c]), **look)
-                for c, look in zip(present, looks, strict=True)
-            ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=_beside(handles, figure), frameon=False)
+            handles = [Line2D([], [], linestyle="", label=name, **look) for name, look in zip(names, looks, strict=True)]
+            fitting = max(1, int(12 * figure.get_figwidth() / (max(map(len, names)) + 4)))
+            beside = min(10, len(handles), fitting)
+            figure.legend(handles=handles, loc="outside lower center", ncols=beside, frameon=False)
         else:
-            colours = _ranks(len(present))
-            bar = figure.colorbar(colours, ax=list(axes), shrink=0.7, location="right")
+            bar = figure.colorbar(_ranks(len(present)), ax=list(axes), shrink=0.7, location="right")
             bar.set_label("frequency rank of the class")
             bar.outline.set_visible(False)
         told = "each image's own label" if options.condition == "own" else "no label"
@@ -163,12 +157,6 @@ def _svg(panels: Sequence[Panel], seen: ImageSet, ranked: Sequence[int], options
         alt = f"t-SNE of the bottleneck on {len(seen):,} {split} images at t = {options.timestep}, told {told}"
         figure.suptitle(alt if columns > 1 else alt.replace(" at t =", "\nat t ="), x=0.01, ha="left", fontsize=9.5)
         return drawing.svg(figure, "features", alt)
-
-
-def _beside(handles: Sequence[Line2D], figure: Figure) -> int:
-    """Entries of a legend that fit side by side under the figure."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    return min(10, len(handles), max(1, int(12 * figure.get_figwidth() / (longest + 4))))
 
 
 def _ranks(count: int) -> Any:

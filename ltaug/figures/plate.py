@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ltaug.data.imageset import Images
+from ltaug.options import EVERYWHERE
 
 SIDE = 64  # pixels that images are enlarged towards
 GAP = 4  # between images
@@ -27,13 +28,7 @@ LABEL = 260  # pixels that a row's label may take
 
 @dataclass(frozen=True)
 class Row:
-    """Images side by side.
-
-    Attributes:
-        label: said to the left.
-        images: uint8 (N, C, H, W), of one shape on the whole plate.
-        captions: said below every image; () for none.
-    """
+    """Images side by side, uint8 (N, C, H, W), of one shape on the whole plate; `captions` stand below every image, if any."""
 
     label: str
     images: Images
@@ -42,11 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under a heading.
-
-    Attributes:
-        columns: (first column, text) of what is said above the columns.
-    """
+    """Rows under a heading; `columns` are (first column, text) of what is said above the columns."""
 
     title: str
     columns: Sequence[tuple[int, str]]
@@ -55,13 +46,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Plate:
-    """A drawn plate.
-
-    Attributes:
-        png: the picture.
-        factor: whole factor by which images are enlarged.
-        places: (left, top) of the image in every block, row and column.
-    """
+    """A drawn plate: its images are enlarged by a whole factor, and `places` has (left, top) by block, row and column."""
 
     png: bytes
     factor: int
@@ -80,7 +65,7 @@ def plate(blocks: Sequence[Block], *, every: int = 0, foot: Sequence[str] = ()) 
     height, width = shape[2] * factor, shape[3] * factor
     columns = max(len(r.images) for b in blocks for r in b.rows)
     labels = [r.label for b in blocks for r in b.rows]
-    left = MARGIN + max((_width(_fitted(label, LABEL)) for label in labels), default=0) + (10 if any(labels) else 0)
+    left = MARGIN + max(_width(_fitted(label, LABEL)) for label in labels) + (10 if any(labels) else 0)
 
     def x_of(column: int) -> int:
         return left + column * (width + GAP) + (column // every * (BETWEEN - GAP) if every else 0)
@@ -121,6 +106,12 @@ def plate(blocks: Sequence[Block], *, every: int = 0, foot: Sequence[str] = ()) 
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG", optimize=True)
     return Plate(buffer.getvalue(), factor, places)
+
+
+def told(guidance: float, interval: Sequence[float]) -> str:
+    """A strength in a heading, and where it is in force if not everywhere."""
+    where = "" if tuple(interval) == EVERYWHERE or guidance == 0 else f" at t/T {interval[0]:g} to {interval[1]:g}"
+    return f"guidance {guidance:g}{where}"
 
 
 def _picture(image: npt.NDArray[np.uint8], factor: int) -> Image.Image:

@@ -1,7 +1,8 @@
-"""Quality against one setting, tau or guidance: mean and spread over seeds, a panel a measure."""
+"""Quality against tau or guidance: evaluations that differ in nothing else, mean and spread over seeds, a panel a measure."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ltaug import drawing
-from ltaug.figures.evaluations import title_of
+from ltaug.errors import MismatchError, OptionError
+from ltaug.figures.inputs import MEASURED, SAMPLED, Evaluation, require_alike, tau_of, terms_of, title_of, unlike
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, to_csv
 from ltaug.metrics.measures import shown_in
+from ltaug.options import GeneratorOptions
 
 POINTS_CSV = "points.csv"
+OF_CBDM = tuple(f.name for f in dataclasses.fields(GeneratorOptions) if "cbdm" in f.metadata["owner"].get("objective", ()))
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Level:
-    """One measure at one value of the setting.
-
-    Attributes:
-        values: seed -> what was measured, without seeds where it could not be.
-        missing: seeds where it could not be measured.
-    """
+    """One measure at one value of the setting: seed -> what was measured, and the seeds where it could not be."""
 
     measure: str
     x: float
@@ -52,11 +51,83 @@ class Level:
         return stdev(self.values.values()) if len(self.values) > 1 else None
 
 
+def draw_guidance(evaluations: Sequence[Evaluation]) -> Drawn:
+    """One generator evaluated at several strengths.
+
+    Raises:
+        MismatchError: not measured alike, or not from the same noise.
+    """
+    require_alike(evaluations, keys=(*MEASURED, "sampler", "sample_steps", "seed"))
+    return draw_sweep(
+        [Point(float(e.provenance["guidance"]), e.seed, e.summary) for e in evaluations],
+        setting="guidance",
+        axis_name="guidance strength w (0: plain conditional)",
+        extractor=str(evaluations[0].provenance["extractor"]),
+        terms=f"{evaluations[0].name}: {terms_of(evaluations[0])}",
+    )
+
+
+def draw_tau(evaluations: Sequence[Evaluation]) -> Drawn:
+    """Generators that differ in the strength of their class-balancing term; raises as `points_of` says."""
+    return draw_sweep(
+        points_of(evaluations),
+        setting="tau",
+        axis_name="tau, strength of the class-balancing term (0: without it)",
+        extractor=str(evaluations[0].provenance["extractor"]),
+        terms=terms_of(evaluations[0]),
+    )
+
+
+def points_of(evaluations: Sequence[Evaluation]) -> list[Point]:
+    """Each evaluation at its generator's tau; an objective without the class-balancing term is tau = 0, as by its formula.
+
+    Raises:
+        OptionError: fewer than two values of tau.
+        MismatchError: not measured or sampled alike, generators that differ in more than tau, or one tau and seed twice.
+    """
+    require_alike(evaluations, keys=(*MEASURED, *SAMPLED))
+    taus = [tau_of(e.generator.options) or 0.0 for e in evaluations]
+    if len(set(taus)) < 2:
+        only = f"{taus[0]:g}" if taus else "none"
+        raise OptionError(f"a tau sweep needs generators of at least two values of tau; these have {only}")
+    _require_same_fit(evaluations)
+    seen: dict[tuple[float, int], Evaluation] = {}
+    for tau, e in zip(taus, evaluations, strict=True):
+        twin = seen.setdefault((tau, e.seed), e)
+        if twin is not e:
+            raise MismatchError(f"{twin.path} and {e.path} both evaluate tau {tau:g} at seed {e.seed}; give one of them")
+    return [Point(tau, e.seed, e.summary) for tau, e in zip(taus, evaluations, strict=True)]
+
+
+def _require_same_fit(evaluations: Sequence[Evaluation]) -> None:
+    """Compare every generator with the first, and those with the class-balancing term in that term's options too."""
+    firsts: dict[bool, Evaluation] = {}
+    for e in evaluations:
+        balanced = tau_of(e.generator.options) is not None
+        for first in (evaluations[0], firsts.setdefault(balanced, e)):
+            both = balanced and tau_of(first.generator.options) is not None
+            found = unlike(_but_tau(first, with_term=both), _but_tau(e, with_term=both), names=(first.path, e.path))
+            if found:
+                raise MismatchError(f"these generators differ in more than tau ({found}); a tau sweep varies nothing else")
+
+
+def _but_tau(evaluation: Evaluation, *, with_term: bool) -> Mapping[str, Any]:
+    """What a generator was fitted with, without tau; without its class-balancing term unless `with_term`."""
+    left_out = ("tau",) if with_term else OF_CBDM
+    made = evaluation.generator
+    terms = [t for t in made.options.objective.split("+") if t not in ("cbdm", "ddpm")]
+    return {
+        **{f"dataset.{key}": value for key, value in dataclasses.asdict(made.dataset).items()},
+        "steps of the generator it was started from": made.steps_before,
+        **{key: value for key, value in dataclasses.asdict(made.options).items() if key not in left_out},
+        "objective": "+".join(terms) or "ddpm",
+    }
+
+
 def levels_of(points: Sequence[Point]) -> list[Level]:
     """Every measure at every value of the setting, in the measures' order and then ascending."""
-    measures = dict.fromkeys(key for point in points for key in point.summary)
     found = []
-    for measure in measures:
+    for measure in dict.fromkeys(key for point in points for key in point.summary):
         for x in sorted({p.x for p in points}):
             here = {p.seed: p.summary.get(measure) for p in points if p.x == x}
             known = {seed: value for seed, value in sorted(here.items()) if value is not None}
@@ -95,8 +166,7 @@ def draw_sweep(points: Sequence[Point], *, setting: str, axis_name: str, extract
 
 
 def _svg(panels: Mapping[str, Sequence[Level]], *, axis_name: str, setting: str, extractor: str, terms: str) -> str:
-    columns = 2
-    rows = math.ceil(len(panels) / columns)
+    rows, columns = math.ceil(len(panels) / 2), 2
     with drawing.style():
         figure = Figure(figsize=(drawing.WIDTH, 2.9 * rows + 0.4), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -115,14 +185,14 @@ def _svg(panels: Mapping[str, Sequence[Level]], *, axis_name: str, setting: str,
 
 def _panel(axis: Any, levels: Sequence[Level], *, colour: str, marker: str) -> None:
     measured = [v for v in levels if v.mean is not None]
-    xs = [v.x for v in measured]
     several = [v for v in measured if v.sd is not None]
     for v in several:
         axis.plot([v.x] * len(v.values), list(v.values.values()), "o", color=colour, alpha=0.35, markersize=8, markeredgewidth=0)
-    axis.plot(xs, [v.mean for v in measured], color=colour, marker=marker, markersize=6, linewidth=1.4)
+    axis.plot([v.x for v in measured], [v.mean for v in measured], color=colour, marker=marker, markersize=6, linewidth=1.4)
     if several:
-        means, spreads = [v.mean for v in several], [v.sd for v in several]
-        axis.errorbar([v.x for v in several], means, spreads, fmt="none", ecolor=colour, elinewidth=1.4, capsize=4)
-    axis.set_xticks(sorted({v.x for v in levels}), [f"{x:g}" for x in sorted({v.x for v in levels})])
+        xs, means, spreads = zip(*((v.x, v.mean, v.sd) for v in several), strict=True)
+        axis.errorbar(xs, means, spreads, fmt="none", ecolor=colour, elinewidth=1.4, capsize=4)
+    ticks = sorted({v.x for v in levels})
+    axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axis.grid(axis="y")
     axis.margins(x=0.08, y=0.15)

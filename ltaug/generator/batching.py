@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,20 +19,12 @@ SHARE = 0.8  # of the free memory; the rest is for fragments, and for judges
 STATE = 8  # float32 copies of the batch that a sampler holds beside the network's pass
 
 
-def _silent(text: str) -> None:
-    pass
-
-
 @dataclass
 class BatchSize:
-    """Images generated at a time; once halved it stays so for what is generated after.
-
-    Attributes:
-        tell: hears of every halving, as a sentence.
-    """
+    """Images generated at a time; once halved it stays so for what is generated after."""
 
     size: int
-    tell: Callable[[str], None] = _silent
+    tell: Callable[[str], None] = lambda text: None  # hears of every halving, as a sentence
 
     def halve(self) -> None:
         """Memory ran out.
@@ -56,7 +49,7 @@ def batch_for(
     image_shape: tuple[int, int, int],
     guidance: float,
     runtime: Runtime,
-    tell: Callable[[str], None] = _silent,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> BatchSize:
     """As many as asked for; else ON_CPU, or on a GPU what `fitting` says of a measured pass of the network.
 
@@ -70,7 +63,7 @@ def batch_for(
     if runtime.device.type != "cuda":
         return BatchSize(ON_CPU, tell)
     passes = 1 if guidance == 0 else 2
-    each = passes * _bytes_a_pass(denoiser, image_shape, runtime) + STATE * 4 * image_shape[0] * image_shape[1] * image_shape[2]
+    each = passes * _bytes_a_pass(denoiser, image_shape, runtime) + STATE * 4 * math.prod(image_shape)
     unused = torch.cuda.memory_reserved(runtime.device) - torch.cuda.memory_allocated(runtime.device)
     return BatchSize(fitting(torch.cuda.mem_get_info(runtime.device)[0] + unused, each, images), tell)
 

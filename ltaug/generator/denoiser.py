@@ -13,64 +13,41 @@ import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class NoiseLevels:
-    """One noise level per image.
-
-    Attributes:
-        sigma: (B,), standard deviation of the noise relative to x0.
-        time: (B,), t/T in [0, 1], the fraction of the diffusion that objectives weight by.
-    """
-
-    sigma: Tensor
-    time: Tensor
-
-
 class Preconditioning(Protocol):
     """What a noise level means: the training draw, the loss weight, the network's scalings, the sampling grid."""
 
-    def draw(self, count: int, *, device: torch.device) -> NoiseLevels:
-        """`count` training noise levels from the global random stream."""
-        ...
+    def draw(self, count: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`count` training noise levels from the global random stream: sigma (B,), relative to x0, and t/T (B,) in [0, 1].
+
+        The fraction t/T of the diffusion is what objectives weight by.
+        """
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         """(B,) weight of the squared error of eps."""
-        ...
 
     def fraction(self, sigma: Tensor) -> Tensor:
-        """(B,) t/T in [0, 1) of these noise levels, as in NoiseLevels.time."""
-        ...
+        """(B,) t/T in [0, 1) of these noise levels, as in `draw`."""
 
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The network's image input (B, C, H, W) and noise-embedding input (B,)."""
-        ...
 
     def outputs(self, x: Tensor, sigma: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """(x0, eps) from the network's prediction."""
-        ...
 
     def grid(self, steps: int) -> Tensor:
         """(steps + 1,) decreasing float64 noise levels for sampling, the last one 0."""
-        ...
 
     def prior_scale(self) -> float:
         """Standard deviation of x at the first level of the grid, where sampling starts."""
-        ...
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """What a denoiser says of a noisy batch.
+    """What a denoiser says of a noisy batch."""
 
-    Attributes:
-        x0: (B, C, H, W), the clean image expected.
-        eps: (B, C, H, W), the noise expected; x0 = x - sigma * eps.
-        features: (B, D, h, w), the backbone's bottleneck.
-    """
-
-    x0: Tensor
-    eps: Tensor
-    features: Tensor
+    x0: Tensor  # (B, C, H, W), the clean image expected
+    eps: Tensor  # (B, C, H, W), the noise expected; x0 = x - sigma * eps
+    features: Tensor  # (B, D, h, w), the backbone's bottleneck
 
 
 class Denoiser(nn.Module):

@@ -20,8 +20,8 @@ from ltaug.records import GeneratorRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ltaug.generator.checkpoints import Trainee
     from ltaug.generator.denoiser import Denoiser
+    from ltaug.generator.trainee import Trainee
 
 CLASSES = "backbone.classes.weight"  # (K, D), a row a class
 AUGMENT = "backbone.augment.weight"  # of the label that says how images were varied; not every fit has one
@@ -128,11 +128,9 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
     modules and the optimizer are the trainee's: they belong to what is minimised now.
 
     Args:
-        source: the network to start from.
-        known: its classes.
+        known: the source's classes.
         classes: the trainee's, at least one of them known.
         steps: training steps behind the source's weights.
-        name: what to call the source.
 
     Raises:
         MismatchError: the two networks differ in more than classes and augmentation.

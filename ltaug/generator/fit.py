@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -13,13 +13,12 @@ from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import SOLO, Group
 from ltaug.feed import Feed, feed
 from ltaug.fields import settings_of
-from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.ema import EMA
 from ltaug.generator.objectives import make_objective
 from ltaug.generator.objectives.terms import Batch
 from ltaug.generator.resampling import image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.generator.step import Gradients, train_step
+from ltaug.generator.trainee import EMA, Trainee
 from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, RESAMPLINGS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
@@ -27,14 +26,11 @@ from ltaug.runtime import Runtime, Seconds, derive_seed
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A training set for a device: a feed of its images, labels int64 (N,) on the device.
-
-    `probabilities` (N,), on the CPU, say how often each is trained on; None is all equally often.
-    """
+    """A training set for a device."""
 
     images: Feed
-    labels: Tensor
-    probabilities: Tensor | None
+    labels: Tensor  # int64 (N,), on the device
+    probabilities: Tensor | None  # (N,), on the CPU, how often each image is trained on; None is all equally often
 
     @classmethod
     def on(cls, device: torch.device, train: ImageSet, *, sampling: str = "natural", limit: int | None = None) -> TrainingData:
@@ -106,15 +102,15 @@ def noised(images: Tensor, classes: Tensor, options: GeneratorOptions, denoiser:
         x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
     x0, augment = augmentation.apply(x0)
     dropped = torch.rand(count, device=device) < options.label_dropout
-    levels = denoiser.preconditioning.draw(count, device=device)
+    sigma, time = denoiser.preconditioning.draw(count, device=device)
     return Batch(
         x0=x0,
         eps=torch.randn_like(x0),
-        sigma=levels.sigma,
-        time=levels.time,
+        sigma=sigma,
+        time=time,
         labels=torch.where(dropped, denoiser.null_label, classes),
         classes=classes,
-        weight=denoiser.preconditioning.loss_weight(levels.sigma),
+        weight=denoiser.preconditioning.loss_weight(sigma),
         augment=augment,
     )
 
@@ -136,19 +132,17 @@ def fit(
         group: the processes that share every batch; each hands `after_step` what its images contribute to the batch means.
     """
     data = TrainingData.on(runtime.device, train, sampling=options.sampling)
-    denoiser = trainee.denoiser
-    assert isinstance(denoiser, Denoiser)
-    denoiser.train()
+    trainee.denoiser.train()
     gradients = Gradients(trainee, runtime, group)
-    began = warm = time.perf_counter()
+    began = warm = perf_counter()
     batches = data.batches(range(start, options.steps), batch_size=options.batch_size, seed=seed)
     for step, (images, classes) in enumerate(batches, start):
-        batch = noised(images, classes, options, denoiser, step=step, seed=seed)
+        batch = noised(images, classes, options, trainee.denoiser, step=step, seed=seed)
         go_on = after_step(step + 1, train_step(trainee, batch, options, runtime, step=step, gradients=gradients))
         if step == start:
             runtime.synchronize()
-            warm = time.perf_counter()
+            warm = perf_counter()
         if not go_on:
             break
     runtime.synchronize()
-    return Seconds(warm - began, time.perf_counter() - warm)
+    return Seconds(warm - began, perf_counter() - warm)

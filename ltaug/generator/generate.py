@@ -1,20 +1,27 @@
-"""Images from a generator, each from its own random stream, whatever the batch they happen to be made in."""
+"""A finished generator and its images, each from its own random stream, whatever the batch they happen to be made in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ltaug.generator.batching import ON_CPU, BatchSize
+from ltaug.data.imageset import Images
+from ltaug.generator.batching import ON_CPU, BatchSize, batch_for
+from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.guidance import bind
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.fit import build_denoiser
+from ltaug.generator.sampling import Sampling, bind
+from ltaug.generator.trainee import final_weights
 from ltaug.methods import SAMPLERS
+from ltaug.options import SamplingOptions
+from ltaug.records import GeneratorRecord
 from ltaug.runtime import Runtime, derive_seed
 
 Key = tuple[int, int]  # (class, index within the class)
@@ -45,7 +52,7 @@ def generate(
     runtime: Runtime,
     sampling: Sampling = Sampling(),  # noqa: B008
     batch_size: int | BatchSize = ON_CPU,
-) -> npt.NDArray[np.uint8]:
+) -> Images:
     """Image (class, index) for every key.
 
     Every batch has the same size (the last one is filled up and cut), so that an image goes through the same kernels
@@ -67,7 +74,7 @@ def generate(
     sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
 
     @torch.inference_mode()
-    def attempt(part: list[Key]) -> npt.NDArray[np.uint8] | None:
+    def attempt(part: list[Key]) -> Images | None:
         """One batch, or None where memory ran out."""
         filled = part + [part[-1]] * (batch.size - len(part))
         try:
@@ -81,7 +88,7 @@ def generate(
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
 
-    made: list[npt.NDArray[np.uint8]] = []
+    made: list[Images] = []
     start = 0
     while start < len(keys):
         images = attempt(list(keys[start : start + batch.size]))
@@ -93,3 +100,73 @@ def generate(
         made.append(images)
         start += len(images)
     return np.concatenate(made) if made else np.zeros((0, *image_shape), np.uint8)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A finished generator run, loaded for sampling."""
+
+    denoiser: Denoiser  # the averaged network in evaluation mode on the runtime's device
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    digest: str  # SHA-256 of its weights file
+    path: Path
+    steps: int  # training steps behind the weights, with those of the generator it was started from
+
+    @classmethod
+    def load(cls, path: Path, *, runtime: Runtime) -> Generator:
+        """Open a finished fit-generator run.
+
+        Raises:
+            MismatchError: another stage's run, or not finished.
+            CorruptError: its weights are missing or damaged.
+        """
+        made = GeneratorRecord.read(path, finished=True)
+        names, (c, h, w) = made.class_names, made.image_shape
+        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names))
+        final = final_weights(made.options.steps)
+        made.verify(final)
+        denoiser.load_state_dict(load_file(path / final))
+        denoiser.to(runtime.device).to(memory_format=torch.channels_last)
+        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), made.outputs[final], path, made.steps)
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """Images of a generator by their keys; make one with `open_generated`."""
+
+    generator: Generator
+    sampling: Sampling
+    batch: BatchSize  # how many are generated at a time, fewer once memory ran out
+    seed: int
+    runtime: Runtime
+
+    def __call__(self, keys: Sequence[Key]) -> Images:
+        """uint8 (N, C, H, W), image (class, index) for every key."""
+        return generate(
+            self.generator.denoiser,
+            keys,
+            image_shape=self.generator.image_shape,
+            seed=self.seed,
+            runtime=self.runtime,
+            sampling=self.sampling,
+            batch_size=self.batch,
+        )
+
+
+def open_generated(
+    generator: Generator, options: SamplingOptions, images: int, *, seed: int, runtime: Runtime, tell: Callable[[str], None]
+) -> GeneratedImages:
+    """Ready to generate `images` in all; `tell` hears where memory runs out. Converts the network in place."""
+    denoiser, sampling = generator.denoiser, Sampling.of(options)
+    batch = batch_for(
+        options.sample_batch,
+        images,
+        denoiser=denoiser,
+        image_shape=generator.image_shape,
+        guidance=sampling.guidance,
+        runtime=runtime,
+        tell=tell,
+    )
+    suit(denoiser.backbone, runtime)
+    return GeneratedImages(generator, sampling, batch, seed, runtime)

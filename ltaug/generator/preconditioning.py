@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ltaug.generator.denoiser import NoiseLevels, per_image
+from ltaug.generator.denoiser import per_image
 
 
 class VP:
@@ -31,9 +31,9 @@ class VP:
             self._tables[device] = (self.sigmas.float().to(device), self.sigmas.log().float().to(device))
         return self._tables[device]
 
-    def draw(self, count: int, *, device: torch.device) -> NoiseLevels:
+    def draw(self, count: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
         t = torch.randint(self.T, (count,), device=device)
-        return NoiseLevels(self._table(device)[0][t], t / self.T)
+        return self._table(device)[0][t], t / self.T
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         return torch.ones_like(sigma)
@@ -101,9 +101,9 @@ class EDM:
         self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
         self._vp = VP()
 
-    def draw(self, count: int, *, device: torch.device) -> NoiseLevels:
+    def draw(self, count: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
         sigma = (self.p_mean + self.p_std * torch.randn(count, device=device)).exp()
-        return NoiseLevels(sigma, self.fraction(sigma))
+        return sigma, self.fraction(sigma)
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
         return (sigma.square() + self.sigma_data**2) / self.sigma_data**2

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
-from ltaug.distributed.group import SOLO, Group
-from ltaug.distributed.stuck import stop_together
+from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError
-from ltaug.files import atomic_write
-from ltaug.generator.checkpoints import EMA_FILE, State, Trainee, checkpoint_steps, read_checkpoint, restore, save_checkpoint
+from ltaug.files import atomic_write, checkpoint_steps
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
-from ltaug.generator.fit import build_denoiser, build_trainee, fit
-from ltaug.generator.generate import generate
+from ltaug.generator.fit import build_trainee, fit
+from ltaug.generator.generate import Generator, generate
 from ltaug.generator.step import prepare
+from ltaug.generator.trainee import CHECKPOINTS, Trainee, final_weights, read_checkpoint, restore, save_checkpoint
 from ltaug.options import GeneratorOptions
-from ltaug.records import GeneratorRecord
 from ltaug.runs import Run
 from ltaug.runtime import Runtime, derive_seed
 
-CHECKPOINTS = "checkpoints"
 SAMPLES = "samples.png"
 LOGS = 50
 
@@ -70,7 +66,7 @@ def run_generator(
     draws = seed if source is None else derive_seed(seed, "after", source.steps)
     started = [] if source is None else _start_from(source, trainee, train, options, run=run)
     start, state = group.led(lambda: _last_checkpoint(run.path / CHECKPOINTS))
-    if state is not None:
+    if state:
         restore(trainee, state)
         started = [f"Continuing from step {start} of {options.steps}."]
     for sentence in started:
@@ -80,13 +76,13 @@ def run_generator(
         final = trainee.ema.module
         assert isinstance(final, Denoiser)
         _save_samples(final, train, run=run, runtime=runtime, seed=seed)
-        run.finish([_final_weights(options.steps), SAMPLES])
+        run.finish([final_weights(options.steps), SAMPLES])
 
 
-def _last_checkpoint(folder: Path) -> tuple[int, State | None]:
-    """The step to go on from and the state after it."""
-    done = checkpoint_steps(folder)
-    return (done[-1], read_checkpoint(folder / f"step-{done[-1]}")) if done else (0, None)
+def _last_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The step to go on from and the state after it; 0 and nothing in a new run."""
+    step = max(checkpoint_steps(folder), default=0)
+    return step, read_checkpoint(folder / f"step-{step}") if step else {}
 
 
 def _train(
@@ -114,7 +110,7 @@ def _train(
                 run.event("training the generator", step, options.steps, **figures)
             due = step % options.checkpoint_every == 0 or step == options.steps or stopped
             if due and group.place.leads:
-                with group.unhurried():
+                with group.unhurried:
                     save_checkpoint(run.path / CHECKPOINTS, step, trainee)
             return not stopped
 
@@ -143,11 +139,6 @@ def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: G
     return said
 
 
-def _final_weights(steps: int) -> str:
-    """Where the averaged weights after the last step lie, relative to the run."""
-    return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
-
-
 def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:
     """A sheet of 8 samples each of the classes (at most 20), most frequent first."""
     shown = by_frequency(train.class_counts)[:20]
@@ -155,42 +146,6 @@ def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Run
     images = generate(denoiser, keys, image_shape=train.image_shape, seed=seed, runtime=runtime, batch_size=len(keys))
     with atomic_write(run.path / SAMPLES) as file:
         contact_sheet(np.split(images, len(shown))).save(file, format="PNG")
-
-
-@dataclass(frozen=True)
-class Generator:
-    """A finished generator run, loaded for sampling.
-
-    Attributes:
-        denoiser: the averaged network in evaluation mode on the runtime's device.
-        digest: SHA-256 of its weights file.
-        path: where it lies.
-        steps: training steps behind the weights, with those of the generator it was started from.
-    """
-
-    denoiser: Denoiser
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    digest: str
-    path: Path
-    steps: int
-
-    @classmethod
-    def load(cls, path: Path, *, runtime: Runtime) -> Generator:
-        """Open a finished fit-generator run.
-
-        Raises:
-            MismatchError: another stage's run, or not finished.
-            CorruptError: its weights are missing or damaged.
-        """
-        made = GeneratorRecord.read(path, finished=True)
-        names, (c, h, w) = made.class_names, made.image_shape
-        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names))
-        final = _final_weights(made.options.steps)
-        made.verify(final)
-        denoiser.load_state_dict(load_file(path / final))
-        denoiser.to(runtime.device).to(memory_format=torch.channels_last)
-        return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), made.outputs[final], path, made.steps)
 
 
 def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:

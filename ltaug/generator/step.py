@@ -18,11 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ltaug.distributed.group import SOLO, Group
 from ltaug.errors import OptionError
-from ltaug.generator.checkpoints import Trainee
 from ltaug.generator.cpu_forms import suit
-from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.objectives.terms import Batch, Drawn, Objective, ObjectiveTerms, in_one_pass, one_by_one
-from ltaug.options import GeneratorOptions, require_whole_batches
+from ltaug.generator.objectives import require_whole_batches
+from ltaug.generator.objectives.terms import Batch, Drawn, ObjectiveTerms, in_one_pass, one_by_one
+from ltaug.generator.trainee import Trainee
+from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
 
 
@@ -32,23 +32,16 @@ def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group
     Raises:
         OptionError: micro-batches, and a term of the objective that needs the whole batch; more processes than images a step.
     """
-    denoiser, _ = _parts(trainee)
     world = group.place.world
     if options.batch_size < world:
         raise OptionError(f"--batch-size {options.batch_size} gives {world} processes nothing to share; start fewer of them")
     require_whole_batches(options, runtime.micro_batch, images=-(-options.batch_size // world))
     if runtime.checkpoint_activations:
-        _recompute_blocks(denoiser.backbone)
+        _recompute_blocks(trainee.denoiser.backbone)
         if runtime.compiled and not group.alone:
             torch._dynamo.config.optimize_ddp = False  # it cuts up graphs, but not those with recomputed blocks
-    suit(denoiser.backbone, runtime)
+    suit(trainee.denoiser.backbone, runtime)
     return _plain(trainee, options) if runtime.plain else trainee
-
-
-def _parts(trainee: Trainee) -> tuple[Denoiser, Objective]:
-    assert isinstance(trainee.denoiser, Denoiser)
-    assert isinstance(trainee.objective, Objective)
-    return trainee.denoiser, trainee.objective
 
 
 def _recompute_blocks(backbone: nn.Module) -> None:
@@ -65,11 +58,10 @@ def _recompute_blocks(backbone: nn.Module) -> None:
 
 def _plain(trainee: Trainee, options: GeneratorOptions) -> Trainee:
     """Contiguous weights, and Adam and the average as loops over tensors."""
-    denoiser, objective = _parts(trainee)
-    for module in (denoiser, trainee.ema.module):
+    for module in (trainee.denoiser, trainee.ema.module):
         module.to(memory_format=torch.contiguous_format)
     trainee.ema.lerp = _lerp_in_a_loop
-    parameters = [*denoiser.parameters(), *objective.parameters()]
+    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
     return dataclasses.replace(trainee, optimizer=torch.optim.Adam(parameters, lr=options.lr, foreach=False, fused=False))
 
 
@@ -81,10 +73,9 @@ def _lerp_in_a_loop(averaged: Sequence[Tensor], current: Sequence[Tensor], weigh
 class _Losses(nn.Module):
     """Network and objective as one module: what DistributedDataParallel wraps."""
 
-    def __init__(self, denoiser: Denoiser, objective: Objective, runtime: Runtime, group: Group) -> None:
+    def __init__(self, trainee: Trainee, runtime: Runtime, group: Group) -> None:
         super().__init__()
-        self.denoiser = denoiser
-        self.objective = objective
+        self.denoiser, self.objective = trainee.denoiser, trainee.objective
         self._runtime = runtime
         self._group = group
 
@@ -98,7 +89,7 @@ class Gradients:
     """The gradients of a batch's mean loss, computed in micro-batches and by the group's processes together."""
 
     def __init__(self, trainee: Trainee, runtime: Runtime, group: Group = SOLO) -> None:
-        losses = _Losses(*_parts(trainee), runtime, group)
+        losses = _Losses(trainee, runtime, group)
         self._losses: nn.Module = losses if group.alone else DistributedDataParallel(losses)
         self._objective = losses.objective
         self._micro_batch = runtime.micro_batch
@@ -149,22 +140,18 @@ def train_step(
     step: int,
     gradients: Gradients | None = None,
 ) -> dict[str, Tensor]:
-    """One optimizer step.
-
-    Args:
-        gradients: how they are computed; None is by this process alone.
+    """One optimizer step, with gradients by this process alone unless `gradients` are given.
 
     Returns:
         What this process's images contribute to the batch means of the loss and its terms, still on the device.
     """
-    denoiser, objective = _parts(trainee)
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
     trainee.optimizer.zero_grad(set_to_none=True)
     terms = (gradients or Gradients(trainee, runtime)).add(batch)
     if options.grad_clip:
-        nn.utils.clip_grad_norm_([*denoiser.parameters(), *objective.parameters()], options.grad_clip)
+        nn.utils.clip_grad_norm_([*trainee.denoiser.parameters(), *trainee.objective.parameters()], options.grad_clip)
     trainee.optimizer.step()
     trainee.ema.update(step)
     return terms

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
 from ltaug.files import write_json
+from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
-from ltaug.options import Machine
-from ltaug.pipeline.plan import check_of, origin, plan, plan_classifiers
+from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
-from ltaug.pipeline.task import Task
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
 from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events
@@ -51,10 +50,9 @@ def run_recipe(
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
     """
-    if seeds is not None and seeds < 1:
-        raise OptionError(f"--seeds {seeds} must be at least 1")
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers {workers} must be at least 1")
+    for option, number in (("--seeds", seeds), ("--workers", workers)):
+        if number is not None and number < 1:
+            raise OptionError(f"{option} {number} must be at least 1")
     tasks = plan(recipe, out, seeds, first_seed=first_seed)
     if not all(task.finished for task in tasks if task.function != "write_report"):
         check = check_of(tasks)
@@ -87,7 +85,10 @@ def run_shared(
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
-    with claim(out, what) if place.leads else joined(out, listener):
+    with claim(out, what) if place.leads else nullcontext():
+        if not place.leads:
+            unclaimed = f"Waiting for rank 0 to claim {out}."
+            wait_until(lambda: None if MARKER in names_in(out) else unclaimed, lambda text: listener(Event("", text)))
         run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
         if place.world > 1 and place.leads:
             _await(tasks, listener)
@@ -101,14 +102,6 @@ def _await(tasks: Sequence[Task], listener: Listener) -> None:
         return f"Waiting for other processes to finish {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}." if left else None
 
     wait_until(missing, lambda text: listener(Event("", text)))
-
-
-@contextmanager
-def joined(out: Path, listener: Listener) -> Iterator[None]:
-    """Work below a directory as soon as the process that leads has claimed it."""
-    missing = f"Waiting for rank 0 to claim {out}."
-    wait_until(lambda: None if MARKER in names_in(out) else missing, lambda text: listener(Event("", text)))
-    yield
 
 
 @contextmanager

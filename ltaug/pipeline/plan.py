@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
 from ltaug.fields import read_of
-from ltaug.generator.finetune import with_network_of
+from ltaug.files import read_json
 from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
-from ltaug.pipeline.task import Task
 from ltaug.recipes import Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
+from ltaug.runs import RUN_FILE
 
 Given = dict[str, Any]
 # Function of ltaug.stages -> the stage whose options it takes.
@@ -27,6 +28,34 @@ STAGE_OF = {
     "train_classifier": "train-classifier",
 }
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a function of ltaug.stages; machine and listener, which every stage gets, are added to `kwargs`.
+
+    `name` is the run directory relative to the whole output, which is also its label in progress; `needs` are the names of
+    the tasks whose results it reads.
+    """
+
+    name: str
+    function: str
+    kwargs: Mapping[str, Any]
+    needs: tuple[str, ...]
+    directory: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run directory says so; whether it is still the same run is the stage's to check.
+
+        Raises:
+            CorruptError: run.json is damaged.
+        """
+        path = self.directory / RUN_FILE
+        if not path.exists():
+            return False
+        record = read_json(path)
+        return isinstance(record, dict) and record.get("status") == "finished"
 
 
 def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int = 0) -> list[Task]:
@@ -56,9 +85,13 @@ def _plan_extractor(recipe: Recipe, out: Path) -> Task | None:
     asked = [recipe.given(arm, "evaluate-generator") for arm in recipe.arms if recipe.evaluates(arm)]
     if not any(_looks_with_ours(given) for given in asked):
         return None
-    kwargs: Given = {"dataset": recipe.dataset, "out": out / "extractor", "seed": 0, "label": "extractor"}
-    kwargs["wait"] = LOCK_PATIENCE
-    return Task("extractor", "train_extractor", kwargs, (), out / "extractor")
+    return _task(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
+
+
+def _task(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
+    """A stage call whose run goes to `name` below `out`."""
+    kwargs = {**kwargs, "out": out / name, "label": name, "wait": LOCK_PATIENCE}
+    return Task(name, function, kwargs, tuple(n.name for n in needs), out / name)
 
 
 def _looks_with_ours(given: Given) -> bool:
@@ -67,18 +100,13 @@ def _looks_with_ours(given: Given) -> bool:
 
 def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> list[Task]:
     """One seed's judges, then each arm's stages."""
-    tasks: dict[str, Task] = {}
-    shared: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}  # by what they are asked: equal stages are done once
 
-    def add(name: str, function: str, kwargs: Given, needs: Sequence[Task], *, share: bool = False) -> Task:
+    def add(name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
         key = json.dumps([function, kwargs], default=str, sort_keys=True)
-        if share and key in shared:
-            return shared[key]
-        name = f"seed-{seed}/{name}"
-        kwargs = {**kwargs, "out": out / name, "seed": seed, "label": name, "wait": LOCK_PATIENCE}
-        task = Task(name, function, kwargs, tuple(n.name for n in needs), out / name)
-        tasks[name] = shared[key] = task
-        return task
+        if key not in tasks:
+            tasks[key] = _task(out, f"seed-{seed}/{name}", function, {**kwargs, "seed": seed}, needs)
+        return tasks[key]
 
     by_name = {arm.name: arm for arm in recipe.arms}
 
@@ -88,7 +116,7 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
         sources = [fit(by_name[arm.source])] if arm.source else []
         if sources:
             asked["source"] = sources[0].directory
-        return add(f"{arm.name}/generator", "fit_generator", asked, sources, share=True)
+        return add(f"{arm.name}/generator", "fit_generator", asked, sources)
 
     def evaluate(arm: Arm, generator: Task) -> None:
         """The arm's generator measured, sampled as for synthesis unless the recipe says otherwise."""
@@ -99,10 +127,10 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
         if extractor is not None and _looks_with_ours(asked["given"]):
             asked["extractor_run"] = extractor.directory
             needs.append(extractor)
-        add(f"{arm.name}/evaluation", "evaluate_generator", asked, needs, share=True)
+        add(f"{arm.name}/evaluation", "evaluate_generator", asked, needs)
 
     wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
-    judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}, ()) for i in range(wanted)]
+    judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
         asked: Given
         synthetic: list[Task] = []
@@ -116,7 +144,7 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
                 "given": recipe.given(arm, "synthesize"),
                 "judges": [j.directory for j in mine] or None,
             }
-            synthetic = [add(f"{arm.name}/synthetic", "synthesize", asked, [generator, *mine], share=True)]
+            synthetic = [add(f"{arm.name}/synthetic", "synthesize", asked, [generator, *mine])]
         asked = {
             "dataset": recipe.dataset,
             "given": recipe.given(arm, "train-classifier"),
@@ -157,10 +185,8 @@ def plan_classifiers(
     tasks = []
     for s in range(seed, seed + seeds):
         for name, images in arms:
-            label = f"{name}/seed-{s}"
-            kwargs: Given = {"dataset": dataset, "given": given, "synthetic": images, "arm": name, "seed": s, "draw_seed": seed}
-            kwargs |= {"out": out / label, "label": label, "wait": LOCK_PATIENCE}
-            tasks.append(Task(label, "train_classifier", kwargs, (), out / label))
+            asked: Given = {"dataset": dataset, "given": given, "synthetic": images, "arm": name, "seed": s, "draw_seed": seed}
+            tasks.append(_task(out, f"{name}/seed-{s}", "train_classifier", asked))
     return tasks
 
 
@@ -185,6 +211,8 @@ def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any],
         dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
         if source is None:
             return name, dataset, given, None
+        from ltaug.generator.finetune import with_network_of  # loads numpy
+
         drawn, network = _generator_of(source, planned)
         return name, dataset or drawn, with_network_of(network, given, name=str(source)), None
     dataset, network = _generator_of(task.kwargs["generator"], planned)

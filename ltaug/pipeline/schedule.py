@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import WorkerError
-from ltaug.options import Machine
-from ltaug.pipeline.task import Task, urgency
+from ltaug.fields import settings_of
+from ltaug.machine import Machine
+from ltaug.methods import REGULARISERS, terms_of
+from ltaug.options import GeneratorOptions
+from ltaug.pipeline.plan import Task
 from ltaug.pipeline.worker import Answer, Call, without_interrupts, work
 from ltaug.place import ALONE, Place, says_a_place
 from ltaug.runs import Event, Listener, ignore_events
@@ -85,6 +88,37 @@ def run_tasks(
     return {name: pickle.loads(result) for name, result in results.items()}
 
 
+def urgency(tasks: Sequence[Task]) -> dict[str, float]:
+    """How much work still hangs on each task, itself included: the longest chain from it to the end.
+
+    Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
+    Units are roughly training steps of a generator; only the order matters.
+    """
+    after: dict[str, float] = {}
+    for task in reversed(tasks):
+        own = 0.0 if task.finished else _cost(task)
+        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
+    return after
+
+
+def _cost(task: Task) -> float:
+    given = task.kwargs.get("given", {})
+    if task.function == "fit_generator":
+        return float(given.get("steps", 1000)) * _passes(given)
+    if task.function == "synthesize":
+        return 300.0 if task.kwargs.get("judges") else 100.0
+    if task.function == "evaluate_generator":
+        return 150.0
+    return 50.0
+
+
+def _passes(given: Mapping[str, Any]) -> float:
+    """Images through the network for one of the batch: one, and what the regularisers need beyond it."""
+    options = GeneratorOptions(**given)
+    terms = [term for term in terms_of(options.objective) if term in REGULARISERS]
+    return 1 + sum(REGULARISERS.about(term).passes(**settings_of(options, "objective", term)) for term in terms)
+
+
 class _Pool:
     """Worker processes, and which task each is at."""
 
@@ -102,7 +136,7 @@ class _Pool:
             return False
         connection = idle or self._new_worker()
         self._tasks[connection] = task
-        connection.send(Call(task.function, {**task.kwargs, "machine": self._machine}))
+        connection.send((task.function, {**task.kwargs, "machine": self._machine}))
         return True
 
     def _new_worker(self) -> Connection[Call, Answer | Event]:
@@ -136,10 +170,10 @@ class _Pool:
             if isinstance(message, Event):
                 yield message
                 continue
-            if message.error is not None:
-                del self._tasks[connection]
-                raise message.error
-            yield self._tasks.pop(connection).name, message.result
+            task = self._tasks.pop(connection)
+            if isinstance(message, Exception):
+                raise message
+            yield task.name, message
 
     def _death(self, connection: Connection[Call, Answer | Event]) -> WorkerError:
         process = self._processes.pop(connection)
@@ -189,11 +223,6 @@ def _read(connection: Connection[Call, Answer | Event]) -> bytes:
         return b""
 
 
-def cpu_count() -> int:
-    """CPU cores this process may use (ltaug.runtime has one too, but loads torch)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cuda_devices() -> int:
     """How many CUDA devices torch sees, asked in another process, and only where a driver is installed at all."""
     if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi")):
@@ -214,7 +243,8 @@ def settled(machine: Machine) -> tuple[Machine, int]:
     devices = 0 if machine.device == "cpu" else cuda_devices()
     if machine.device == "cuda" or devices:
         return dataclasses.replace(machine, device="cuda"), max(devices, 1)
-    return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return dataclasses.replace(machine, device="cpu", threads=machine.threads or 1), cores
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,20 +22,8 @@ from ltaug.runs import Event
 EVENT_INTERVAL = 0.2  # seconds between the progress events of one activity
 
 
-@dataclass(frozen=True)
-class Call:
-    """What the parent asks for: a function of the stages module and its arguments."""
-
-    function: str
-    kwargs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What comes back: the function's result, pickled, or the user's mistake it ran into."""
-
-    result: bytes = b""
-    error: LtaugError | OSError | None = None
+Call = tuple[str, Mapping[str, Any]]  # what the parent asks for: a function of the stages module, and its arguments
+Answer = bytes | LtaugError | OSError  # what comes back: the function's result, pickled, or the user's mistake it ran into
 
 
 def work(connection: Connection[Answer | Event, Call], module: str) -> None:
@@ -48,14 +35,14 @@ def work(connection: Connection[Answer | Event, Call], module: str) -> None:
     listener = _Sender(connection)
     while True:
         try:
-            call = connection.recv()
+            name, kwargs = connection.recv()
         except EOFError:
             return
+        answer: Answer
         try:
-            function = getattr(importlib.import_module(module), call.function)
-            answer = Answer(pickle.dumps(function(**call.kwargs, listener=listener)))
+            answer = pickle.dumps(getattr(importlib.import_module(module), name)(**kwargs, listener=listener))
         except (LtaugError, OSError) as error:
-            answer = Answer(error=error)
+            answer = error
         except KeyboardInterrupt:
             sys.exit(130)
         connection.send(answer)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ltaug.options import SamplingOptions
 from ltaug.report.collect import PRIMARY, Experiment
-from ltaug.report.statistics import Paired, Spread, holm, paired, spread
+from ltaug.report.statistics import Paired, holm, paired
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
 SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
@@ -26,10 +26,9 @@ class Rivals(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """Every measured number and who is compared with whom.
+    """Every measured number (arm -> metric -> seed -> value) and who is compared with whom.
 
     Attributes:
-        values: arm -> metric -> seed -> value.
         synthetic: the arms trained with synthetic images.
         partners: for an arm with synthesis, the arm that is trained alike but without synthetic images, if there is one.
         rivals: groups of arms whose synthetic images come from different generators, selected and used alike.
@@ -45,10 +44,6 @@ class Scores:
     def metrics(self) -> tuple[str, ...]:
         """Every metric any arm has, in the order of the runs."""
         return tuple(dict.fromkeys(key for by_metric in self.values.values() for key in by_metric))
-
-    def spread(self, arm: str, metric: str) -> Spread | None:
-        by_seed = self.values[arm].get(metric)
-        return spread(list(by_seed.values())) if by_seed else None
 
     def paired(self, arm: str, other: str, metric: str = PRIMARY[0]) -> Paired:
         """`arm` minus `other` over shared seeds."""
@@ -100,32 +95,21 @@ def score(experiment: Experiment) -> Scores:
             for metric, value in result.summary.items():
                 values.setdefault(arm, {}).setdefault(metric, {})[seed] = value
     synthetic = frozenset(arm for arm in experiment.results if experiment.synthetic(arm))
-    return Scores(values, synthetic, _partners(experiment, synthetic), experiment.baseline, _rivals(experiment, synthetic))
+    options = {arm: asdict(experiment.first(arm).record.options) for arm in experiment.results}
+    training = {arm: {k: v for k, v in own.items() if k not in SYNTHETIC_SETTINGS} for arm, own in options.items()}
+    real = sorted((arm for arm in training if arm not in synthetic), key=lambda arm: arm != experiment.baseline)
+    alike = {arm: [other for other in real if training[other] == training[arm]] for arm in synthetic}
+    partners = {arm: others[0] for arm, others in alike.items() if others}
+    return Scores(values, synthetic, partners, experiment.baseline, _rivals(experiment))
 
 
-def _partners(experiment: Experiment, synthetic: frozenset[str]) -> dict[str, str]:
-    training = {arm: _training(experiment, arm) for arm in experiment.results}
-    real = sorted((a for a in training if a not in synthetic), key=lambda a: a != experiment.baseline)
-    found: dict[str, str] = {}
-    for arm in synthetic:
-        alike = next((other for other in real if training[other] == training[arm]), None)
-        if alike is not None:
-            found[arm] = alike
-    return found
-
-
-def _rivals(experiment: Experiment, synthetic: frozenset[str]) -> tuple[Rivals, ...]:
+def _rivals(experiment: Experiment) -> tuple[Rivals, ...]:
     groups: dict[str, dict[tuple[str, str], str]] = {}  # selection and training -> (sampling, generator) -> its first arm
     for arm in experiment.results:
         synthesis = experiment.first(arm).synthesis
-        if arm in synthetic and synthesis is not None:
+        if synthesis is not None:
             training, asked = asdict(experiment.first(arm).record.options), asdict(synthesis.options)
             sampling, selection = ({k: v for k, v in asked.items() if (k in SAMPLING) == own} for own in (True, False))
             arms = groups.setdefault(json.dumps([selection, training], sort_keys=True), {})
             arms.setdefault((json.dumps(sampling, sort_keys=True), synthesis.generator_run.digest), arm)
     return tuple(Rivals(tuple(g.values()), len({how for how, _ in g}) == 1) for g in groups.values() if len(g) > 1)
-
-
-def _training(experiment: Experiment, arm: str) -> dict[str, object]:
-    options = asdict(experiment.first(arm).record.options)
-    return {key: value for key, value in options.items() if key not in SYNTHETIC_SETTINGS}

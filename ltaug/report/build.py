@@ -15,12 +15,12 @@ from ltaug.report.classes import ClassTable, class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
+from ltaug.report.figures import draw, draw_generators, kind_of
 from ltaug.report.gallery import Gallery, gallery
 from ltaug.report.generators import generator_tables
-from ltaug.report.plates import draw, draw_generators, kind_of
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
-from ltaug.report.statistics import Paired
+from ltaug.report.statistics import Paired, spread
 from ltaug.report.verdict import verdict
 from ltaug.report.wording import count, several
 from ltaug.runs import Event, Listener, ignore_events
@@ -45,14 +45,16 @@ def build_report(
         out: the directory to write to; an earlier report in it is replaced.
         load_train: the real training images of (dataset options, seed), for pictures; None leaves the pictures out.
         baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
-        title: heading of the report.
         published: the dataset whose published results to show [default: the one that the runs' options name, if any].
 
     Raises:
         RunExistsError: `out` holds something that is not a report.
         OptionError, MismatchError, CorruptError: as `collect` says.
     """
-    require_report_directory(out)
+    if out.is_file():
+        raise RunExistsError(f"{out} is a file; name another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
+        raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
     papers = published_on(published) if published is not None else None  # a misspelt name is refused before anything is read
     experiment = collect(runs, baseline=baseline)
     evaluations, unfinished = collect_evaluations(runs)
@@ -65,14 +67,6 @@ def build_report(
     return report
 
 
-def require_report_directory(out: Path) -> None:
-    """Raise RunExistsError unless `out` is free to hold a report: absent, empty, or an earlier report."""
-    if out.is_file():
-        raise RunExistsError(f"{out} is a file; name another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
-        raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
-
-
 def _assemble(
     experiment: Experiment,
     evaluations: Sequence[Evaluation],
@@ -83,18 +77,18 @@ def _assemble(
 ) -> Report:
     scores = score(experiment)
     classes = class_table(experiment)
-    shown = _shown(scores)
-    chains = {arm: {seed: method.chain(run) for seed, run in sorted(experiment.results[arm].items())} for arm in scores.order}
+    roles = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
+    shown = {"baseline": scores.baseline} | {role: arm for role, arm in roles.items() if arm is not None}
+    runs = {arm: [run for _, run in sorted(experiment.results[arm].items())] for arm in scores.order}
     after = compared_arm(shown)
     change = confusion_change(experiment, after, scores.baseline) if after else None
     featured = shown.get("featured") or shown.get("best_with")
     pictures, missing = _pictures(experiment, featured, load_train)
     generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
-    source = experiment.runs[0].record.train_source or "the dataset"
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
     return Report(
         path=out,
-        title=title or f"What synthetic images gain on {source}",
+        title=title or f"What synthetic images gain on {experiment.runs[0].record.train_source or 'the dataset'}",
         verdict=verdict(scores, classes),
         shown=shown,
         headline=headline,
@@ -103,10 +97,10 @@ def _assemble(
         adjusted_p={key: scores.adjusted_p(key) for key in headline},
         classes=classes,
         confusion=change,
-        settings=method.settings(experiment, chains),
-        selections=method.selections(chains),
-        timings=method.timings(chains),
-        origin=method.origin(experiment, chains),
+        settings=method.settings(runs),
+        selections=method.selections(runs),
+        timings=method.timings(runs),
+        origin=method.origin(runs, experiment.runs),
         notes=_notes(experiment, scores, classes, missing),
         generators=generators,
         published=papers or recognised(run.record.dataset for run in experiment.runs),
@@ -115,23 +109,17 @@ def _assemble(
     )
 
 
-def _shown(scores: Scores) -> dict[str, str]:
-    others = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
-    return {"baseline": scores.baseline} | {role: arm for role, arm in others.items() if arm is not None}
-
-
 def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
     def against(other: str | None) -> dict[str, Paired]:
         return {key: scores.paired(arm, other, key) for key in scores.values[arm]} if other not in (None, arm) else {}
 
-    spreads = {key: scores.spread(arm, key) for key in scores.metrics}
     partner = scores.partners.get(arm)
     return ArmRow(
         name=arm,
-        about=experiment.about(arm),
+        about=experiment.first(arm).record.about,
         kind=kind_of(scores, arm),
         seeds=tuple(sorted(experiment.results[arm])),
-        summary={key: value for key, value in spreads.items() if value is not None},
+        summary={key: spread(list(by_seed.values())) for key in scores.metrics if (by_seed := scores.values[arm].get(key))},
         against_baseline=against(scores.baseline),
         against_best_without=against(scores.best_without),
         partner=partner,
@@ -170,9 +158,8 @@ def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing:
         f"over seeds, that is over {covered}",
         "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
     ]
-    everyone = set(experiment.seeds)
     for arm in scores.order:
-        gone = sorted(everyone - set(experiment.results[arm]))
+        gone = [seed for seed in experiment.seeds if seed not in experiment.results[arm]]
         if gone:
             words = f"{count(len(gone), 'seed')} ({several(gone)})"
             reading.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
@@ -182,14 +169,13 @@ def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing:
         "Each seed draws other classes as the tail, so per-class results are lined up by frequency rank (rank 1 is the most "
         "frequent class of its seed) and not by class name."
     )
-    lined_up = (by_rank,) if classes.by == "rank" else ()
     lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
     unknown = (
         f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."
     )
     return {
         "reading": tuple(reading),
-        "classes": lined_up,
+        "classes": (by_rank,) if classes.by == "rank" else (),
         "images": (missing,) if missing else (),
         "selection": (unknown,) if lost else (),
     }

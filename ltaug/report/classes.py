@@ -1,4 +1,4 @@
-"""What happens to each class: counts and recall in the order of class frequency, and the change in confusion."""
+"""What happens to each class, in the order of class frequency: counts, recall, FID; and the change in confusion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltaug.data.groups import by_frequency
+from ltaug.metrics.classes import moving_average
 from ltaug.report.collect import Experiment, Result
+from ltaug.report.evaluations import Evaluation
 from ltaug.report.statistics import Paired, paired
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +27,6 @@ class ClassTable:
 
     Attributes:
         by: "class" or "rank".
-        labels: class names, or ranks from 1.
         counts: real training images, mean over seeds.
         groups: many, medium or few; "" where the runs do not say.
         synthetic_counts: for each arm with synthetic images, their number, mean over seeds.
@@ -58,6 +59,15 @@ class ConfusionChange:
     matrix: tuple[tuple[float, ...], ...]
 
 
+@dataclass(frozen=True)
+class ClassCurve:
+    """FID of each class, moving average over 5 neighbours in frequency, mean over seeds, most frequent first."""
+
+    by: str
+    labels: tuple[str, ...]
+    series: Mapping[str, tuple[float | None, ...]]
+
+
 def class_table(experiment: Experiment) -> ClassTable:
     """Counts and per-class measures of every arm, lined up by frequency."""
     orders = {result.seed: by_frequency(result.record.class_counts) for result in experiment.runs}
@@ -70,8 +80,8 @@ def class_table(experiment: Experiment) -> ClassTable:
     measures: dict[str, dict[str, tuple[float | None, ...]]] = {}
     recall: dict[str, list[dict[int, float]]] = {}
     for arm, by_seed in experiment.results.items():
-        added = {seed: result.record.synthetic_counts for seed, result in by_seed.items()}
-        made = [np.array(counts, float)[orders[seed]] for seed, counts in added.items() if counts is not None]
+        added = [(orders[seed], result.record.synthetic_counts) for seed, result in by_seed.items()]
+        made = [np.array(counts, float)[order] for order, counts in added if counts is not None]
         if made:
             synthetic[arm] = tuple(float(v) for v in np.mean(made, axis=0))
         for measure in by_seed[min(by_seed)].metrics["per_class"]:
@@ -80,8 +90,11 @@ def class_table(experiment: Experiment) -> ClassTable:
             if measure == "recall":
                 recall[arm] = rows
     base = recall.get(experiment.baseline)
-    change = {} if base is None else {arm: _changes(rows, base) for arm, rows in recall.items() if arm != experiment.baseline}
-    groups = _groups(first, orders[first.seed])
+    others = {arm: rows for arm, rows in recall.items() if base is not None and arm != experiment.baseline}
+    change = {arm: tuple(map(paired, rows, base or ())) for arm, rows in others.items()}
+    members = first.record.groups or first.metrics.get("groups") or {}
+    group_of = {k: name for name, classes in members.items() for k in classes}
+    groups = tuple(group_of.get(k, "") for k in orders[first.seed])
     return ClassTable("class" if same else "rank", tuple(labels), tuple(map(float, counts)), groups, synthetic, measures, change)
 
 
@@ -110,11 +123,20 @@ def _rows(by_seed: Mapping[int, Result], orders: Orders, measure: str, n: int) -
     return rows
 
 
-def _changes(rows: Sequence[Mapping[int, float]], base: Sequence[Mapping[int, float]]) -> tuple[Paired, ...]:
-    return tuple(paired(a, b) for a, b in zip(rows, base, strict=True))
-
-
-def _groups(result: Result, order: Sequence[int]) -> tuple[str, ...]:
-    groups = result.record.groups or result.metrics.get("groups") or {}
-    of_class = {k: name for name, members in groups.items() for k in members}
-    return tuple(of_class.get(k, "") for k in order)
+def class_curve(by_row: Mapping[str, Mapping[int, Evaluation]]) -> ClassCurve | None:
+    """Per-class FID of evaluations (row -> seed -> evaluation), lined up by frequency; None where no run has it."""
+    every = [one.metrics for by_seed in by_row.values() for one in by_seed.values()]
+    same = len({tuple(metrics["class_counts"]) for metrics in every}) == 1
+    series: dict[str, tuple[float | None, ...]] = {}
+    for name, by_seed in by_row.items():
+        known = [one.metrics for one in by_seed.values() if one.metrics["per_class"].get("class_fid")]
+        ranked = [[m["per_class"]["class_fid"][c] for c in by_frequency(m["class_counts"])] for m in known]
+        if ranked:
+            columns = zip(*map(moving_average, ranked), strict=True)
+            values = [[value for value in at_rank if value is not None] for at_rank in columns]
+            series[name] = tuple(float(np.mean(of_seeds)) if of_seeds else None for of_seeds in values)
+    if not any(value is not None for values in series.values() for value in values):
+        return None
+    order, names = by_frequency(every[0]["class_counts"]), every[0]["class_names"]
+    labels = [str(names[c]) if same else str(rank) for rank, c in enumerate(order, 1)]
+    return ClassCurve("class" if same else "rank", tuple(labels), series)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
-from ltaug.records import METRICS_FILE, ClassifierRecord, SynthesisRecord
+from ltaug.records import METRICS_FILE, ClassifierRecord, GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, differences, read_run
 
 # The only metrics the report names; whatever else a run measured is carried along under its own key.
@@ -51,15 +51,22 @@ class Result:
         """The synthesis run it was given, where it still lies there."""
         return self.record.synthesis()
 
+    @cached_property
+    def generator(self) -> GeneratorRecord | None:
+        """The generator of those images, where it still lies there."""
+        return None if self.synthesis is None else self.synthesis.generator()
+
+    @property
+    def records(self) -> list[GeneratorRecord | SynthesisRecord | ClassifierRecord]:
+        """What is behind the run, in the order of the stages."""
+        return [record for record in (self.generator, self.synthesis, self.record) if record is not None]
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """Arms by seeds over one dataset.
+    """Arms by seeds over one dataset: arm -> seed -> run, in the order in which the arms were found.
 
-    Attributes:
-        results: arm -> seed -> run, in the order in which the arms were found.
-        baseline: the arm the others are compared with.
-        skipped: labels of runs that are not finished and are left out.
+    `skipped` are the labels of runs that are not finished and are left out.
     """
 
     results: Mapping[str, Mapping[int, Result]]
@@ -78,9 +85,6 @@ class Experiment:
     def synthetic(self, arm: str) -> bool:
         """Whether the arm was trained with synthetic images."""
         return any(result.record.synthetic_run for result in self.results[arm].values())
-
-    def about(self, arm: str) -> str:
-        return self.first(arm).record.about
 
     def first(self, arm: str) -> Result:
         """The arm's run with the smallest seed."""
@@ -104,30 +108,29 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
     skipped: list[str] = []
     for path in run_directories(runs):
         found = read_run(path)
-        if found["stage"] != ClassifierRecord.stage:
-            continue
-        record = ClassifierRecord.of(path, found)
-        if record.judge:
+        record = ClassifierRecord.of(path, found) if found["stage"] == ClassifierRecord.stage else None
+        if record is None or record.judge:
             continue
         if not record.finished:
             skipped.append(record.label)
             continue
         result = _read_result(record)
-        earlier = results.setdefault(result.arm, {}).get(result.seed)
-        if earlier is not None:
+        earlier = results.setdefault(result.arm, {}).setdefault(result.seed, result)
+        if earlier is not result:
             raise MismatchError(f"{earlier.path} and {path} are both {result.arm!r} at seed {result.seed}; give only one")
-        results[result.arm][result.seed] = result
     if not results:
         unfinished = f" ({len(skipped)} unfinished: {', '.join(skipped[:3])})" if skipped else ""
-        where = ", ".join(str(r) for r in runs)
         raise OptionError(
-            f"no finished classifier run in {where}{unfinished}; run `ltaug train-classifier` or `ltaug run` first "
-            "(evaluations of generators are reported with the classifiers their images train)"
+            f"no finished classifier run in {', '.join(map(str, runs))}{unfinished}; run `ltaug train-classifier` or `ltaug run` "
+            "first (evaluations of generators are reported with the classifiers their images train)"
         )
+    if baseline is not None and baseline not in results:
+        raise OptionError(f"--baseline {baseline!r} is not an arm of these runs; {nearest(baseline, results)}")
     every = [result for by_seed in results.values() for result in by_seed.values()]
     _require_comparable(every)
-    names = tuple(str(n) for n in every[0].metrics["class_names"])
-    return Experiment(results, names, _baseline(results, baseline), tuple(skipped))
+    without = [arm for arm, by_seed in results.items() if not any(run.record.synthetic_run for run in by_seed.values())]
+    default = "real" if "real" in without else (without or list(results))[0]
+    return Experiment(results, tuple(map(str, every[0].metrics["class_names"])), baseline or default, tuple(skipped))
 
 
 def run_directories(runs: Sequence[Path]) -> list[Path]:
@@ -179,12 +182,3 @@ def _require_comparable(results: Sequence[Result]) -> None:
 def _settings(record: ClassifierRecord) -> dict[str, Any]:
     """What is the same at every seed of an arm."""
     return {"about": record.about, "dataset": asdict(record.dataset), record.stage: asdict(record.options)}
-
-
-def _baseline(results: Mapping[str, Mapping[int, Result]], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in results:
-            raise OptionError(f"--baseline {wanted!r} is not an arm of these runs; {nearest(wanted, results)}")
-        return wanted
-    without = [arm for arm, runs in results.items() if not any(result.record.synthetic_run for result in runs.values())]
-    return "real" if "real" in without else (without or list(results))[0]

@@ -46,9 +46,7 @@ class Report:
         shown: the arms singled out in figures, by role: baseline, featured, best_without, best_with.
         headline: metric -> its name, for those metrics of the headline table that were measured.
         adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
-        notes: what was left out and how to read the intervals.
-        generators: what evaluations measured of the generators, one table for each extractor and reference.
-        published: the papers' results on this dataset, where there are any.
+        notes: by section, what was left out and how to read the numbers.
         figures: name -> SVG.
     """
 
@@ -91,8 +89,5 @@ class Report:
     def table(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """(arm, values) for a terminal: the headline metrics, then the paired difference of the first."""
         first = next(iter(self.headline))
-        rows = []
-        for arm in self.arms:
-            values = [spread_text(arm.summary.get(key)) for key in self.headline]
-            rows.append((arm.name, (*values, paired_text(arm.against_baseline.get(first)))))
-        return tuple(rows)
+        values = {arm.name: [spread_text(arm.summary.get(key)) for key in self.headline] for arm in self.arms}
+        return tuple((arm.name, (*values[arm.name], paired_text(arm.against_baseline.get(first)))) for arm in self.arms)

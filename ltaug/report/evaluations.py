@@ -1,4 +1,4 @@
-"""Find evaluations of generators and sort them into tables whose numbers may stand in one column."""
+"""Find evaluations of generators, sort them into tables whose numbers may stand in one column, and say what is missing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import MismatchError
+from ltaug.metrics.measures import MEASURES
 from ltaug.records import PAIRS_SHEET, EvaluationRecord
 from ltaug.report.collect import Experiment, run_directories
+from ltaug.report.wording import count, metric_name, several
 from ltaug.runs import read_run
 
 
@@ -25,11 +27,6 @@ class Evaluation:
     @property
     def path(self) -> Path:
         return self.record.path
-
-    @property
-    def generator(self) -> str:
-        """SHA-256 of the generator's weights."""
-        return self.record.generator_run.digest
 
     @cached_property
     def seed(self) -> int:
@@ -51,10 +48,6 @@ class Evaluation:
         given = self.metrics["reasons"]
         missing = [key for key, value in self.metrics["summary"].items() if value is None]
         return {key: str(given.get(key, "the run gives no reason")) for key in missing}
-
-    @property
-    def class_counts(self) -> list[int]:
-        return list(self.metrics["class_counts"])
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -107,10 +100,10 @@ def users(experiment: Experiment) -> dict[str, tuple[str, ...]]:
 
 def names_of(evaluation: Evaluation, arms: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The arms that use its generator, or else the arm it was made for, or else its label without the seed."""
-    used = arms.get(evaluation.generator)
+    record = evaluation.record
+    used = arms.get(record.generator_run.digest)
     if used:
         return used
-    record = evaluation.record
     parts = [part for part in record.label.split("/") if not part.startswith("seed-") and part != "evaluation"]
     return (record.arm or "/".join(parts) or record.path.name,)
 
@@ -129,23 +122,48 @@ def comparable(evaluations: Sequence[Evaluation], arms: Mapping[str, tuple[str, 
         alike.setdefault(json.dumps([one.terms, digests], sort_keys=True), []).append(one)
     groups: list[list[Evaluation]] = []
     for part in sorted(alike.values(), key=len, reverse=True):
-        home = next((g for g in groups if g[0].terms == part[0].terms and not _seeds(g) & _seeds(part)), None)
+        seeds = {one.seed for one in part}
+        home = next((g for g in groups if g[0].terms == part[0].terms and seeds.isdisjoint(one.seed for one in g)), None)
         if home is None:
             groups.append(part)
         else:
             home += part
     for group in groups:
-        _require_distinct(group, arms)
+        seen: dict[str, Evaluation] = {}
+        for one in group:
+            other = seen.setdefault(json.dumps([one.seed, one.sampling, names_of(one, arms)], sort_keys=True), one)
+            if other is not one:
+                raise MismatchError(f"{other.path} and {one.path} evaluate the same generator at seed {one.seed}; give only one")
     return groups
 
 
-def _seeds(group: Sequence[Evaluation]) -> set[int]:
-    return {one.seed for one in group}
-
-
-def _require_distinct(group: Sequence[Evaluation], arms: Mapping[str, tuple[str, ...]]) -> None:
-    seen: dict[str, Evaluation] = {}
-    for one in group:
-        other = seen.setdefault(json.dumps([one.seed, one.sampling, names_of(one, arms)], sort_keys=True), one)
-        if other is not one:
-            raise MismatchError(f"{other.path} and {one.path} evaluate the same generator at seed {one.seed}; give only one")
+def remarks(by_row: Mapping[str, Mapping[int, Evaluation]]) -> list[str]:
+    """Sentences below a table (row -> seed -> evaluation): what was not measured and why, warnings, seeds without a run."""
+    seeds = {seed for by_seed in by_row.values() for seed in by_seed}
+    lacking: dict[tuple[str, str], dict[str, list[str]]] = {}  # (seeds, reason) -> row -> measures
+    warned: dict[str, dict[str, None]] = {}  # text -> rows
+    for name, by_seed in by_row.items():
+        for one in by_seed.values():
+            for text in one.metrics["warnings"]:
+                warned.setdefault(str(text), {})[name] = None
+        missing: dict[tuple[str, str], list[int]] = {}  # (measure, reason) -> seeds
+        for seed, one in sorted(by_seed.items()):
+            for key_and_reason in one.reasons.items():
+                missing.setdefault(key_and_reason, []).append(seed)
+        for (key, reason), at in missing.items():
+            when = "" if len(at) == len(by_seed) else f" at seed{'s' * (len(at) > 1)} {several(at)}"
+            measure, slash, group = key.partition("/")
+            words = MEASURES[measure].brief_name if measure in MEASURES else metric_name(measure)
+            lacking.setdefault((when, reason), {}).setdefault(name, []).append(f"{words}, {group}" if slash else words)
+    notes = []
+    for (when, reason), rows in lacking.items():
+        measures = dict.fromkeys(measure for of_row in rows.values() for measure in of_row)
+        whose = "" if len(rows) == len(by_row) else f" of {'; '.join(rows)}"
+        notes.append(f"Not measured{when}{whose}: {'; '.join(measures)}. Reason: {reason.rstrip('.')}.")
+    for text, names in warned.items():
+        notes.append(text if len(names) == len(by_row) else f"{'; '.join(names)}: {text}")
+    for name, by_seed in by_row.items():
+        gone = sorted(seeds - set(by_seed))
+        if gone:
+            notes.append(f"{name} was not evaluated at {count(len(gone), 'seed')} ({several(gone)}).")
+    return notes

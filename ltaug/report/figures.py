@@ -1,4 +1,4 @@
-"""Figures as SVG text: data in, a string that can stand inside an HTML page out; the same data gives the same bytes."""
+"""The report's figures as SVG text that can stand inside an HTML page; the same data gives the same bytes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,74 @@ from matplotlib.lines import Line2D
 
 from ltaug import drawing
 from ltaug.drawing import TICKS, WIDTH
+from ltaug.report.arms import Scores
+from ltaug.report.classes import ClassTable, ConfusionChange
+from ltaug.report.generators import GeneratorTable
 from ltaug.report.statistics import Paired
+from ltaug.report.wording import several
 
 BASELINE, SYNTHETIC, CHEAP = drawing.GREY, drawing.BLUE, drawing.ORANGE
 COLOURS = {"baseline": BASELINE, "with synthesis": SYNTHETIC, "without synthesis": CHEAP}
 MARKERS = {"baseline": "s", "with synthesis": "o", "without synthesis": "D"}
+AXIS = {"class": "class, most frequent first", "rank": "frequency rank of the class in its seed"}
+FID = "FID of the class"
 CELLS = 12  # classes up to which a matrix prints its numbers
 
 
-def forest(arms: Sequence[tuple[str, str]], panels: Mapping[str, Sequence[Paired]], *, name: str, alt: str) -> str:
-    """Paired differences with their intervals, one row an arm and one panel a metric.
+def kind_of(scores: Scores, arm: str) -> str:
+    """How the arm is drawn and listed: baseline, with synthesis or without synthesis."""
+    return "baseline" if arm == scores.baseline else "with synthesis" if arm in scores.synthetic else "without synthesis"
 
-    Args:
-        arms: (label, kind) per row, kind being a key of COLOURS.
-        panels: title -> one difference per arm.
-        name: prefix of the ids in the SVG, unique on the page.
-        alt: what the figure shows, for those who cannot see it.
+
+def draw(
+    scores: Scores, classes: ClassTable, change: ConfusionChange | None, shown: Mapping[str, str], headline: Mapping[str, str]
+) -> dict[str, str]:
+    """Every figure the data allows, by name."""
+    found: dict[str, str] = {}
+    others = [arm for arm in scores.order if arm != scores.baseline]
+    if others:
+        panels = {name: [scores.paired(a, scores.baseline, key) for a in others] for key, name in list(headline.items())[:2]}
+        rows = [(arm, kind_of(scores, arm)) for arm in others]
+        alt = f"Paired differences of {several(others)} from {scores.baseline} with their intervals, as in the table above."
+        found["forest"] = forest(rows, panels, name="forest", alt=alt)
+    featured = shown.get("featured", "")
+    axis_name = AXIS[classes.by]
+    alt = f"Training images per {classes.by}, from {max(classes.counts):.0f} to {min(classes.counts):.0f} real ones."
+    made = classes.synthetic_counts.get(featured)
+    found["counts"] = counts(classes.labels, classes.counts, made, axis_name=axis_name, name="counts", alt=alt)
+    recall = classes.measures.get("recall", {})
+    roles = ("baseline", "featured" if featured else "best_with", "best_without")
+    chosen = [shown[role] for role in roles if shown.get(role) in recall]
+    if recall:
+        series = {arm: (kind_of(scores, arm), recall[arm]) for arm in chosen}
+        alt = f"Recall per {classes.by} of {several(list(series))}."
+        found["recall"] = per_class(classes.labels, series, axis_name=axis_name, name="recall", alt=alt)
+    if change is not None:
+        alt = f"Change in the share of each true class read as each class, {change.arm} minus {change.other}."
+        found["confusion"] = confusion(change.class_names, change.matrix, name="confusion", alt=alt)
+    return found
+
+
+def draw_generators(tables: Sequence[GeneratorTable]) -> dict[str, str]:
+    """For every table with an FID per class, its figure, as class-fid-0 and so on."""
+    found: dict[str, str] = {}
+    for i, table in enumerate(tables):
+        if table.curve is None:
+            continue
+        series = {
+            name: ("baseline" if name == table.compared_with else "with synthesis", values)
+            for name, values in table.curve.series.items()
+        }
+        alt = f"FID per {table.curve.by} of {several(list(series))}, in {table.terms['extractor']} features."
+        name, axis_name = f"class-fid-{i}", AXIS[table.curve.by]
+        found[name] = per_class(table.curve.labels, series, FID, axis_name=axis_name, name=name, alt=alt)
+    return found
+
+
+def forest(arms: Sequence[tuple[str, str]], panels: Mapping[str, Sequence[Paired]], *, name: str, alt: str) -> str:
+    """Paired differences with their intervals: a row for each arm (label, kind), a panel for each metric (title -> differences).
+
+    As in every figure, `name` is a prefix of the ids in the SVG, unique on the page, and `alt` says what it shows.
     """
     with drawing.style():
         figure = Figure(figsize=(WIDTH, 1.15 + 0.34 * len(arms)), layout="constrained")
@@ -61,8 +113,7 @@ def counts(
         figure = Figure(figsize=(WIDTH, drawing.height(2.9, labels)), layout="constrained")
         axis = figure.subplots()
         x = np.arange(len(labels))
-        real_bars = axis.bar(x, real, color=BASELINE, width=0.8, label="real")
-        handles = [real_bars]
+        handles = [axis.bar(x, real, color=BASELINE, width=0.8, label="real")]
         if synthetic is not None:
             handles.append(axis.bar(x, synthetic, bottom=real, color=SYNTHETIC, width=0.8, alpha=0.85, label="synthetic"))
         if len(labels) <= 2 * CELLS:
@@ -80,19 +131,13 @@ def counts(
 def per_class(
     labels: Sequence[str],
     series: Mapping[str, tuple[str, Sequence[float | None]]],
-    *,
     measure: str = "recall",
-    share: bool = True,
+    *,
     axis_name: str,
     name: str,
     alt: str,
 ) -> str:
-    """One measure per class for a few arms.
-
-    Args:
-        series: legend -> (kind, one value per class).
-        share: whether the measure runs from 0 to 1; otherwise it runs from 0.
-    """
+    """One measure per class for a few arms, from 0 to 1, and FID from 0; `series` is legend -> (kind, one value per class)."""
     with drawing.style():
         figure = Figure(figsize=(WIDTH, drawing.height(3.3, labels)), layout="constrained")
         axis = figure.subplots()
@@ -104,7 +149,7 @@ def per_class(
             handles += axis.plot(range(len(labels)), y, color=colour, marker=marker, markersize=size, linewidth=1.1, label=legend)
         drawing.class_axis(axis, labels, axis_name)
         top = max((v for _, values in series.values() for v in values if v is not None), default=1.0)
-        axis.set_ylim(*((-0.03, 1.03) if share else (0, 1.06 * top or 1)))
+        axis.set_ylim(*((0, 1.06 * top or 1) if measure == FID else (-0.03, 1.03)))
         axis.set_ylabel(measure)
         axis.grid(axis="y")
         drawing.legend(figure, handles)
@@ -121,8 +166,7 @@ def confusion(class_names: Sequence[str], matrix: Sequence[Sequence[float]], *, 
         limit = max(float(np.abs(values).max()), 0.01)
         ramp = matplotlib.colors.LinearSegmentedColormap.from_list("change", [CHEAP, "#ffffff", SYNTHETIC])
         image = axis.imshow(values, cmap=ramp, vmin=-limit, vmax=limit)
-        every = math.ceil(n / TICKS)
-        shown = list(range(0, n, every))
+        shown = range(0, n, math.ceil(n / TICKS))
         names = [drawing.short(class_names[i]) for i in shown]
         axis.set_xticks(shown, names, rotation=90 if max(map(len, names)) > 3 else 0)
         axis.set_yticks(shown, names)

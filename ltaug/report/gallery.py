@@ -52,12 +52,9 @@ class Copy:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of one synthesis run.
+    """The pictures of one synthesis run: classes, most frequent first, and the kept images nearest to a real one, nearest first.
 
-    Attributes:
-        rows: most frequent class first; some classes are left out where there are more than CLASSES.
-        copies: kept images with the smallest distance to a real one, nearest first.
-        real_nearest: the same distance among real images (quantiles), where the run recorded it.
+    `left_out` counts the classes without a row; `real_nearest` has quantiles of the same distance among real images.
     """
 
     arm: str
@@ -82,7 +79,7 @@ def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) 
         by_class.setdefault(entry["class"], []).append(entry)
     order = by_frequency(real.class_counts)
     shown = order if len(order) <= CLASSES else [order[round(i * (len(order) - 1) / (CLASSES - 1))] for i in range(CLASSES)]
-    near = sorted((e for e in kept if _distance(e) is not None), key=lambda e: (_distance(e) or 0.0, e["file"]))[:COPIES]
+    near = sorted((e for e in kept if math.isfinite(_distance(e))), key=lambda e: (_distance(e), e["file"]))[:COPIES]
     first = [e["file"] for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
     files = list(dict.fromkeys([*first, *(e["file"] for e in near)]))
     images = {files[i]: image for i, image in read_images(path, files)}
@@ -102,10 +99,9 @@ def _kept(synthesis: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["verdict"] == "kept" and row["file"]]
 
 
-def _distance(entry: Mapping[str, str]) -> float | None:
-    text = entry["nearest_distance"]
-    value = float(text) if text else math.nan
-    return value if math.isfinite(value) and entry["nearest_real"] else None
+def _distance(entry: Mapping[str, str]) -> float:
+    """To the nearest real image; NaN where none is recorded."""
+    return float(entry["nearest_distance"] or "nan") if entry["nearest_real"] else math.nan
 
 
 def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence[Mapping[str, str]]) -> ClassRow:
@@ -120,7 +116,7 @@ def _copy(synthesis: Path, images: Mapping[str, Images], real: ImageSet, entry: 
         where = f"{synthesis / MANIFEST_FILE} names real image {index} of {len(real)}"
         raise CorruptError(f"{where}; delete {synthesis} and run its command again")
     synthetic, nearest = strip([images[entry["file"]]]), strip([real.images[index]])
-    return Copy(entry["class"], real.class_names[real.labels[index]], float(entry["nearest_distance"]), synthetic, nearest)
+    return Copy(entry["class"], real.class_names[real.labels[index]], _distance(entry), synthetic, nearest)
 
 
 def strip(images: Sequence[Any]) -> str:
@@ -137,8 +133,7 @@ def strip(images: Sequence[Any]) -> str:
 
 def _sized(image: Images) -> Images:
     channels, height, width = image.shape
-    rgb = np.repeat(image[:1], 3, axis=0) if channels < 3 else image[:3]
-    hwc = rgb.transpose(1, 2, 0)
+    hwc = (np.repeat(image[:1], 3, axis=0) if channels < 3 else image[:3]).transpose(1, 2, 0)
     longest = max(height, width)
     if longest < SIDE:
         factor = math.ceil(SIDE / longest)

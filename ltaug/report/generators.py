@@ -13,10 +13,9 @@ import numpy as np
 from ltaug.metrics.measures import MEASURES, Measure, Place, shown_in
 from ltaug.options import EVERYWHERE
 from ltaug.records import PAIRS_SHEET
-from ltaug.report.class_fid import ClassCurve, class_curve
+from ltaug.report.classes import ClassCurve, class_curve
 from ltaug.report.collect import Experiment
-from ltaug.report.evaluations import Evaluation, comparable, names_of, users
-from ltaug.report.remarks import remarks
+from ltaug.report.evaluations import Evaluation, comparable, names_of, remarks, users
 from ltaug.report.statistics import Paired, Spread, paired, spread
 from ltaug.report.wording import setting, spread_text
 
@@ -30,14 +29,9 @@ ANOTHER_SCALE = (
 
 @dataclass(frozen=True)
 class GeneratorRow:
-    """One generator over its seeds.
+    """One generator over its seeds, by measure: mean and spread, why no seed has it, and the difference from `compared_with`.
 
-    Attributes:
-        arms: those that use it; its label where none does.
-        sampling: sampler, its steps, guidance and the interval of it.
-        summary: measure -> mean and spread over the seeds at which it could be taken.
-        missing: measure -> why it could not be taken, for those that no seed has.
-        against: measure -> paired difference from the table's `compared_with`; empty for that row itself.
+    `arms` are those that use it, or its label where none does; `against` is empty for the row that others are compared with.
     """
 
     name: str
@@ -68,7 +62,6 @@ class GeneratorTable:
         reference_images: images in the reference, each number that occurs.
         sampling: what all rows share of how images were sampled.
         compared_with: the row that the others are compared with.
-        notes: what is missing and why, and the warnings of the runs.
     """
 
     terms: Mapping[str, Any]
@@ -84,7 +77,12 @@ class GeneratorTable:
 
     @property
     def title(self) -> str:
-        return f"{self.terms['extractor']} features against {_against(self.terms['reference'])}"
+        return f"{self.terms['extractor']} features against {self._reference}"
+
+    @property
+    def _reference(self) -> str:
+        known = {"balanced": "the balanced set", "train": "the training images", "test": "the test images"}
+        return known.get(self.terms["reference"], str(self.terms["reference"]))
 
     @property
     def about(self) -> str:
@@ -96,7 +94,7 @@ class GeneratorTable:
         nearest = f", k = {self.terms['neighbours']}" if self.terms.get("neighbours") else ""
         spreads = " Mean ± standard deviation over seeds." if any(len(row.seeds) > 1 for row in self.rows) else ""
         return (
-            f"{self.terms['samples']:,} generated images against {images} of {_against(self.terms['reference'])}, "
+            f"{self.terms['samples']:,} generated images against {images} of {self._reference}, "
             f"in {self.terms['extractor']} features{nearest}{drawn}.{spreads}"
         )
 
@@ -137,13 +135,6 @@ class GeneratorTable:
         return min(6, max(2, 2 - int(np.floor(np.log10(smallest)))))
 
 
-def _against(reference: Any) -> str:
-    """'the balanced set', 'the test images', or what the reference is called."""
-    return {"balanced": "the balanced set", "train": "the training images", "test": "the test images"}.get(
-        str(reference), str(reference)
-    )
-
-
 def generator_tables(
     evaluations: Sequence[Evaluation], experiment: Experiment, *, order: Sequence[str], featured: str | None
 ) -> tuple[GeneratorTable, ...]:
@@ -157,12 +148,11 @@ def generator_tables(
         MismatchError: the same generator was evaluated twice on the same terms.
     """
     arms = users(experiment)
-    tables = [_table(group, arms, order, featured) for group in comparable(evaluations, arms)]
-    seen: list[Mapping[str, Any]] = []
-    for i, table in enumerate(tables):
-        if table.terms in seen:
-            tables[i] = dataclasses.replace(table, notes=(*table.notes, ANOTHER_SCALE))
-        seen.append(table.terms)
+    tables: list[GeneratorTable] = []
+    for group in comparable(evaluations, arms):
+        table = _table(group, arms, order, featured)
+        known = any(table.terms == earlier.terms for earlier in tables)
+        tables.append(dataclasses.replace(table, notes=(*table.notes, ANOTHER_SCALE)) if known else table)
     return tuple(tables)
 
 
@@ -182,6 +172,7 @@ def _table(
     first = next((name for name in names if REFERENCE_METHOD in used_by[name]), names[0])
     others = [name for name in names if name != first]
     watched = next((name for name in names if featured in used_by[name]), (others or names)[0])
+    explained = [m.about for key, m in shown_in("report").items() if m.about and any(key in e.metrics["summary"] for e in group)]
     return GeneratorTable(
         terms=group[0].terms,
         extractors={e.seed: str(e.provenance.get("extractor_digest")) for e in group},
@@ -190,26 +181,20 @@ def _table(
         sampling=shared,
         rows=tuple(_row(name, used_by[name], by_row[name], by_row[first] if name != first else None) for name in names),
         compared_with=first,
-        notes=(*remarks(by_row), *_explained(group)),
+        notes=(*remarks(by_row), *explained),
         curve=class_curve({name: by_row[name] for name in [first, *([watched] if watched in others else others[:1])]}),
         closest=_closest(watched, by_row[watched]),
     )
-
-
-def _explained(group: Sequence[Evaluation]) -> list[str]:
-    """How to read the measures that need it."""
-    return [m.about for key, m in shown_in("report").items() if m.about and any(key in e.metrics["summary"] for e in group)]
 
 
 def _row(
     name: str, arms: tuple[str, ...], by_seed: Mapping[int, Evaluation], first: Mapping[int, Evaluation] | None
 ) -> GeneratorRow:
     own, other = _by_measure(by_seed), _by_measure(first or {})
-    one = by_seed[min(by_seed)]
     return GeneratorRow(
         name=name,
         arms=arms,
-        sampling=one.sampling,
+        sampling=by_seed[min(by_seed)].sampling,
         seeds=tuple(sorted(by_seed)),
         summary={key: spread(list(values.values())) for key, values in own.items()},
         missing={key: reason for e in by_seed.values() for key, reason in e.reasons.items() if key not in own},

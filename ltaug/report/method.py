@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord
-from ltaug.report.collect import Experiment, Result
+from ltaug.report.collect import Result
 
-Record = GeneratorRecord | SynthesisRecord | ClassifierRecord
 STAGES = (GeneratorRecord.stage, SynthesisRecord.stage, ClassifierRecord.stage)
 
 
@@ -59,36 +58,16 @@ class Origin:
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Chain:
-    """The records behind a classifier run, as far as they still lie where the runs say."""
-
-    classifier: ClassifierRecord
-    synthesis: SynthesisRecord | None
-    generator: GeneratorRecord | None
-
-    @property
-    def records(self) -> list[Record]:
-        """In the order of the stages."""
-        return [record for record in (self.generator, self.synthesis, self.classifier) if record is not None]
+Runs = Mapping[str, Sequence[Result]]  # arm -> its runs in the order of seeds
 
 
-Chains = Mapping[str, Mapping[int, Chain]]  # arm -> seed -> what is behind its run
-
-
-def chain(result: Result) -> Chain:
-    """What is behind a classifier run."""
-    synthesis = result.synthesis
-    return Chain(result.record, synthesis, None if synthesis is None else synthesis.generator())
-
-
-def settings(experiment: Experiment, chains: Chains) -> Settings:
+def settings(runs: Runs) -> Settings:
     """Every option of every stage, split by whether the arms that have it agree."""
     found: dict[str, dict[str, Any]] = {}
-    generators = {arm: by_seed[min(by_seed)].generator for arm, by_seed in chains.items()}
-    for arm, by_seed in chains.items():
-        tables = {"dataset": asdict(experiment.first(arm).record.dataset)}
-        tables |= {record.stage: asdict(record.options) for record in by_seed[min(by_seed)].records}
+    generators = {arm: of_arm[0].generator for arm, of_arm in runs.items()}
+    for arm, of_arm in runs.items():
+        tables = {"dataset": asdict(of_arm[0].record.dataset)}
+        tables |= {record.stage: asdict(record.options) for record in of_arm[0].records}
         for table, options in tables.items():
             for key, value in options.items():
                 found.setdefault(f"{table}: {key}", {})[arm] = value
@@ -98,16 +77,22 @@ def settings(experiment: Experiment, chains: Chains) -> Settings:
     before = {arm: generator.steps_before for arm, generator in generators.items() if generator is not None}
     if any(before.values()):
         found["fit-generator: steps of the generator it starts from"] = before
-    shared = {key: next(iter(v.values())) for key, v in found.items() if all(x == next(iter(v.values())) for x in v.values())}
-    order = sorted(found, key=lambda key: ["dataset", *STAGES].index(key.split(":")[0]))
-    return Settings({k: shared[k] for k in order if k in shared}, {k: found[k] for k in order if k not in shared})
+    shared: dict[str, Any] = {}
+    differing: dict[str, dict[str, Any]] = {}
+    for key in sorted(found, key=lambda key: ["dataset", *STAGES].index(key.split(":")[0])):
+        first, *others = found[key].values()
+        if all(value == first for value in others):
+            shared[key] = first
+        else:
+            differing[key] = found[key]
+    return Settings(shared, differing)
 
 
-def selections(chains: Chains) -> tuple[Selection, ...]:
+def selections(runs: Runs) -> tuple[Selection, ...]:
     """For every arm with a synthesis run, what was generated and kept."""
     rows = []
-    for arm, by_seed in chains.items():
-        made = [c.synthesis for c in by_seed.values() if c.synthesis is not None]
+    for arm, of_arm in runs.items():
+        made = [run.synthesis for run in of_arm if run.synthesis is not None]
         if made:
             wanted, candidates, kept, short = (
                 sum(sum(counts.values()) for counts in part)
@@ -119,42 +104,42 @@ def selections(chains: Chains) -> tuple[Selection, ...]:
     return tuple(rows)
 
 
-def timings(chains: Chains) -> tuple[Timing, ...]:
+def timings(runs: Runs) -> tuple[Timing, ...]:
     """Seconds an arm took, mean over its seeds; a generator that several arms share counts in each of them."""
     rows = []
-    for arm, by_seed in chains.items():
+    for arm, of_arm in runs.items():
         parts: dict[str, float] = {}
-        for name, seconds in (part for c in by_seed.values() for part in _seconds(c)):
-            parts[name] = parts.get(name, 0.0) + seconds / len(by_seed)
+        for name, seconds in (part for run in of_arm for part in _seconds(run)):
+            parts[name] = parts.get(name, 0.0) + seconds / len(of_arm)
         stages = {stage: [s for name, s in parts.items() if name.startswith(f"{stage}: ")] for stage in STAGES}
         rows.append(Timing(arm, {stage: sum(seconds) for stage, seconds in stages.items() if seconds}, parts))
     return tuple(rows)
 
 
-def _seconds(chain_: Chain) -> Iterator[tuple[str, float]]:
+def _seconds(run: Result) -> Iterator[tuple[str, float]]:
     """(stage: part, seconds), with those of the generators that its generator comes from: without them it would not be there."""
-    for record in chain_.records:
+    for record in run.records:
         for name, seconds in record.timings.items():
             yield f"{record.stage}: {name}", seconds
-    for source in list(chain_.generator.lineage())[1:] if chain_.generator else []:
+    for source in list(run.generator.lineage())[1:] if run.generator else []:
         yield "fit-generator: what it starts from", sum(source.timings.values())
 
 
-def origin(experiment: Experiment, chains: Chains) -> Origin:
-    """Seeds, digests, versions and machines of every run behind the report."""
-    records = [record for by_seed in chains.values() for chain_ in by_seed.values() for record in chain_.records]
+def origin(runs: Runs, results: Sequence[Result]) -> Origin:
+    """Seeds, digests, versions and machines of every run behind the report; `results` are the runs as they were found."""
+    records = [record for of_arm in runs.values() for run in of_arm for record in run.records]
     versions: dict[str, dict[str, None]] = {}
     for record in records:
         for name, number in record.versions.items():
             versions.setdefault(name, {})[number] = None
     synthetic: dict[str, dict[int, str]] = {}
-    for result in experiment.runs:
+    for result in results:
         if result.record.synthetic_run is not None:
             synthetic.setdefault(result.arm, {})[result.seed] = result.record.synthetic_run.digest
     return Origin(
-        seeds=experiment.seeds,
-        test_digest=experiment.runs[0].record.test_digest,
-        train_digests={result.seed: result.record.train_digest for result in experiment.runs},
+        seeds=tuple(sorted({result.seed for result in results})),
+        test_digest=results[0].record.test_digest,
+        train_digests={result.seed: result.record.train_digest for result in results},
         synthetic_digests=synthetic,
         versions={name: tuple(numbers) for name, numbers in versions.items()},
         devices=tuple(dict.fromkeys(_device(record.device) for record in records)),

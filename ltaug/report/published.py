@@ -33,8 +33,8 @@ class Published:
     @property
     def columns(self) -> dict[str, str]:
         """Measure -> heading, of the measures that any row has."""
-        names = {key: HEADLINE[key] if key in HEADLINE else MEASURES[key].heading for key in KEYS}
-        return {key: name for i, (key, name) in enumerate(names.items()) if any(len(values) > i for *_, values in self.rows)}
+        width = max(len(values) for *_, values in self.rows)
+        return {key: HEADLINE[key] if key in HEADLINE else MEASURES[key].heading for key in KEYS[:width]}
 
     @property
     def table(self) -> list[tuple[str, str, list[float | None]]]:

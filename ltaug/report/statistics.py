@@ -28,13 +28,12 @@ class Paired:
     """One arm minus another over the seeds both have.
 
     Attributes:
-        mean: mean difference; None where no seed is shared.
+        mean: None where no seed is shared.
         low, high: the 95 % t interval; None where there is none, and then `reason` says why.
         p: two-sided p of the paired t test.
         wins, losses: seeds with a difference above and below zero.
         permutation_p: exact two-sided p over all flips of the differences' signs; None beyond PERMUTATION_LIMIT seeds.
-        seeds: the seeds that count.
-        left_out: seeds only one of the two has.
+        seeds, left_out: the seeds that count, and those that only one of the two has.
     """
 
     mean: float | None
@@ -65,13 +64,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
-    """`first` minus `second` over their shared seeds, with a 95 % t interval.
-
-    Args:
-        first, second: one value per seed.
-    """
-    seeds = tuple(sorted(set(first) & set(second)))
-    left_out = tuple(sorted(set(first) ^ set(second)))
+    """`first` minus `second` (one value per seed) over their shared seeds, with a 95 % t interval."""
+    seeds, left_out = tuple(sorted(set(first) & set(second))), tuple(sorted(set(first) ^ set(second)))
     differences = [first[s] - second[s] for s in seeds]
     n = len(differences)
     if n == 0:

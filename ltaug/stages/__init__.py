@@ -13,15 +13,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ltaug.stages.check import check_stages
-    from ltaug.stages.classifier import train_classifier, train_extractor, train_judge
-    from ltaug.stages.estimation import estimate, foresee
-    from ltaug.stages.evaluation import evaluate_generator
-    from ltaug.stages.figure import draw_figure
-    from ltaug.stages.generator import fit_generator
-    from ltaug.stages.inspection import inspect
-    from ltaug.stages.report import write_report
-    from ltaug.stages.synthesis import synthesize
+    from ltaug.stages.check import check_stages as check_stages
+    from ltaug.stages.classifier import train_classifier as train_classifier
+    from ltaug.stages.classifier import train_extractor as train_extractor
+    from ltaug.stages.classifier import train_judge as train_judge
+    from ltaug.stages.estimation import estimate as estimate
+    from ltaug.stages.estimation import foresee as foresee
+    from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
+    from ltaug.stages.figure import draw_figure as draw_figure
+    from ltaug.stages.generator import fit_generator as fit_generator
+    from ltaug.stages.opening import inspect as inspect
+    from ltaug.stages.report import write_report as write_report
+    from ltaug.stages.synthesis import synthesize as synthesize
 
 _HOME = {
     "check_stages": "check",
@@ -30,7 +33,7 @@ _HOME = {
     "evaluate_generator": "evaluation",
     "fit_generator": "generator",
     "foresee": "estimation",
-    "inspect": "inspection",
+    "inspect": "opening",
     "synthesize": "synthesis",
     "train_classifier": "classifier",
     "train_extractor": "classifier",
@@ -38,20 +41,7 @@ _HOME = {
     "write_report": "report",
 }
 
-__all__ = [
-    "check_stages",
-    "draw_figure",
-    "estimate",
-    "evaluate_generator",
-    "fit_generator",
-    "foresee",
-    "inspect",
-    "synthesize",
-    "train_classifier",
-    "train_extractor",
-    "train_judge",
-    "write_report",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

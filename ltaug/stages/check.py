@@ -17,16 +17,10 @@ from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.extractors import weights_of
 from ltaug.fields import resolve
 from ltaug.generator.fit import build_denoiser
+from ltaug.generator.objectives import require_whole_batches
+from ltaug.machine import Machine
 from ltaug.methods import extractor_of
-from ltaug.options import (
-    STAGES,
-    ClassifierOptions,
-    EvaluationOptions,
-    GeneratorOptions,
-    Machine,
-    SynthesisOptions,
-    require_whole_batches,
-)
+from ltaug.options import STAGES, ClassifierOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.records import ClassifierRecord
 from ltaug.runs import Listener, ignore_events
 from ltaug.stages.evaluation import CLASSIFIER, weights_folder

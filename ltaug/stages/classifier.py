@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import MismatchError
 from ltaug.fields import SMALL_SIDE, plain, resolve
-from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions, Machine
+from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions
 from ltaug.records import SynthesisRecord
-from ltaug.runs import Listener, ignore_events
-from ltaug.runtime import derive_seed, for_classifier, make_runtime
-from ltaug.stages.opening import (
-    Given,
-    already_done,
-    dataset_options,
-    load_data,
-    open_stage,
-    relative_to,
-    side_of,
-    source_of,
-)
+from ltaug.runtime import derive_seed, for_classifier
+from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
 from ltaug.synthesis.manifest import read_synthetic
-
-
-class How(TypedDict, total=False):
-    """What every stage is told besides its work: see train_classifier."""
-
-    machine: Machine
-    label: str | None
-    listener: Listener
-    wait: float
 
 
 def train_judge(dataset: Given, *, out: Path, seed: int, index: int, **how: Unpack[How]) -> Path:
@@ -72,10 +53,7 @@ def train_classifier(
     out: Path,
     seed: int = 0,
     draw_seed: int | None = None,
-    machine: Machine = Machine(),  # noqa: B008
-    label: str | None = None,
-    listener: Listener = ignore_events,
-    wait: float = 0.0,
+    **how: Unpack[How],
 ) -> Path:
     """Train a classifier on the real images, merged with synthetic ones if given, and evaluate it on the test images;
     `ltaug train-classifier`.
@@ -87,43 +65,34 @@ def train_classifier(
         arm, about: what this classifier is called and said to be in the report.
         seed: of the classifier.
         draw_seed: of the long-tailed draw; None takes `seed`.
-        wait: seconds to wait for another process's lock on `out`.
+        how: machine, label [default: ARM/seed-SEED], listener and wait (stages.opening.How).
     """
-    runtime = make_runtime(machine.device, threads=machine.threads)
+    how["label"] = how.get("label") or f"{arm}/seed-{seed}"
+    job = Job("train-classifier", out, **how)
+    runtime = job.runtime()
     draw_seed = seed if draw_seed is None else draw_seed
     drawn = dataset_options(dataset)
-    data = load_data(drawn, draw_seed, machine, label or out.name, listener)
+    data = job.load(drawn, draw_seed)
     side = side_of(data.train)
     judge = JUDGE | (SMALL_JUDGE if side <= SMALL_SIDE else {})
-    chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where="train-classifier")
-    images, added = (None, None) if synthetic is None else _synthetic(synthetic, data.train, out)
+    chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where=job.stage)
+    images, added = (None, None) if synthetic is None else _synthetic(synthetic, data.train, job)
     merged = len(data.train) + (0 if images is None else len(images))
     steps = total_steps(merged, steps=chosen.steps, epochs=chosen.epochs, batch_size=chosen.batch_size)
-    runtime = for_classifier(runtime, machine, image_side=side, steps=steps)
-    with open_stage(
-        out,
-        "train-classifier",
-        label=label or f"{arm}/seed-{seed}",
+    runtime = for_classifier(runtime, job.machine, image_side=side, steps=steps)
+    named = {"arm": arm, "about": about, "judge": given is None}
+    with job.open(
+        runtime,
         seed=seed,
-        options={
-            "arm": arm,
-            "about": about,
-            "judge": given is None,
-            "dataset": plain(drawn),
-            "train-classifier": plain(chosen),
-        },
+        options={**named, "dataset": plain(drawn), job.stage: plain(chosen)},
         inputs={"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test), "synthetic": added},
-        runtime=runtime,
-        listener=listener,
-        log=machine.log,
-        wait=wait,
     ) as run:
-        if not already_done(run):
+        if not run.finished:
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed)
     return out
 
 
-def _synthetic(run: Path, train: ImageSet, out: Path) -> tuple[ImageSet, dict[str, Any]]:
+def _synthetic(run: Path, train: ImageSet, job: Job) -> tuple[ImageSet, dict[str, Any]]:
     """The images of a finished synthesis that was made for these training images, and the input that run.json records."""
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
@@ -133,4 +102,4 @@ def _synthetic(run: Path, train: ImageSet, out: Path) -> tuple[ImageSet, dict[st
             "give the dataset options and the seed its generator was fitted with"
         )
     images = read_synthetic(run)
-    return images, {"digest": images.digest, "images": len(images), "path": relative_to(run, out)}
+    return images, {**job.input(images.digest, run), "images": len(images)}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import nn
@@ -19,14 +19,14 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
-from ltaug.generator.checkpoints import KEPT
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import continued, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
-from ltaug.generator.guidance import guides
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
+from ltaug.generator.trainee import KEPT
+from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (
     EVERYWHERE,
@@ -34,7 +34,6 @@ from ltaug.options import (
     ClassifierOptions,
     EvaluationOptions,
     GeneratorOptions,
-    Machine,
     SamplingOptions,
     SynthesisOptions,
 )
@@ -44,44 +43,36 @@ from ltaug.runtime import Runtime, for_classifier, for_fit, for_sampling, make_r
 from ltaug.stages.opening import Given, dataset_options, load_data, side_of
 
 
-@dataclass(frozen=True)
-class Prospect:
-    """A stage that could be run.
+class Origin(TypedDict, total=False):
+    """What a stage to be estimated would work from.
 
-    Attributes:
-        options: every option as it would be.
-        measure: what the stage would take, as `estimate` says.
+    generator: for evaluate-generator and synthesize, the GeneratorOptions given to the generator it would sample from.
+    source: for fit-generator, the finished run it would start from.
+    seed: of the draw; None takes the source's, or 0.
+    machine: where it would run [default: Machine()].
     """
 
-    options: Any
-    measure: Callable[[], dict[str, Any]]
+    generator: Given | None
+    source: Path | None
+    seed: int | None
+    machine: Machine
 
 
-def estimate(
-    stage: str,
-    dataset: Given,
-    given: Given,
-    *,
-    generator: Given | None = None,
-    source: Path | None = None,
-    seed: int | None = None,
-    machine: Machine = Machine(),  # noqa: B008
-) -> dict[str, Any]:
+def estimate(stage: str, dataset: Given, given: Given, **origin: Unpack[Origin]) -> dict[str, Any]:
     """Time, memory and disk of a stage.
 
     Args:
         stage: "fit-generator", "evaluate-generator", "synthesize" or "train-classifier".
         dataset, given: as for the stage.
-        generator: for evaluate-generator and synthesize, the GeneratorOptions given to the generator it would sample from.
-        source: for fit-generator, the finished run it would start from.
-        seed: of the draw; None takes the source's, or 0.
+        origin: generator, source, seed and machine, as Origin says.
 
     Returns:
         parameters, steps, seconds_per_step, seconds, peak_memory_bytes (of this process while measuring, or of the
         device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
         what comes on top.
     """
-    return foresee(stage, dataset, given, generator=generator, source=source, seed=seed, machine=machine).measure()
+    _, measure = foresee(stage, dataset, given, **origin)
+    return measure()
 
 
 def foresee(
@@ -93,8 +84,8 @@ def foresee(
     source: Path | None = None,
     seed: int | None = None,
     machine: Machine = Machine(),  # noqa: B008
-) -> Prospect:
-    """Load the dataset and settle the stage's options, without measuring anything yet; arguments as for `estimate`."""
+) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    """Load the dataset and settle the stage's options: these, and what measures them as `estimate` says."""
     if stage not in MEASURED:
         raise OptionError(f"there is no estimate of {stage!r}; {nearest(stage, MEASURED)}")
     reset_peak()  # a process that estimates several stages held more for another one
@@ -110,9 +101,10 @@ def foresee(
 
     def measure() -> dict[str, Any]:
         found = MEASURED[stage](Setting(train, network, runtime, machine), options)
-        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": _peak_memory(runtime)}
+        peak = int(torch.cuda.max_memory_allocated(runtime.device)) if runtime.device.type == "cuda" else peak_memory()
+        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": peak}
 
-    return Prospect(options, measure)
+    return options, measure
 
 
 @dataclass(frozen=True)
@@ -218,9 +210,3 @@ MEASURED: dict[str, Callable[[Setting, Any], dict[str, Any]]] = {
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _peak_memory(runtime: Runtime) -> int:
-    if runtime.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(runtime.device))
-    return peak_memory()

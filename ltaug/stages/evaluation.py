@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import saw_mirrored
+from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
+from ltaug.machine import Machine
 from ltaug.methods import extractor_of
-from ltaug.options import DatasetOptions, EvaluationOptions, Machine
-from ltaug.runs import Event, Listener, ignore_events
-from ltaug.runtime import Runtime, for_sampling, make_runtime
-from ltaug.stages.classifier import How, train_extractor, without_draw
-from ltaug.stages.opening import Given, already_done, load_data, load_origin, open_stage, relative_to, side_of, source_of
+from ltaug.options import DatasetOptions, EvaluationOptions
+from ltaug.runtime import Runtime, for_sampling
+from ltaug.stages.classifier import train_extractor, without_draw
+from ltaug.stages.opening import Given, How, Job, side_of, source_of
 
 CLASSIFIER = "classifier"
 
@@ -40,10 +40,7 @@ def evaluate_generator(
     weights: Path | None = None,
     arm: str = "",
     about: str = "",
-    machine: Machine = Machine(),  # noqa: B008
-    label: str | None = None,
-    listener: Listener = ignore_events,
-    wait: float = 0.0,
+    **how: Unpack[How],
 ) -> Path:
     """Measure a generator's images: quality, diversity and memorisation, per class; `ltaug evaluate-generator`.
 
@@ -55,76 +52,53 @@ def evaluate_generator(
             one beside `out`, in OUT.extractor.
         weights: the file of the extractor's published weights.
         arm, about: what the generator is called and said to be in a report.
+        how: machine, label, listener and wait (stages.opening.How).
 
     Raises:
         LtaugError: see errors.py; nothing is overwritten.
     """
-    label = label or out.name
-    runtime = make_runtime(machine.device, threads=machine.threads)
-    made, data = load_origin(generator, machine, label, listener)
-    seed = made.seed if seed is None else seed
-    chosen = resolve(EvaluationOptions, given, image_side=side_of(data.train), where="evaluate-generator")
+    job = Job("evaluate-generator", out, **how)
+    runtime = job.runtime()
+    made, data = job.load_origin(generator)
+    seed, train = made.seed if seed is None else seed, data.train
+    chosen = resolve(EvaluationOptions, given, image_side=side_of(train), where=job.stage)
     name, extractor_run = _named_run(chosen.extractor, extractor_run, weights)
-    sampling = for_sampling(runtime, machine, image_side=side_of(data.train), passes=Sampling.of(chosen).passes(chosen.samples))
+    sampling = for_sampling(runtime, job.machine, image_side=side_of(train), passes=Sampling.of(chosen).passes(chosen.samples))
     kind = chosen.reference or ("test" if data.rest is None else "balanced")
-    reference = _reference(kind, made.dataset, data, machine, label, listener)
-    if name == CLASSIFIER:
-        how: How = {"machine": machine, "label": f"{label} extractor", "listener": listener, "wait": wait}
+    reference = _reference(kind, made.dataset, data, job)
+    if name == CLASSIFIER and extractor_run is None:
         beside = out.with_name(f"{out.name}.extractor")
-        extractor_run = extractor_run or train_extractor(plain(made.dataset), out=beside, **how)
-    extractor = _extractor(name, extractor_run, weights, data.train, machine, runtime, label, listener)
+        extractor_run = train_extractor(plain(made.dataset), out=beside, **job.how(f"{job.name} extractor"))
+    extractor: Extractor
+    if extractor_run is not None:
+        extractor = _classifier(extractor_run, train, runtime)
+        looker = job.input(extractor.digest, extractor_run)
+    else:
+        folder, download = weights_folder(job.machine), job.machine.download
+        extractor = open_extractor(name, weights=weights, folder=folder, download=download, runtime=runtime, tell=job.tell)
+        looker = {"digest": extractor.digest, "path": None}
     source = Generator.load(generator, runtime=runtime)
     chosen = dataclasses.replace(chosen, extractor=name, reference=kind)
-    looker = {"digest": extractor.digest, "path": None if extractor_run is None else relative_to(extractor_run, out)}
-    with open_stage(
-        out,
-        "evaluate-generator",
-        label=label,
+    with job.open(
+        sampling,
         seed=seed,
-        options={"arm": arm, "about": about, "dataset": plain(made.dataset), "evaluate-generator": plain(chosen)},
+        options={"arm": arm, "about": about, "dataset": plain(made.dataset), job.stage: plain(chosen)},
         inputs={
-            "train": source_of(data.train),
+            "train": source_of(train),
             "reference": source_of(reference),
-            "generator": {"digest": source.digest, "path": relative_to(generator, out)},
+            "generator": job.input(source.digest, generator),
             "extractor": looker,
         },
-        runtime=sampling,
-        listener=listener,
-        log=machine.log,
-        wait=wait,
     ) as run:
-        if not already_done(run):
+        if not run.finished:
             seen: dict[str, Any] = {"mirrored": saw_mirrored(made), "provenance": {"dataset": made.dataset.dataset}}
-            run_evaluation(source, data.train, reference, extractor, chosen, run=run, runtime=sampling, seed=seed, **seen)
+            run_evaluation(source, train, reference, extractor, chosen, run=run, runtime=sampling, seed=seed, **seen)
     return out
 
 
 def weights_folder(machine: Machine) -> Path:
     """Where downloaded weights are kept."""
     return (machine.data_dir or data_directory()) / "weights"
-
-
-def _extractor(
-    name: str,
-    extractor_run: Path | None,
-    weights: Path | None,
-    train: ImageSet,
-    machine: Machine,
-    runtime: Runtime,
-    label: str,
-    listener: Listener,
-) -> Extractor:
-    """The classifier of `extractor_run`, or else the extractor of that name with its published weights."""
-    if extractor_run is not None:
-        return _classifier(extractor_run, train, runtime)
-    return open_extractor(
-        name,
-        weights=weights,
-        folder=weights_folder(machine),
-        download=machine.download,
-        runtime=runtime,
-        tell=lambda text, step, total: listener(Event(label, text, step, total)),
-    )
 
 
 def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None) -> tuple[str, Path | None]:
@@ -143,18 +117,13 @@ def _named_run(extractor: str, extractor_run: Path | None, weights: Path | None)
 class ClassifierExtractor:
     """A trained classifier as an extractor: what its last layer sees, and its probabilities.
 
-    Attributes:
-        class_names: of the images that are evaluated; only a classifier of these very classes can say whether one shows its
-            class.
+    Only a classifier of the very classes that are evaluated, `class_names`, can say whether an image shows its class.
     """
 
     judge: Judge
     class_names: tuple[str, ...]
+    digest: str
     name: str = CLASSIFIER
-
-    @property
-    def digest(self) -> str:
-        return self.judge.digest
 
     def look(self, images: Images) -> Seen:
         probabilities = self.judge.probabilities(images)
@@ -169,10 +138,10 @@ def _classifier(path: Path, train: ImageSet, runtime: Runtime) -> ClassifierExtr
             f"the classifier {path} takes images of {judge.image_shape} and the generator makes {train.image_shape} (channels, "
             "height, width); use one trained on the same dataset and --image-size"
         )
-    return ClassifierExtractor(judge, train.class_names)
+    return ClassifierExtractor(judge, train.class_names, judge.digest)
 
 
-def _reference(kind: str, dataset: DatasetOptions, data: Dataset, machine: Machine, label: str, listener: Listener) -> ImageSet:
+def _reference(kind: str, dataset: DatasetOptions, data: Dataset, job: Job) -> ImageSet:
     """The images that generated ones should be like, with the classes of the training set in its order."""
     if kind == "train":
         return data.train
@@ -182,15 +151,10 @@ def _reference(kind: str, dataset: DatasetOptions, data: Dataset, machine: Machi
         if data.rest is None:
             remedy = "use --reference test or train, or name another dataset"
             raise OptionError(f"--reference balanced is the set before its long-tailed draw, and there was none; {remedy}")
-        return load_data(without_draw(dataset), 0, machine, label, listener).train
-    other = load_data(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0, machine, label, listener).train
-    return _in_order(other, data.train, f"--reference {kind}")
-
-
-def _in_order(images: ImageSet, train: ImageSet, what: str) -> ImageSet:
-    """The images with their classes numbered as in `train`."""
+        return job.load(without_draw(dataset), 0).train
+    images, train = job.load(DatasetOptions(dataset=kind, image_size=dataset.image_size), 0).train, data.train
     if sorted(images.class_names) == sorted(train.class_names):
         place = np.array([train.class_names.index(name) for name in images.class_names], np.int64)
         images = ImageSet(images.images, place[images.labels], train.class_names, images.source)
-    train.require_same_classes(images.class_names, what=what)
+    train.require_same_classes(images.class_names, what=f"--reference {kind}")
     return images

@@ -1,30 +1,122 @@
 """What every stage does first: load its data, open its run directory, and say what both are in JSON.
 
-Importing this loads no torch: `ltaug inspect` does without.
+`inspect` does no more than that. Importing this loads no torch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ltaug.data.imageset import ImageSet
-from ltaug.data.load import Dataset, load_dataset
+from ltaug.data.load import Dataset, inspect_dataset, load_dataset
 from ltaug.errors import MismatchError
 from ltaug.fields import resolve
+from ltaug.machine import Machine
 from ltaug.meeting import join_run
-from ltaug.options import DatasetOptions, Machine
+from ltaug.options import DatasetOptions
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
-from ltaug.runs import Event, Listener, Run, open_run, verify_outputs
+from ltaug.runs import Event, Listener, Run, ignore_events, open_run, verify_outputs
 
 if TYPE_CHECKING:
     from ltaug.runtime import Runtime
 
 Given = Mapping[str, Any]
+
+
+class How(TypedDict, total=False):
+    """What every stage may be told besides its work.
+
+    machine: where to compute and where data lies [default: Machine()].
+    label: what the run is called in progress and reports [default: the name of `out`].
+    listener: is told every event.
+    wait: seconds to wait for another process's lock on `out` [default: 0].
+    """
+
+    machine: Machine
+    label: str | None
+    listener: Listener
+    wait: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a stage: what it is told besides its work, and what every stage does with that."""
+
+    stage: str
+    out: Path
+    place: Place = ALONE
+    machine: Machine = Machine()  # noqa: RUF009
+    label: str | None = None
+    listener: Listener = ignore_events
+    wait: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.label or self.out.name
+
+    def how(self, label: str) -> How:
+        """What another stage is told that this one calls."""
+        return {"machine": self.machine, "label": label, "listener": self.listener, "wait": self.wait}
+
+    def tell(self, text: str, step: int = 0, total: int | None = None) -> None:
+        self.listener(Event(self.name, text, step, total))
+
+    def runtime(self) -> Runtime:
+        from ltaug.runtime import make_runtime
+
+        return make_runtime(self.machine.device, threads=self.machine.threads, place=self.place)
+
+    def load(self, dataset: DatasetOptions, seed: int) -> Dataset:
+        return load_data(dataset, seed, self.machine, self.name, self.listener)
+
+    def load_origin(self, generator: Path) -> tuple[GeneratorRecord, Dataset]:
+        """A finished generator's record, and the dataset that it was fitted to, loaded again.
+
+        Raises:
+            MismatchError: not a finished fit-generator run, or its training images are no longer what they were.
+            CorruptError: run.json is missing or damaged.
+        """
+        made = GeneratorRecord.read(generator, finished=True)
+        data = self.load(made.dataset, made.seed)
+        data.train.require_same_classes(made.class_names, what=f"the generator {generator}")
+        if data.train.digest != made.train_digest:
+            raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
+        return made, data
+
+    def input(self, digest: str, path: Path) -> dict[str, Any]:
+        """A run as an input; its path is relative to `out`, so that runs may be moved together."""
+        return {"digest": digest, "path": os.path.relpath(path.resolve(), self.out.resolve())}
+
+    @contextmanager
+    def open(self, runtime: Runtime, *, seed: int, options: Given, inputs: Given, processes: int = 1) -> Iterator[Run]:
+        """The run directory, opened by the process that leads and joined by the others; a finished run is verified.
+
+        Args:
+            processes: how many compute this together, for the record.
+
+        Raises:
+            CorruptError: a finished run has lost or damaged an artefact.
+        """
+        from ltaug.runtime import versions
+
+        told: dict[str, Any] = {"stage": self.stage, "label": self.name, "seed": seed, "options": options, "inputs": inputs}
+        told |= {"listener": self.listener, "wait": self.wait, "place": self.place}
+        if self.place.leads:
+            device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
+            opened = open_run(self.out, **told, versions=versions(), device=device, log=self.machine.log)
+        else:
+            opened = join_run(self.out, **told)
+        with opened as run:
+            if run.finished:
+                verify_outputs(run.path, run.record["outputs"])
+                run.event("Already done.")
+            yield run
 
 
 def dataset_options(dataset: Given) -> DatasetOptions:
@@ -44,58 +136,9 @@ def load_data(dataset: DatasetOptions, seed: int, machine: Machine, label: str, 
     )
 
 
-def load_origin(generator: Path, machine: Machine, label: str, listener: Listener) -> tuple[GeneratorRecord, Dataset]:
-    """A finished generator's record, and the dataset that it was fitted to, loaded again.
-
-    Raises:
-        MismatchError: not a finished fit-generator run, or its training images are no longer what they were.
-        CorruptError: run.json is missing or damaged.
-    """
-    made = GeneratorRecord.read(generator, finished=True)
-    data = load_data(made.dataset, made.seed, machine, label, listener)
-    data.train.require_same_classes(made.class_names, what=f"the generator {generator}")
-    if data.train.digest != made.train_digest:
-        raise MismatchError(f"the training images of {generator} have changed since it was fitted; fit it again")
-    return made, data
-
-
-def open_stage(
-    out: Path,
-    stage: str,
-    *,
-    label: str | None,
-    seed: int,
-    options: Given,
-    inputs: Given,
-    runtime: Runtime,
-    listener: Listener,
-    log: Sequence[str],
-    wait: float,
-    place: Place = ALONE,
-    processes: int = 1,
-) -> AbstractContextManager[Run]:
-    """The run directory, opened by the process that leads and joined by the others.
-
-    Args:
-        log: names in methods.SINKS.
-        processes: how many compute this together, for the record.
-    """
-    from ltaug.runtime import versions
-
-    spec = {"stage": stage, "label": label or out.name, "seed": seed, "options": options, "inputs": inputs}
-    shared: dict[str, Any] = {**spec, "listener": listener, "wait": wait, "place": place}
-    if not place.leads:
-        return join_run(out, **shared)
-    device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
-    return open_run(out, **shared, versions=versions(), device=device, log=log)
-
-
-def already_done(run: Run) -> bool:
-    """Whether there is nothing to do; raises CorruptError where a finished run has lost or damaged an artefact."""
-    if run.finished:
-        verify_outputs(run.path, run.record["outputs"])
-        run.event("Already done.")
-    return run.finished
+def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008
+    """Counts, groups, imbalance and faults of a dataset as it would be used; `ltaug inspect`."""
+    return inspect_dataset(load_data(dataset_options(dataset), seed, machine, "inspect", listener))
 
 
 def side_of(images: ImageSet) -> int:
@@ -104,8 +147,3 @@ def side_of(images: ImageSet) -> int:
 
 def source_of(images: ImageSet) -> dict[str, Any]:
     return {"digest": images.digest, "source": images.source, "images": len(images)}
-
-
-def relative_to(path: Path, out: Path) -> str:
-    """`path` as seen from the run directory `out`, so that runs may be moved together."""
-    return os.path.relpath(path.resolve(), out.resolve())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
-from ltaug.options import DatasetOptions, Machine
+from ltaug.machine import Machine
+from ltaug.options import DatasetOptions
 from ltaug.report.build import build_report
 from ltaug.report.document import Report
 from ltaug.runs import Listener, ignore_events

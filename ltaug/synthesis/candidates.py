@@ -9,8 +9,7 @@ import numpy as np
 
 from ltaug.data.imageset import Images
 from ltaug.errors import CorruptError, MismatchError
-from ltaug.generator.generate import Key
-from ltaug.generator.generated import GeneratedImages
+from ltaug.generator.generate import GeneratedImages, Key
 from ltaug.synthesis.manifest import KEPT, Row, pixel_digest
 from ltaug.synthesis.rounds import ROWS, Part, Rounds
 from ltaug.synthesis.select import Candidates, Selection

@@ -20,9 +20,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.fields import settings_of
 from ltaug.files import atomic_write
-from ltaug.generator.generate import Key
-from ltaug.generator.generated import open_generated
-from ltaug.generator.stage import Generator
+from ltaug.generator.generate import Generator, Key, open_generated
 from ltaug.methods import RULES
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE

@@ -19,14 +19,15 @@ from ltaug.classifier import fit as fitting
 from ltaug.classifier import models
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool, plan_batches
-from ltaug.classifier.evaluate import features, probabilities
 from ltaug.classifier.fit import fit_classifier, seconds_per_step
+from ltaug.classifier.judge import features, probabilities
 from ltaug.classifier.step import BEFORE_CAPTURE, step_taker
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.fields import resolve
+from ltaug.machine import Machine
 from ltaug.methods import CLASSIFIER_AUGMENTATIONS, LOSSES, MODELS
-from ltaug.options import ClassifierOptions, Machine
+from ltaug.options import ClassifierOptions
 from ltaug.runs import read_run
 from ltaug.runtime import Runtime, for_classifier
 
@@ -58,7 +59,7 @@ def fit(runtime, *, on_step=None, checkpoints=None, **given):
         if on_step is not None:
             on_step(step)
 
-    fitted = fit_classifier(
+    network, _ = fit_classifier(
         TRAIN,
         options_for(**given),
         synthetic=MADE,
@@ -68,7 +69,7 @@ def fit(runtime, *, on_step=None, checkpoints=None, **given):
         checkpoints=checkpoints,
         checkpoint_every=5,
     )
-    return told, fitted.network
+    return told, network
 
 
 class PlayedGraph:
@@ -196,8 +197,8 @@ def test_what_warms_up_is_told_apart_and_takes_no_part_in_the_time_of_a_step(mon
 
     monkeypatch.setitem(MODELS.entries, "slow", lambda **kwargs: Slow(blocks=1, **kwargs))
     monkeypatch.setattr(fitting.time, "perf_counter", lambda: now[0])
-    fitted = fit_classifier(TRAIN, options_for(model="slow"), seed=0, runtime=CPU)
-    assert (fitted.seconds.warm_up, fitted.seconds.steps) == (100, 16)
+    _, took = fit_classifier(TRAIN, options_for(model="slow"), seed=0, runtime=CPU)
+    assert (took.warm_up, took.steps) == (100, 16)
     now[0] = 0.0
     assert seconds_per_step(TRAIN, options_for(model="slow"), CPU, steps=5) == 2
 

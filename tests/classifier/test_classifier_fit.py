@@ -6,8 +6,8 @@ import torch
 
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool, plan_batches
-from ltaug.classifier.evaluate import probabilities
 from ltaug.classifier.fit import batches_of, build_learner, fit_classifier, total_steps
+from ltaug.classifier.judge import probabilities
 from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
@@ -41,7 +41,7 @@ def fit(train=TRAIN, *, steps=12, seed=0, synthetic=None, on_step=None, checkpoi
         on_step=on_step,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
-    ).network
+    )[0]
 
 
 def same_weights(a, b):

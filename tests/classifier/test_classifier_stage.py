@@ -36,8 +36,8 @@ def train_classifier(path, *, train=TRAIN, test=TEST, synthetic=MADE, seed=0):
         stage="train-classifier",
         label="clf",
         seed=seed,
-        options=dataclasses.asdict(options),
-        inputs={"train": train.digest},
+        options={"train-classifier": dataclasses.asdict(options)},
+        inputs={"train": {"source": train.source, "digest": train.digest}},
         versions={},
         device=CPU.describe(),
     ) as run:

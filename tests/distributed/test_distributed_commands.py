@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from waiting import wait_for
 
 from ltaug import fit_generator
-from ltaug.distributed.group import Group
-from ltaug.distributed.stuck import stop_together
-from ltaug.options import Machine
+from ltaug.distributed.group import Group, stop_together
+from ltaug.machine import Machine
 from ltaug.pipeline import plan_classifiers, run_shared
 from ltaug.place import Place
 
@@ -30,7 +29,7 @@ GENERATOR = {"channels": 8, "batch_size": 9, "steps": STEPS, "checkpoint_every":
 FIT = ("-m", "ltaug", "fit-generator", *SMALL, "--threads", "1", "--channels", "8", "--batch-size", "9",
        "--steps", str(STEPS), "--checkpoint-every", str(EVERY))  # fmt: skip
 ENDLESS = (*FIT, "--steps", "1000000")
-INTERRUPTED = "Error: interrupted; the same command continues where it stopped"
+INTERRUPTED = "Error: interrupted; rerun the command to resume"
 LOST = "of 2 was lost (killed, out of memory, or its own output says why); rerun the command to resume"
 
 
@@ -121,8 +120,7 @@ def test_a_mistake_of_another_process_is_said_with_its_rank_and_ends_all(tmp_pat
 
 STUCK = """
 import ctypes, os, signal, threading
-from ltaug.distributed.group import Group
-from ltaug.distributed.stuck import stop_together
+from ltaug.distributed.group import Group, stop_together
 from ltaug.place import Place
 with stop_together(Group(Place(0, 2)), echo=0.1, patience=0.4):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 from waiting import LONG
 
-from ltaug.distributed.start import store_of_start
+from ltaug.distributed.connections import store_of_start
 from ltaug.place import Place
 
 

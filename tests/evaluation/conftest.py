@@ -3,7 +3,7 @@
 import pytest
 
 from ltaug import stages
-from ltaug.options import Machine
+from ltaug.machine import Machine
 
 DATASET = {"dataset": "digits", "imbalance": 20, "head": 30, "class_order": "shuffled"}
 CPU = Machine(device="cpu", threads=1)

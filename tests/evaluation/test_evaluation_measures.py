@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ltaug.cli import main
-from ltaug.figures.evaluations import title_of
+from ltaug.figures.inputs import title_of
 from ltaug.figures.sweep import Point, draw_sweep
 from ltaug.metrics.measures import MEASURES, Measure
 

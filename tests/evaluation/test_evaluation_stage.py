@@ -14,8 +14,9 @@ from ltaug.errors import CorruptError, LtaugError, MismatchError, OptionError
 from ltaug.evaluation import stage
 from ltaug.evaluation.stage import per_class
 from ltaug.files import read_json
-from ltaug.generator import generated
-from ltaug.options import JUDGE, DatasetOptions, Machine
+from ltaug.generator import generate as generated
+from ltaug.machine import Machine
+from ltaug.options import JUDGE, DatasetOptions
 from ltaug.runs import read_run
 from ltaug.stages import evaluation
 

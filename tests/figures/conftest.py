@@ -5,8 +5,9 @@ import torch
 
 from ltaug import stages
 from ltaug.data.load import load_dataset
-from ltaug.figures.subject import open_subjects
-from ltaug.options import DatasetOptions, Machine
+from ltaug.figures.inputs import open_subjects
+from ltaug.machine import Machine
+from ltaug.options import DatasetOptions
 from ltaug.runtime import Runtime
 
 DATASET = {"dataset": "digits", "imbalance": 10, "head": 20}

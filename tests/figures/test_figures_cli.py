@@ -9,10 +9,10 @@ from pictures import rows_of
 from ltaug import stages
 from ltaug.cli import main
 from ltaug.cli.figure import figure
-from ltaug.generator import generated
+from ltaug.generator import generate as generated
 from ltaug.generator.generate import generate
 from ltaug.generator.sampling import Sampling
-from ltaug.options import Machine
+from ltaug.machine import Machine
 
 CPU = Machine(device="cpu", threads=1)
 EVALUATED = {"extractor": "pixels", "samples": 40, "sample_steps": 2, "pairs": 2}

@@ -9,11 +9,8 @@ from pictures import rows_of
 
 from ltaug.errors import MismatchError, OptionError
 from ltaug.figures.class_fid import draw_class_fid, names_of_sides, rank_differences
-from ltaug.figures.evaluations import Evaluation, title_of
-from ltaug.figures.guidance import draw_guidance
-from ltaug.figures.subject import told_apart
-from ltaug.figures.sweep import Point, levels_of
-from ltaug.figures.tau import draw_tau, points_of
+from ltaug.figures.inputs import Evaluation, title_of, told_apart
+from ltaug.figures.sweep import Point, draw_guidance, draw_tau, levels_of, points_of
 from ltaug.records import EvaluationRecord, GeneratorRecord
 
 SETTINGS = {"objective": "cbdm", "tau": 1.0, "gamma": 0.25, "label_set": "train", "steps": 100}

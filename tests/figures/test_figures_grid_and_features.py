@@ -9,17 +9,16 @@ from pictures import pixels_of, rows_of, shown_at
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError
-from ltaug.figures import grid as module
-from ltaug.figures.bottleneck import bottleneck
+from ltaug.figures import sheets as module
 from ltaug.figures.features import draw_features, plane_of
-from ltaug.figures.grid import draw_grid
+from ltaug.figures.inputs import open_subjects
 from ltaug.figures.options import FeaturesOptions, GridOptions
-from ltaug.figures.separation import separation
-from ltaug.figures.subject import open_subjects
+from ltaug.figures.separation import bottleneck, separation
+from ltaug.figures.sheets import draw_grid
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling
-from ltaug.options import Machine
+from ltaug.machine import Machine
 from ltaug.stages import fit_generator
 
 HOW = {"image_shape": (1, 8, 8), "seed": 4, "batch_size": 2}

@@ -5,14 +5,12 @@ import pytest
 import torch
 from pictures import rows_of
 
-from ltaug.figures.denoising import draw_denoising, follow_pair
+from ltaug.figures.denoising import draw_denoising, follow, follow_pair
 from ltaug.figures.options import DenoisingOptions, SamplesOptions
-from ltaug.figures.samples import class_samples, draw_samples
-from ltaug.figures.strengths import told
-from ltaug.figures.trajectory import follow
+from ltaug.figures.plate import told
+from ltaug.figures.sheets import class_samples, draw_samples
 from ltaug.generator.generate import ImageNoise, generate
-from ltaug.generator.guidance import bind
-from ltaug.generator.sampling import Sampling
+from ltaug.generator.sampling import Sampling, bind
 from ltaug.methods import SAMPLERS
 
 SHAPE = (1, 8, 8)

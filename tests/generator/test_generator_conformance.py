@@ -9,9 +9,9 @@ import torch
 from ltaug import methods
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
-from ltaug.generator.guidance import bind
 from ltaug.generator.objectives.cbdm import PAIR_FORMS
 from ltaug.generator.objectives.coral import STRENGTHS
+from ltaug.generator.sampling import bind
 from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, REGULARISERS, SAMPLERS, TARGETS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime

@@ -7,8 +7,7 @@ import torch
 
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.objectives.coral import CORAL, supervised_contrast
-from ltaug.generator.objectives.ddpm import plain_target
-from ltaug.generator.objectives.terms import Batch, Objective
+from ltaug.generator.objectives.terms import Batch, Objective, plain_target
 from ltaug.generator.preconditioning import VP
 
 NULL = 9

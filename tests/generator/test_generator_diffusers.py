@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.guidance import bind
 from ltaug.generator.preconditioning import EDM, VP
+from ltaug.generator.sampling import bind
 from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 
 diffusers = pytest.importorskip("diffusers", minversion="0.30")

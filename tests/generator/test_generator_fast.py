@@ -17,14 +17,15 @@ from ltaug.fields import resolve
 from ltaug.generator import cpu_forms
 from ltaug.generator.backbones.unet import Enlarge, one_head
 from ltaug.generator.batching import batch_for
-from ltaug.generator.checkpoints import read_checkpoint, restore, save_checkpoint
 from ltaug.generator.fit import TrainingData, build_denoiser, build_trainee, draw_batch, fit
 from ltaug.generator.generate import generate
 from ltaug.generator.resampling import _permutation
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.step import Gradients, prepare, train_step
+from ltaug.generator.trainee import read_checkpoint, restore, save_checkpoint
+from ltaug.machine import Machine
 from ltaug.methods import BACKBONES, REGULARISERS, TARGETS
-from ltaug.options import GeneratorOptions, Machine
+from ltaug.options import GeneratorOptions
 from ltaug.runs import read_run
 from ltaug.runtime import LONG_SAMPLING, Runtime, for_fit, for_sampling
 

@@ -16,10 +16,10 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.files import read_json
 from ltaug.generator import stage
-from ltaug.generator.ema import EMA
 from ltaug.generator.finetune import CLASSES, carry, embeddings, match_classes, with_network_of
 from ltaug.generator.fit import build_trainee, fit
-from ltaug.generator.stage import Generator
+from ltaug.generator.generate import Generator
+from ltaug.generator.trainee import EMA
 from ltaug.methods import BACKBONES
 from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.runs import read_run

@@ -9,14 +9,14 @@ import torch
 
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.feed import Resident, Streamed
-from ltaug.generator.checkpoints import checkpoint_steps, read_checkpoint, restore, save_checkpoint
-from ltaug.generator.ema import EMA
+from ltaug.files import checkpoint_steps
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
-from ltaug.generator.generate import generate
+from ltaug.generator.generate import Generator, generate
 from ltaug.generator.preconditioning import EDM
 from ltaug.generator.resampling import rows_of_step
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator, run_generator
+from ltaug.generator.stage import run_generator
+from ltaug.generator.trainee import EMA, read_checkpoint, restore, save_checkpoint
 from ltaug.runs import open_run
 
 

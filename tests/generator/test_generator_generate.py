@@ -14,11 +14,9 @@ from ltaug.fields import resolve
 from ltaug.generator.batching import LARGEST, ON_CPU, SHARE, BatchSize, batch_for, fitting
 from ltaug.generator.denoiser import Denoised
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.generate import generate
-from ltaug.generator.generated import open_generated
+from ltaug.generator.generate import Generator, generate, open_generated
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling
-from ltaug.generator.stage import Generator
 from ltaug.options import GeneratorOptions, SamplingOptions
 from ltaug.runtime import Runtime
 

@@ -7,9 +7,9 @@ import torch
 
 from ltaug.errors import OptionError
 from ltaug.generator.denoiser import Denoised
-from ltaug.generator.guidance import bind, guides
 from ltaug.generator.preconditioning import EDM, VP
 from ltaug.generator.samplers import ancestral_variance
+from ltaug.generator.sampling import bind, guides
 from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 
 
@@ -37,22 +37,22 @@ def test_vp_time_inverts_sigma_on_and_between_the_steps():
 
 def noised(p, count=6):
     torch.manual_seed(0)
-    levels = p.draw(count, device=torch.device("cpu"))
-    sigma = levels.sigma.double()
+    sigma, time = p.draw(count, device=torch.device("cpu"))
+    sigma = sigma.double()
     x0, eps = torch.rand(count, 1, 4, 4).double() * 2 - 1, torch.randn(count, 1, 4, 4).double()
-    return x0, eps, levels, sigma, x0 + sigma[:, None, None, None] * eps
+    return x0, eps, time, sigma, x0 + sigma[:, None, None, None] * eps
 
 
 @pytest.mark.parametrize("name", PRECONDITIONINGS)
 def test_every_preconditioning_splits_x_into_x0_and_eps_whatever_is_predicted(name):
     p = PRECONDITIONINGS[name]()
-    _, _, levels, sigma, x = noised(p)
+    _, _, time, sigma, x = noised(p)
     image, noise_input = p.inputs(x, sigma)
     found_x0, found_eps = p.outputs(x, sigma, torch.randn_like(x))
     torch.testing.assert_close(found_x0 + sigma[:, None, None, None] * found_eps, x)
     assert image.shape == x.shape
     assert noise_input.shape == (6,)
-    assert ((levels.time >= 0) & (levels.time < 1)).all()
+    assert ((time >= 0) & (time < 1)).all()
     assert (p.loss_weight(sigma) > 0).all()
 
 
@@ -93,7 +93,7 @@ def test_edm_holds_its_eps_in_float32_at_the_smallest_sigma():
 
 def test_edm_draws_the_published_noise_levels():
     torch.manual_seed(0)
-    log_sigma = EDM().draw(50_000, device=torch.device("cpu")).sigma.log()
+    log_sigma = EDM().draw(50_000, device=torch.device("cpu"))[0].log()
     assert log_sigma.mean().item() == pytest.approx(-1.2, abs=0.03)
     assert log_sigma.std().item() == pytest.approx(1.2, abs=0.02)
 
@@ -101,14 +101,14 @@ def test_edm_draws_the_published_noise_levels():
 def test_edms_time_is_that_of_the_vp_level_with_the_same_signal_to_noise_ratio():
     vp = VP()
     torch.manual_seed(0)
-    levels = EDM().draw(200, device=torch.device("cpu"))
-    inside = (levels.sigma > vp.sigmas[0]) & (levels.sigma < vp.sigmas[-1])
-    t = (levels.time[inside] * 1000).double()
+    sigma, time = EDM().draw(200, device=torch.device("cpu"))
+    inside = (sigma > vp.sigmas[0]) & (sigma < vp.sigmas[-1])
+    t = (time[inside] * 1000).double()
     between = vp.sigmas[t.floor().long()], vp.sigmas[(t.floor().long() + 1).clamp_max(999)]
-    assert (levels.sigma[inside] >= between[0] * (1 - 1e-4)).all()
-    assert (levels.sigma[inside] <= between[1] * (1 + 1e-4)).all()
-    extreme = EDM(p_mean=math.log(1e-4), p_std=0.0).draw(1, device=torch.device("cpu"))
-    assert extreme.time.item() == 0
+    assert (sigma[inside] >= between[0] * (1 - 1e-4)).all()
+    assert (sigma[inside] <= between[1] * (1 + 1e-4)).all()
+    _, extreme = EDM(p_mean=math.log(1e-4), p_std=0.0).draw(1, device=torch.device("cpu"))
+    assert extreme.item() == 0
 
 
 @pytest.mark.parametrize("name", PRECONDITIONINGS)

@@ -7,7 +7,7 @@ from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.report.arms import score
 from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import collect
-from ltaug.report.method import chain, selections, settings, timings
+from ltaug.report.method import selections, settings, timings
 
 HALF = [0.5, 0.5, 0.5]
 COUNTS = [3, 2, 1]
@@ -123,14 +123,14 @@ def test_the_confusion_change_is_the_mean_difference_of_row_shares(lab):
 
 def test_settings_selection_and_timings_come_from_the_whole_chain(small_experiment):
     found = collect([small_experiment()])
-    chains = {arm: {seed: chain(run) for seed, run in runs.items()} for arm, runs in found.results.items()}
-    assert [record.stage for record in chains["cbdm"][0].records] == ["fit-generator", "synthesize", "train-classifier"]
-    split = settings(found, chains)
+    runs = {arm: list(by_seed.values()) for arm, by_seed in found.results.items()}
+    assert [record.stage for record in runs["cbdm"][0].records] == ["fit-generator", "synthesize", "train-classifier"]
+    split = settings(runs)
     assert split.differing == {"train-classifier: loss": {"cbdm": "ce", "logit-adjusted": "logit-adjusted", "real": "ce"}}
     assert split.shared["fit-generator: steps"] == 1000
-    (row,) = selections(chains)
+    (row,) = selections(runs)
     assert (row.seeds, row.wanted, row.candidates, row.kept, row.rejected["disagree"], row.shortfall) == (3, 9, 18, 9, 9, 0)
-    by_arm = {t.arm: t for t in timings(chains)}
+    by_arm = {t.arm: t for t in timings(runs)}
     assert by_arm["cbdm"].stages == pytest.approx({"fit-generator": 30, "synthesize": 2.5, "train-classifier": 5})
     assert by_arm["real"].total == pytest.approx(5)
 
@@ -145,10 +145,10 @@ def test_a_fine_tuned_generator_says_after_how_many_steps_and_takes_the_time_of_
         kwargs = {"train": tiny_real.digest, "synthetic_counts": [0, 0, 2], "synthesis": synthesis}
         lab.classifier(arm, 0, recall=HALF, counts=counts, **kwargs)
     found = collect([lab.root])
-    chains = {arm: {seed: chain(run) for seed, run in runs.items()} for arm, runs in found.results.items()}
-    differing = settings(found, chains).differing
+    runs = {arm: list(by_seed.values()) for arm, by_seed in found.results.items()}
+    differing = settings(runs).differing
     assert differing["fit-generator: steps of the generator it starts from"] == {"cbdm": 0, "cbdm-tuned": 1000}
-    by_arm = {t.arm: t for t in timings(chains)}
+    by_arm = {t.arm: t for t in timings(runs)}
     assert by_arm["cbdm"].stages["fit-generator"] == pytest.approx(30)
     assert by_arm["cbdm-tuned"].stages["fit-generator"] == pytest.approx(90)
     assert by_arm["cbdm-tuned"].parts["fit-generator: what it starts from"] == pytest.approx(60)

@@ -9,7 +9,7 @@ from making import NAMES
 
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.stage import Generator
+from ltaug.generator.generate import Generator
 from ltaug.options import GeneratorOptions
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ltaug.generator.guidance import guides
 from ltaug.generator.preconditioning import VP
+from ltaug.generator.sampling import guides
 from ltaug.stages import estimation
 
 

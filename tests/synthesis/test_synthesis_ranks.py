@@ -10,7 +10,7 @@ from waiting import LONG, wait_for
 
 from ltaug import meeting
 from ltaug.errors import CorruptError, MismatchError, RunExistsError
-from ltaug.generator import generated
+from ltaug.generator import generate as generated
 from ltaug.options import SynthesisOptions
 from ltaug.place import Place
 from ltaug.runs import Run, read_run
@@ -170,7 +170,7 @@ def test_a_rank_is_one_process_with_the_same_options_and_finds_what_is_done_done
     assert not path.exists(), "the process that leads opens the run"
     first = Rank(path, generator, real, 0, 2, **WANTED)
     wait_for((path / ".lock-1-of-2").exists)
-    with pytest.raises(RunExistsError, match="rank 1 of 2 is at work"):
+    with pytest.raises(RunExistsError, match=r"already works on .* as rank 1 of 2"):
         Rank(path, generator, real, 1, 2, **WANTED).end()
     first.end()
     second.end()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
-from ltaug.generator import generated
+from ltaug.generator import generate as generated
 from ltaug.synthesis import stores
 from ltaug.synthesis.candidates import Tally
 from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic

@@ -10,17 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One way to vary training images.
+    """One way to vary training images."""
 
-    Attributes:
-        apply: x0 (B, C, H, W) in [-1, 1] to varied x0 and the label (B, label_channels) that tells the network how, or None.
-        label_channels: 0 where the network is not told, and so learns to draw varied images.
-        mirrors: it mirrors images itself, so that --flip need not.
-    """
-
+    # x0 (B, C, H, W) in [-1, 1] -> varied x0 and the label (B, label_channels) that tells the network how, or None
     apply: Callable[[Tensor], tuple[Tensor, Tensor | None]]
-    label_channels: int = 0
-    mirrors: bool = False
+    label_channels: int = 0  # 0 where the network is not told, and so learns to draw varied images
+    mirrors: bool = False  # it mirrors images itself, so that --flip need not
 
 
 NONE = Augmentation(lambda x0: (x0, None))

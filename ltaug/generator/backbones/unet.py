@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -27,8 +28,8 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias) if layer.bias is not None else None
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
@@ -138,16 +139,13 @@ class UNet(nn.Module):
         self.classes = nn.Embedding(num_classes, embedding)
         self.augment = nn.Linear(augment_channels, embedding, bias=False) if augment_channels else None
         side, width_now = max(height, width), channels
-
-        def block(channels_in: int, channels_out: int, *, attend: bool) -> ResidualBlock:
-            return ResidualBlock(channels_in, channels_out, embedding, dropout=dropout, attention=attend)
-
+        block = partial(ResidualBlock, embedding=embedding, dropout=dropout)
         self.stem = nn.Conv2d(image_channels, channels, 3, padding=1)
         self.down = nn.ModuleList()
         skips = [channels]
         for level, mult in enumerate(channel_mults):
             for _ in range(blocks):
-                self.down.append(block(width_now, channels * mult, attend=side in attention))
+                self.down.append(block(width_now, channels * mult, attention=side in attention))
                 width_now = channels * mult
                 skips.append(width_now)
             if level < halvings:
@@ -155,11 +153,11 @@ class UNet(nn.Module):
                 skips.append(width_now)
                 side //= 2
         self.feature_channels = width_now
-        self.middle = nn.ModuleList([block(width_now, width_now, attend=True), block(width_now, width_now, attend=False)])
+        self.middle = nn.ModuleList([block(width_now, width_now, attention=attends) for attends in (True, False)])
         self.up = nn.ModuleList()
         for level, mult in reversed(list(enumerate(channel_mults))):
             for _ in range(blocks + 1):
-                self.up.append(block(width_now + skips.pop(), channels * mult, attend=side in attention))
+                self.up.append(block(width_now + skips.pop(), channels * mult, attention=side in attention))
                 width_now = channels * mult
             if level:
                 self.up.append(Enlarge(width_now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ltaug.errors import OptionError
 from ltaug.fields import settings_of
 from ltaug.generator.objectives.terms import Objective
 from ltaug.methods import REGULARISERS, TARGETS, terms_of
@@ -25,3 +26,14 @@ def make_objective(options: GeneratorOptions, *, class_counts: Tensor, feature_c
     own = {t: settings_of(options, "objective", t) for t in terms}
     regularisers = {t: REGULARISERS[t](class_counts, feature_channels, **own[t]) for t in terms if t in REGULARISERS}
     return Objective(TARGETS[target](class_counts, **own.get(target, {})), regularisers)
+
+
+def require_whole_batches(options: GeneratorOptions, micro_batch: int | None, *, images: int) -> None:
+    """Raise OptionError for micro-batches where a term compares the images of a batch, of which a process has `images`."""
+    terms = [t for t in terms_of(options.objective) if t in REGULARISERS]
+    comparing = [t for t in terms if REGULARISERS.about(t).compares]
+    if comparing and micro_batch is not None and micro_batch < images:
+        raise OptionError(
+            f"--micro-batch {micro_batch} does not go with --objective {options.objective}: {comparing[0]} compares the "
+            f"images of a batch with each other; use --checkpoint-activations to save memory, or leave out {comparing[0]}"
+        )

@@ -55,18 +55,14 @@ class CBDM:
         pair_fraction: float = 1.0,
     ) -> None:
         self.q = label_distribution(class_counts, label_set)
-        self.tau = tau
-        self.gamma = gamma
-        self.draws = draws
-        self.pair_form = pair_form
-        self.pair_fraction = pair_fraction
+        self.tau, self.gamma = tau, gamma
+        self.draws, self.pair_form, self.pair_fraction = draws, pair_form, pair_fraction
 
     def conditioning(self, batch: Batch) -> Conditioning:
-        rows = self._rows(batch)
-        count = len(batch.labels) if rows is None else len(rows)
+        rows, images = self._rows(batch), len(batch.labels)
+        count = images if rows is None else len(rows)
         q = self.q.to(batch.labels.device)
         drawn = torch.multinomial(q, count, replacement=True) if count else batch.labels[:0]
-        images = len(batch.labels)
         return Conditioning(rows, drawn, scale=images / self._part(images) / self.draws)
 
     def _rows(self, batch: Batch) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,11 @@ from ltaug.generator.objectives.terms import Batch
 
 PROJECTION = 128
 EXCLUDED = -1e9  # a logit that takes no part; finite, so that an image without company has gradients of 0, not NaN
+# mode -> lambda, from w exp((1 - t/T) / decay) of every image and the temperature
+STRENGTHS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "paper": lambda decayed, temperature: decayed,
+    "released": lambda decayed, temperature: decayed.mean() * temperature,
+}
 
 
 def supervised_contrast(z: Tensor, classes: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
@@ -78,14 +85,3 @@ class CORAL(nn.Module):
             loss, valid = supervised_contrast(represented, classes, temperature=self.temperature)
         decayed = self.weight * torch.exp((1 - batch.time) / self.decay)
         return self.strength(decayed, self.temperature) * loss * len(loss) / valid.sum().clamp_min(1)
-
-
-def per_image_strength(decayed: Tensor, temperature: float) -> Tensor:
-    return decayed
-
-
-def released_strength(decayed: Tensor, temperature: float) -> Tensor:
-    return decayed.mean() * temperature
-
-
-STRENGTHS = {"paper": per_image_strength, "released": released_strength}

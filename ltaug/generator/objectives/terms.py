@@ -15,26 +15,16 @@ from ltaug.generator.denoiser import Denoised, Denoiser, per_image
 
 @dataclass(frozen=True)
 class Batch:
-    """A noised training batch.
+    """A noised training batch."""
 
-    Attributes:
-        x0: (B, C, H, W) clean images in [-1, 1].
-        eps: (B, C, H, W) the noise that was added; the network sees x0 + sigma * eps.
-        sigma, time: (B,) noise level and t/T.
-        labels: (B,) the label each image is trained under: its class, or the null label where it was dropped.
-        classes: (B,) the true classes.
-        weight: (B,) the preconditioning's weight of the squared error of eps.
-        augment: (B, A) how each image was varied, for the network, or None.
-    """
-
-    x0: Tensor
-    eps: Tensor
-    sigma: Tensor
-    time: Tensor
-    labels: Tensor
-    classes: Tensor
-    weight: Tensor
-    augment: Tensor | None = None
+    x0: Tensor  # (B, C, H, W), clean images in [-1, 1]
+    eps: Tensor  # (B, C, H, W), the noise that was added; the network sees x0 + sigma * eps
+    sigma: Tensor  # (B,), noise level
+    time: Tensor  # (B,), t/T
+    labels: Tensor  # (B,), what each image is trained under: its class, or the null label where it was dropped
+    classes: Tensor  # (B,), the true classes
+    weight: Tensor  # (B,), the preconditioning's weight of the squared error of eps
+    augment: Tensor | None = None  # (B, A), how each image was varied, for the network
 
     @property
     def labelled(self) -> Tensor:
@@ -49,17 +39,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A second look at some of the batch's noisy images under other labels.
+    """A second look at some of the batch's noisy images under other labels."""
 
-    Attributes:
-        rows: (R,) which images, or None for the whole batch.
-        labels: (R,) the labels.
-        scale: loss factor per row: above 1 if only part of the batch is paired, below 1 if an image is paired several times.
-    """
-
-    rows: Tensor | None
-    labels: Tensor
-    scale: float = 1.0
+    rows: Tensor | None  # (R,), which images; None for the whole batch
+    labels: Tensor  # (R,)
+    scale: float = 1.0  # loss factor per row: above 1 if only part is paired, below 1 if an image is paired several times
 
     def part(self, start: int, stop: int) -> Conditioning:
         """What of it concerns images start to stop, with rows counted from `start`."""
@@ -75,6 +59,16 @@ class TargetRule(Protocol):
     def __call__(self, batch: Batch) -> Tensor: ...
 
 
+def ddpm(class_counts: Tensor) -> TargetRule:
+    """The target rule `plain_target`."""
+    return plain_target
+
+
+def plain_target(batch: Batch) -> Tensor:
+    """eps itself, the plain target of denoising diffusion (Ho et al., NeurIPS 2020, L_simple)."""
+    return batch.eps
+
+
 class Regulariser(Protocol):
     """A term added to the denoising loss; a module where it owns parameters.
 
@@ -83,11 +77,9 @@ class Regulariser(Protocol):
 
     def conditioning(self, batch: Batch) -> Conditioning | None:
         """The further conditioning it needs, which shares the one forward pass."""
-        ...
 
     def __call__(self, own: Denoised, other: Denoised | None, batch: Batch, given: Conditioning | None) -> Tensor:
         """One value per image, (B,); `other` is the network's answer to `given`."""
-        ...
 
 
 @runtime_checkable
@@ -100,11 +92,9 @@ class Comparison(Protocol):
 
     def represent(self, own: Denoised) -> Tensor:
         """(B, D), what is compared of each image; a row depends on its image alone."""
-        ...
 
     def compare(self, represented: Tensor, batch: Batch) -> Tensor:
         """One value per image of the whole batch, (B,), from the representations (B, D) of all of them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -117,20 +107,13 @@ class ObjectiveTerms:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A batch and everything random in its objective, drawn for the whole of it before the network sees any part.
-
-    Attributes:
-        target: (B, C, H, W), the noise to regress on.
-        given: each regulariser's further conditioning.
-        whole: the batch that these images are, or are a part of.
-        start: the place of the first of them in it.
-    """
+    """A batch and everything random in its objective, drawn for the whole of it before the network sees any part."""
 
     batch: Batch
-    target: Tensor
-    given: Mapping[str, Conditioning | None]
-    whole: Batch
-    start: int = 0
+    target: Tensor  # (B, C, H, W), the noise to regress on
+    given: Mapping[str, Conditioning | None]  # each regulariser's further conditioning
+    whole: Batch  # the batch that these images are, or are a part of
+    start: int = 0  # the place of the first of them in it
 
     def part(self, start: int, stop: int) -> Drawn:
         """Images start to stop alone; the losses of all parts together are those of the batch."""

@@ -1,0 +1,57 @@
+"""What is not part of the experiment: where it runs, how it is computed, where data lies and progress is recorded.
+
+It stands here, not beside the stages, so that the command line can read it without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltaug import methods
+from ltaug.fields import option
+
+# The parts of the work that read options of Machine: which a command has says which of them it offers.
+READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fitting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Options that change how a result is computed, and not the result."""
+
+    device: str = option(
+        "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
+    )
+    threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
+    log: tuple[str, ...] = option(
+        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
+    )
+    data_dir: Path | None = option(  # noqa: RUF009
+        None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
+    )
+    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
+    skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
+    precision: str = option(
+        "auto",
+        "number format of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs with bf16 instructions",
+        choices=("auto", "fp32", "bf16"),
+        part=NETWORKS,
+    )
+    compile: str = option(
+        "auto",
+        "torch.compile, and on CUDA a graph of a classifier's step; auto: on CUDA, if the work is long enough",
+        choices=("auto", "yes", "no"),
+        part=NETWORKS,
+    )
+    micro_batch: int | None = option(
+        None,
+        "images per forward pass of the generator: less memory, the same step [default: the whole batch]",
+        low=1,
+        part=FITTING,
+    )
+    checkpoint_activations: bool = option(
+        False, "recompute the generator's blocks in the backward pass: less memory for a third more time", part=FITTING
+    )
+    plain: bool = option(
+        False, "fit the generator in the slow reference way: float32, one pass per conditioning, loops", part=FITTING
+    )
