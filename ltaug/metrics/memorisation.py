@@ -55,9 +55,8 @@ def memorised(given: Evaluated, notes: Notebook) -> None:
 
 def closest_pairs(given: Evaluated, count: int) -> list[Pair]:
     """The `count` generated images nearest to a training image, nearest first; none where there is no training image."""
-    near, labels = given.nearest, given.generated.labels
-    quantile = QUANTILES["memorised_1"]
-    limit = thresholds(near.between_real, given.train.labels, quantile, num_classes=given.train.num_classes)
+    near, train, labels = given.nearest, given.train, given.generated.labels
+    limit = thresholds(near.between_real, train.labels, QUANTILES["memorised_1"], num_classes=train.num_classes)
     return [
         Pair(int(i), int(near.train[i]), float(near.distance[i]), float(limit[labels[i]]) if len(near.between_real) else None)
         for i in np.argsort(near.distance, kind="stable")[:count]
@@ -66,8 +65,7 @@ def closest_pairs(given: Evaluated, count: int) -> list[Pair]:
 
 def _warnings(train: ImageSet) -> list[str]:
     """Which classes' thresholds are not their own, and where even the pooled one says little."""
-    quantile = QUANTILES["memorised_1"]
-    least = round(1 / quantile)
+    least = round(1 / QUANTILES["memorised_1"])
     if len(train) < least:
         return [f"memorised_1: the 1 % quantile of {len(train)} training images' distances is little more than the smallest"]
     small = int((train.class_counts < least).sum())

@@ -63,8 +63,11 @@ def settle(run: Run, rounds: Rounds, store: Store, *, batch: int) -> Course:
     first = 0
     if before:
         require_ended(run.path, before[-1].world)
-        first = _first_incomplete(Course(before), rounds)
-        _drop(Course(before), first, rounds, store)
+        course = Course(before)
+        first = before[-1].first
+        while rounds.complete(course.parts(first)):
+            first += 1
+        _drop(course, first, rounds, store)
     stretches = (*(s for s in before if s.first < first), Stretch(first, world, world * batch))
     run.note(**{FACT: [dataclasses.asdict(s) for s in stretches]})
     run.save()
@@ -90,17 +93,11 @@ def _recorded(record: dict[str, Any]) -> tuple[Stretch, ...]:
     return tuple(Stretch(**s) for s in record["facts"].get(FACT, ()))
 
 
-def _first_incomplete(course: Course, rounds: Rounds) -> int:
-    number = course.stretches[-1].first
-    while rounds.complete(course.parts(number)):
-        number += 1
-    return number
-
-
 def _drop(course: Course, first: int, rounds: Rounds, store: Store) -> None:
     """Remove what was begun from this round on: marks first, then the shards that they name, rows last."""
-    for number in filter(first.__le__, rounds.numbers()):
+    begun = [number for number in rounds.numbers() if number >= first]
+    for number in begun:
         for part in course.parts(number):
             rounds.unmark(part)
             store.drop(part)
-    rounds.clear(first)
+    rounds.clear(begun)

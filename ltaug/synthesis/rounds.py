@@ -102,11 +102,10 @@ class Rounds:
 
         wait_until(missing, tell)
 
-    def clear(self, first: int) -> None:
-        """Remove all rounds from this one on."""
-        for number in self.numbers():
-            if number >= first:
-                shutil.rmtree(self._of(number))
+    def clear(self, numbers: Sequence[int]) -> None:
+        """Remove these rounds."""
+        for number in numbers:
+            shutil.rmtree(self._of(number))
 
     def remove(self) -> None:
         """Remove all rounds, once the manifest holds their rows."""

@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from ltaug.errors import CorruptError, DataError, MismatchError
-from ltaug.evaluation import weights as module
 from ltaug.evaluation.weights import Weights, find_weights
 
 CONTENT = bytes(range(256)) * 40
@@ -70,13 +69,13 @@ def test_nobody_at_the_address_is_said_with_the_remedy(tmp_path):
         find("http://127.0.0.1:9/nobody", tmp_path)
 
 
-def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
+def test_an_interrupted_download_leaves_nothing(server, tmp_path):
+    def interrupt(text, step, total):
+        if step:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_copy", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        find(f"{server}/whole", tmp_path)
+        find_weights(published(f"{server}/whole"), given=None, folder=tmp_path, download=True, tell=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
