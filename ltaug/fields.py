@@ -114,14 +114,18 @@ def resolve(cls: type[Options], given: Mapping[str, Any], *, image_side: int, wh
     return options
 
 
-def checked(cls: type, given: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def checked(cls: type, given: Mapping[str, Any], *, where: str, unsettled: Collection[str] = ()) -> dict[str, Any]:
     """`check`, and that every given option is read and goes with the others, as far as that does not depend on the images.
+
+    Args:
+        unsettled: options whose values are not decided yet, although they are not given.
 
     Raises:
         OptionError: see `check` and `require_read`; options that do not go together.
     """
     values = check(cls, given, where=where)
-    require_read(cls, values, known_of(cls, values), where=where)
+    known = {name: value for name, value in known_of(cls, values).items() if name in values or name not in unsettled}
+    require_read(cls, values, known, where=where)
     try:
         cls(**values)
     except OptionError as error:

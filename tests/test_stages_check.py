@@ -8,10 +8,12 @@ import pytest
 
 from ltaug import pipeline
 from ltaug.errors import BudgetError, DataError, LtaugError, OptionError
+from ltaug.fields import checked
 from ltaug.machine import Machine
+from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.pipeline.plan import check_of, plan
 from ltaug.recipes import read_recipe
-from ltaug.stages import check_stages
+from ltaug.stages import check_stages, evaluate_generator, fit_generator, synthesize, train_classifier
 
 RECIPE = """
 dataset = "digits"
@@ -71,3 +73,28 @@ def test_every_stage_waits_for_the_check(tmp_path, monkeypatch):
     assert first.name == "check"
     assert others
     assert all("check" in task.needs for task in others)
+
+
+@pytest.mark.parametrize(
+    ("stage", "given"),
+    [
+        (fit_generator, {"objective": "cbmd"}),
+        (fit_generator, {"patch": 4}),
+        (synthesize, {"sampler": "dpmpp"}),
+        (synthesize, {"band": (0.0, 0.5)}),
+        (evaluate_generator, {"extractor": "inceptoin"}),
+        (train_classifier, {"loss": "logit-ajusted"}),
+        (train_classifier, {"loss": "ce", "adjust_tau": 2.0}),
+    ],
+)
+def test_an_api_call_refuses_its_options_before_it_looks_at_anything_else(tmp_path, stage, given):
+    from_nowhere = {"dataset": "folder:nowhere"} if stage in (fit_generator, train_classifier) else tmp_path / "nowhere"
+    with pytest.raises(OptionError, match=next(iter(given)).replace("_", "-")):
+        stage(from_nowhere, given, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_network_of_a_finished_generator_decides_is_not_refused_before_it_is_known():
+    assert checked(GeneratorOptions, {"patch": 4}, where="options", unsettled=NETWORK) == {"patch": 4}
+    with pytest.raises(OptionError, match="is read only with --backbone vit"):
+        checked(GeneratorOptions, {"patch": 4}, where="options")

@@ -83,7 +83,8 @@ def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
     If interrupted, rerun the command to resume. With --from, classes are matched by name: the dataset may have
     more of them, fewer, or the same in another order.
     """
-    asked = {"dataset": given(DatasetOptions, values), "given": given(GeneratorOptions, values), "source": source, "seed": seed}
+    options = given(GeneratorOptions, values | {"source": source})
+    asked = {"dataset": given(DatasetOptions, values), "given": options, "source": source, "seed": seed}
     require_source(source)
     carry_out("fit_generator", asked, values, partial(show.stage, then=f"ltaug synthesize {values['out']} --out DIR"))
 

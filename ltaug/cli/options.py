@@ -13,7 +13,7 @@ import click
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
 from ltaug.machine import Machine
-from ltaug.options import STAGES
+from ltaug.options import NETWORK, STAGES
 from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -114,7 +114,8 @@ def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     named = {f.name: values[f.name] for f in dataclasses.fields(cls) if values.get(f.name) is not None}
     from_recipe = {n: v for n, v in named.items() if ctx.get_parameter_source(n) is click.core.ParameterSource.DEFAULT_MAP}
     own = {n: v for n, v in named.items() if n not in from_recipe}
-    return checked(cls, read_of(cls, from_recipe, beside=own) | own, where="options")
+    unsettled = NETWORK if values.get("source") else ()  # --from: the network is the source's
+    return checked(cls, read_of(cls, from_recipe, beside=own) | own, where="options", unsettled=unsettled)
 
 
 def machine(values: Mapping[str, Any]) -> Machine:

@@ -69,6 +69,7 @@ def train_classifier(
     """
     how["label"] = how.get("label") or f"{arm}/seed-{seed}"
     job = Job("train-classifier", out, **how)
+    job.check(given or {})
     runtime = job.runtime()
     draw_seed = seed if draw_seed is None else draw_seed
     drawn = dataset_options(dataset)

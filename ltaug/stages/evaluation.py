@@ -58,6 +58,7 @@ def evaluate_generator(
         LtaugError: see errors.py; nothing is overwritten.
     """
     job = Job("evaluate-generator", out, **how)
+    job.check(given)
     runtime = job.runtime()
     made, data = job.load_origin(generator)
     seed, train = made.seed if seed is None else seed, data.train

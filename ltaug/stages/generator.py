@@ -13,7 +13,7 @@ from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
 from ltaug.generator.generate import Generator
 from ltaug.generator.stage import run_generator
-from ltaug.options import GeneratorOptions
+from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.place import ALONE, Place
 from ltaug.runs import Run, follow_run
 from ltaug.runtime import Runtime, for_fit
@@ -47,6 +47,7 @@ def fit_generator(
             to say of why the command ended.
     """
     job = Job("fit-generator", out, place, **how)
+    job.check(given, unsettled=() if source is None else NETWORK)
     with open_group(place, device=job.machine.device) as group:
         runtime = job.runtime()
         dataset, given, seed = continued(source, dataset, given, seed)

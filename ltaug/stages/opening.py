@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, inspect_dataset, load_dataset
 from ltaug.errors import MismatchError
-from ltaug.fields import resolve
+from ltaug.fields import checked, resolve
 from ltaug.machine import Machine
 from ltaug.meeting import join_run
-from ltaug.options import DatasetOptions
+from ltaug.options import STAGES, DatasetOptions
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, Run, ignore_events, open_run, verify_outputs
@@ -63,6 +63,10 @@ class Job:
     def how(self, label: str) -> How:
         """What another stage is told that this one calls."""
         return {"machine": self.machine, "label": label, "listener": self.listener, "wait": self.wait}
+
+    def check(self, given: Given, *, unsettled: Collection[str] = ()) -> None:
+        """Refuse what is misspelt, read by nothing or contradictory in the stage's options, before anything is loaded."""
+        checked(STAGES[self.stage], given, where=self.stage, unsettled=unsettled)
 
     def tell(self, text: str, step: int = 0, total: int | None = None) -> None:
         self.listener(Event(self.name, text, step, total))

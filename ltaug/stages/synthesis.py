@@ -46,6 +46,7 @@ def synthesize(
         how: machine, label, listener and wait (stages.opening.How).
     """
     job = Job("synthesize", out, place, **how)
+    job.check(given)
     runtime = job.runtime()
     made, data = job.load_origin(generator)
     seed, real = made.seed if seed is None else seed, data.train
