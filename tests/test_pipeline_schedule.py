@@ -159,6 +159,7 @@ def test_a_bug_in_a_worker_ends_the_run_with_its_traceback(tmp_path, capfd):
 SCRIPT = """
 import sys
 from pathlib import Path
+from ltaug.machine import Machine
 from ltaug.pipeline import Task, run_tasks
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
@@ -174,7 +175,7 @@ def patient_parent(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(HERE)]
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for(lambda: len(log(tmp_path)) == 2)
+    wait_for(lambda: len(log(tmp_path)) == 2, parent)
     yield parent
     if parent.poll() is None:
         os.killpg(parent.pid, signal.SIGKILL)
