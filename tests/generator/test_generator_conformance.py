@@ -1,5 +1,6 @@
 """Every method with every other: a training step and samples for objectives x backbones x preconditionings x samplers."""
 
+import dataclasses
 from functools import lru_cache
 
 import numpy as np
@@ -116,3 +117,12 @@ def test_every_name_is_of_something_that_exists(registry):
 @pytest.mark.parametrize("name", GENERATOR_AUGMENTATIONS)
 def test_what_methods_say_of_an_augmentation_is_so(name):
     assert GENERATOR_AUGMENTATIONS.about(name).tells_network == (GENERATOR_AUGMENTATIONS[name].label_channels > 0)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_methods_say_of_a_target_rule_is_so(name):
+    _, trainee, batch = trainee_and_batch("unet", objective=name)
+    noisy = dataclasses.replace(batch, sigma=torch.full_like(batch.sigma, 50.0), classes=torch.zeros_like(batch.classes))
+    torch.manual_seed(0)
+    moved = not torch.equal(trainee.objective.target(noisy), noisy.eps)
+    assert TARGETS.about(name).moves_targets == moved
