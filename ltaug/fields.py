@@ -118,13 +118,13 @@ def checked(cls: type, given: Mapping[str, Any], *, where: str, unsettled: Colle
     """`check`, and that every given option is read and goes with the others, as far as that does not depend on the images.
 
     Args:
-        unsettled: options whose values are not decided yet, although they are not given.
+        unsettled: options that something else decides, such as the network of a generator to start from.
 
     Raises:
         OptionError: see `check` and `require_read`; options that do not go together.
     """
     values = check(cls, given, where=where)
-    known = {name: value for name, value in known_of(cls, values).items() if name in values or name not in unsettled}
+    known = {name: value for name, value in known_of(cls, values).items() if name not in unsettled}
     require_read(cls, values, known, where=where)
     try:
         cls(**values)
