@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from ltaug.options import SamplingOptions
 from ltaug.report.collect import PRIMARY, Experiment
-from ltaug.report.statistics import Paired, holm, paired
+from ltaug.report.statistics import Paired, paired
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
 SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
@@ -30,8 +30,11 @@ class Scores:
 
     Attributes:
         synthetic: the arms trained with synthetic images.
-        partners: for an arm with synthesis, the arm that is trained alike but without synthetic images, if there is one.
+        partners: for an arm with synthesis, the arm that is trained alike but on the real images alone, if there is one.
+        controls: likewise the arm that is trained alike on real images resampled to the same class counts.
         rivals: groups of arms whose synthetic images come from different generators, selected and used alike.
+        primary: the metric by which arms are ordered and claims are made first.
+        fixed_draw: every seed has the same real training images and, in an arm, the same synthetic ones.
     """
 
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
@@ -39,6 +42,14 @@ class Scores:
     partners: Mapping[str, str]
     baseline: str
     rivals: tuple[Rivals, ...] = ()
+    controls: Mapping[str, str] = field(default_factory=dict)
+    primary: str = PRIMARY[0]
+    fixed_draw: bool = False
+
+    @property
+    def secondary(self) -> str:
+        """The metric in which claims are made after `primary`."""
+        return next(metric for metric in PRIMARY if metric != self.primary)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -50,8 +61,8 @@ class Scores:
         return paired(self.values[arm].get(metric, {}), self.values[other].get(metric, {}))
 
     def mean(self, arm: str) -> float:
-        """Mean of the first primary metric, by which arms are ordered."""
-        values = list(self.values[arm][PRIMARY[0]].values())
+        """Mean of the primary metric."""
+        values = list(self.values[arm][self.primary].values())
         return sum(values) / len(values)
 
     @cached_property
@@ -80,11 +91,6 @@ class Scores:
             return None
         clean = [arm for arm in sorted(self.synthetic) if self.partners.get(arm) == self.baseline]
         return max(clean, key=self.mean) if clean else self.best_with
-
-    def adjusted_p(self, metric: str) -> dict[str, float]:
-        """For every arm with a p value against the baseline, Holm's adjusted one."""
-        p_values = {arm: self.paired(arm, self.baseline, metric).p for arm in self.order if arm != self.baseline}
-        return holm({arm: p for arm, p in p_values.items() if p is not None})
 
 
 def score(experiment: Experiment) -> Scores:

@@ -1,17 +1,19 @@
-"""What repeated runs say: spreads, paired differences with their interval, and the price of many comparisons."""
+"""What repeated runs say: spreads, paired differences with their interval, and quantiles corrected for many comparisons."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from scipy import stats
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, stdtr, stdtrit
+from scipy.stats import chi2
 
 CONFIDENCE = 0.95
-PERMUTATION_LIMIT = 12  # seeds up to which all 2^n sign flips are counted
-_EQUAL = 1e-12
+EQUAL = 1e-12  # differences closer than this are the same number
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Paired:
-    """One arm minus another over the seeds both have.
+    """One arm minus another over the seeds both have: an estimate for a table, not a claim (see decision).
 
     Attributes:
         mean: None where no seed is shared.
         low, high: the 95 % t interval; None where there is none, and then `reason` says why.
         p: two-sided p of the paired t test.
         wins, losses: seeds with a difference above and below zero.
-        permutation_p: exact two-sided p over all flips of the differences' signs; None beyond PERMUTATION_LIMIT seeds.
         seeds, left_out: the seeds that count, and those that only one of the two has.
     """
 
@@ -44,7 +45,6 @@ class Paired:
     p: float | None
     wins: int
     losses: int
-    permutation_p: float | None
     seeds: tuple[int, ...]
     left_out: tuple[int, ...]
     reason: str | None
@@ -60,43 +60,34 @@ class Paired:
 def spread(values: Sequence[float]) -> Spread:
     """Mean and sample standard deviation (n - 1) of at least one value."""
     assert values, "a spread needs a value"
-    return Spread(math.fsum(values) / len(values), _sd(values) if len(values) > 1 else None, len(values))
+    return Spread(math.fsum(values) / len(values), sd_of(values) if len(values) > 1 else None, len(values))
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
-    """`first` minus `second` (one value per seed) over their shared seeds, with a 95 % t interval."""
+    """`first` minus `second` (one value per seed) over their shared seeds, with a 95 % t interval.
+
+    Where all differences are zero the interval is [0, 0]; where they all equal another number there is none.
+    """
     seeds, left_out = tuple(sorted(set(first) & set(second))), tuple(sorted(set(first) ^ set(second)))
     differences = [first[s] - second[s] for s in seeds]
     n = len(differences)
     if n == 0:
-        return Paired(None, None, None, None, 0, None, 0, 0, None, seeds, left_out, "no seed was run for both")
+        return Paired(None, None, None, None, 0, None, 0, 0, seeds, left_out, "no seed was run for both")
     mean = math.fsum(differences) / n
-    wins, losses = sum(d > _EQUAL for d in differences), sum(d < -_EQUAL for d in differences)
-    sd = _sd(differences) if n > 1 else None
+    wins, losses = sum(d > EQUAL for d in differences), sum(d < -EQUAL for d in differences)
+    sd = sd_of(differences) if n > 1 else None
     low = high = p = reason = None
     if sd is None:
         reason = "one seed: no interval can be given"
-    elif sd < _EQUAL:
+    elif sd < EQUAL and abs(mean) < EQUAL:
+        low, high, p = 0.0, 0.0, 1.0
+    elif sd < EQUAL:
         reason = f"all {n} differences are equal, so their spread gives no interval"
     else:
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+        half = t_quantile((1 - CONFIDENCE) / 2, n - 1) * sd / math.sqrt(n)
         low, high = mean - half, mean + half
-        p = float(2 * stats.t.sf(abs(mean) / (sd / math.sqrt(n)), n - 1))
-    return Paired(mean, sd, low, high, n, p, wins, losses, permutation_p(differences), seeds, left_out, reason)
-
-
-def permutation_p(differences: Sequence[float]) -> float | None:
-    """Share of all sign flips whose mean is at least as far from zero; None where there are too many to count.
-
-    With n seeds it cannot be smaller than 2 / 2^n, however large and regular the differences are.
-    """
-    n = len(differences)
-    if not 0 < n <= PERMUTATION_LIMIT:
-        return None
-    observed = abs(math.fsum(differences)) - _EQUAL
-    flips = itertools.product((1, -1), repeat=n)
-    totals = (abs(math.fsum(sign * d for sign, d in zip(signs, differences, strict=True))) for signs in flips)
-    return float(sum(total >= observed for total in totals) / 2**n)
+        p = float(2 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))
+    return Paired(mean, sd, low, high, n, p, wins, losses, seeds, left_out, reason)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -110,6 +101,33 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def _sd(values: Sequence[float]) -> float:
+@cache
+def t_quantile(tail: float, df: int) -> float:
+    """The value that Student's t exceeds with probability `tail`."""
+    return float(-stdtrit(df, tail))
+
+
+@cache
+def dunnett_quantile(tail: float, df: int, k: int) -> float:
+    """The value that the largest of k comparisons with one arm exceeds with probability `tail` (Dunnett 1955, one-sided).
+
+    All arms have the same number of seeds and one pooled variance with `df` degrees of freedom, so that two comparisons
+    correlate by 1/2. For k = 1 it is Student's t.
+    """
+    if k == 1:
+        return t_quantile(tail, df)
+    z, weights = np.polynomial.hermite_e.hermegauss(64)
+    scale = np.sqrt(2 * chi2.ppf((np.arange(512) + 0.5) / 512, df) / df)
+
+    def exceeded(value: float) -> float:
+        below = ndtr(value * scale[:, None] + z) ** k @ weights / weights.sum()
+        return float(1 - below.mean()) - tail
+
+    # Between the quantile of one comparison and Bonferroni's of k.
+    return float(brentq(exceeded, t_quantile(tail, df) - 1e-3, t_quantile(tail / k, df) + 1e-3))
+
+
+def sd_of(values: Sequence[float]) -> float:
+    """Sample standard deviation of at least two values."""
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))

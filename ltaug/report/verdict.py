@@ -1,242 +1,294 @@
-"""The verdict and the findings under it: did synthetic images help, would something cheaper do, which classes paid for it?
+"""The verdict in words: what to do, did synthetic images help, who pays for it, and how sure is that?
 
-It may say no: an interval that includes zero is never called a gain.
+Nothing is claimed here that decision.decide or harm_of does not claim; everything else is an estimate with its interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ltaug.report.arms import Scores
-from ltaug.report.classes import ClassTable
-from ltaug.report.collect import HEADLINE, PRIMARY
-from ltaug.report.statistics import CONFIDENCE
-from ltaug.report.wording import count, interval_text, plain, several, signed
+from ltaug.report.collect import HEADLINE
+from ltaug.report.cost import Cost
+from ltaug.report.decision import CLAIM_SEEDS, LEVEL, MARGIN, Comparison, Decision, Gain, Standing, decide
+from ltaug.report.gates import Gate
+from ltaug.report.harm import GROUPS, Harm, harm_of
+from ltaug.report.statistics import Paired
+from ltaug.report.wording import count, plain, several, signed
 
-FEW_SEEDS = 5
+PRACTICAL_SEEDS = 20  # no more than these are advised
 AGAINST = {
-    "up": ("beats", "beat"),
-    "tie": ("cannot be told apart from", "cannot be told apart from"),
-    "down": ("falls short of", "fall short of"),
-    "unknown": ("is undecided against", "are undecided against"),
+    "better": "beats",
+    "worse": "falls short of",
+    "equivalent": "does as well as",
+    "undecided": "is not told apart from",
+    "promising": "looks better than",
+    "unknown": "is undecided against",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: its topic, the sentence, the numbers behind it, and what they compare as (arm, other)."""
+    """One finding: its topic, the sentence, and the numbers behind it."""
 
     topic: str
     text: str
     numbers: str = ""
-    pair: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, in one line; `action` is use, without (do not synthesize), more (seeds) or none (nothing to decide)."""
+
+    action: str
+    text: str
+    arm: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline and its findings; helped, hurt, mixed, tie, unknown (no interval) or none (no arm has synthetic images)."""
+    """What to do, the headline and its findings.
+
+    Attributes:
+        outcome: helped; balance (better than real images alone, not shown to be better than real images resampled to the same
+            class counts); hurt; equivalent; promising; undecided; none (nothing to compare, or test images leaked).
+        decision, harm: what is claimed; None where the outcome is none.
+        decided: whether more seeds would be of no use.
+        seeds_needed: seeds in all after which it could be decided; None where it is, or that is unknown.
+    """
 
     outcome: str
     headline: str
+    recommendation: Recommendation
     points: tuple[Finding, ...]
+    decision: Decision | None = None
+    harm: Harm | None = None
+    decided: bool = True
+    seeds_needed: int | None = None
+
+    @property
+    def standing(self) -> Standing | None:
+        """Every arm against the best one without synthetic images."""
+        return None if self.decision is None else self.decision.standing
 
 
-def verdict(scores: Scores, classes: ClassTable | None = None) -> Verdict:
-    """Judge an experiment by its paired differences; an interval that includes zero is never called a gain."""
+def verdict(
+    scores: Scores,
+    changes: Mapping[str, Mapping[str, Paired]] | None = None,
+    *,
+    gates: Sequence[Gate] = (),
+    costs: Mapping[str, Cost | None] | None = None,
+    seed_cost: Cost | None = None,
+) -> Verdict:
+    """Judge an experiment.
+
+    Args:
+        changes: arm -> class -> change of its recall against the baseline.
+        gates: what was found wrong with the images; one that stops leaves no verdict.
+        costs, seed_cost: what a seed of each arm, and of all arms together, takes.
+    """
+    stopped = next((gate for gate in gates if gate.outcome == "stop"), None)
+    if stopped is not None:
+        return _nothing(f"No verdict: {stopped.text}")
+    if scores.baseline in scores.synthetic:
+        return _nothing("The baseline itself uses synthetic images, so this report cannot say whether they help.")
     featured = scores.featured
     if featured is None:
-        headline = "No arm used synthetic images, so this report only compares ways to train on real ones."
-        if scores.baseline in scores.synthetic:
-            headline = "The baseline itself uses synthetic images, so this report cannot say whether they help."
-        return Verdict("none", headline, (*_without_synthesis(scores), *_caveats(scores)))
-    added = _other_partners(scores, featured)
-    found = {scores.paired(featured, scores.baseline, metric).outcome for metric in PRIMARY}
-    words = {"up": "helped", "down": "hurt", "unknown": "unknown", "tie": "tie"}
-    outcome = "mixed" if {"up", "down"} <= found else next(word for key, word in words.items() if key in found)
-    points = (
-        _helped(scores, featured, outcome),
-        *added,
-        *_cheaper(scores, featured),
-        *(p for p in _best_against_best(scores) if p.pair not in {a.pair for a in added}),
-        *_rivals(scores),
-        *(_changed_classes(classes, featured, scores.baseline) if classes else ()),
-        *_caveats(scores),
+        return _nothing("No arm used synthetic images, so this report only compares ways to train on real ones.")
+    found = decide(scores)
+    best = found.best
+    assert best is not None, "there are arms with and without synthetic images"
+    decided = bool(found.winner or found.cheaper or best.outcome == "equivalent")
+    needed = None if decided or best.seeds_needed is None else max(best.seeds_needed, best.n + 1, CLAIM_SEEDS)
+    harm = harm_of(scores, featured, (changes or {}).get(featured, {}))
+    outcome, said = _outcome(scores, found, featured)
+    copied = [gate.text for gate in gates if gate.kind == "copies" and gate.outcome == "warn"]
+    return Verdict(
+        outcome,
+        " ".join([f"{said}{_against_the_best(scores, found)}{harm.clause}.", *copied]),
+        _recommendation(found, best, needed, costs or {}, seed_cost),
+        tuple(_findings(scores, found, harm)),
+        found,
+        harm,
+        decided,
+        needed,
     )
-    return Verdict(outcome, _headline(scores, featured, outcome), points)
 
 
-def _headline(scores: Scores, featured: str, outcome: str) -> str:
-    """The sentence for a featured arm."""
-    start = _start(scores, featured, outcome)
-    with_, without = scores.best_with, scores.best_without
-    assert with_ is not None, "there is a featured arm"
-    assert without is not None, "where an arm is featured the baseline has no synthetic images"
-    if without == scores.baseline:
-        tried = len(scores.values) > len(scores.synthetic) + 1
-        return f"{start}." if tried or outcome != "helped" else f"{start}; whether something cheaper does as well was not tried."
-    against = scores.paired(with_, without).outcome
-    end = {
-        "up": "the best arm with them beats the best arm without them",
-        "down": f"the best arm without them is better{' still' if outcome == 'helped' else ''}",
-        "tie": "an arm without them does as well as far as these seeds can tell",
-        "unknown": "whether they beat the best arm without them is open",
-    }[against]
-    link = "; " if outcome != "helped" else ", and " if against == "up" else ", but "
-    return f"{start}{link}{end}."
+def _nothing(headline: str) -> Verdict:
+    return Verdict("none", headline, Recommendation("none", headline), ())
 
 
-def _start(scores: Scores, featured: str, outcome: str) -> str:
-    alone = scores.partners.get(featured) == scores.baseline
-    own = "Synthetic images" if alone else "Training with synthetic images and other changes"
-    if outcome in ("helped", "hurt"):
-        way = "up" if outcome == "helped" else "down"
-        where = [HEADLINE[m].lower() for m in PRIMARY if scores.paired(featured, scores.baseline, m).outcome == way]
-        other = [HEADLINE[m].lower() for m in PRIMARY if HEADLINE[m].lower() not in where]
-        return f"{own} {outcome}" + (f" in {several(where)}, though not measurably in {several(other)}" if other else "")
-    difference = scores.paired(featured, scores.baseline)
-    seen = f"macro recall {signed(difference.mean)} without an interval" if difference.mean is not None else "no seed is shared"
-    measured = f"{HEADLINE[PRIMARY[0]].lower()} {signed(difference.mean)} {interval_text(difference)}"
-    return {
-        "mixed": f"{own} helped in one measure and hurt in another",
-        "tie": f"{own} made no difference that {count(difference.n, 'seed')} can prove ({measured})",
-        "unknown": f"These runs cannot say whether synthetic images help ({seen})",
-    }[outcome]
-
-
-def _compared(scores: Scores, topic: str, text: str, arm: str, other: str) -> Finding:
-    """A finding on two arms with the numbers behind it."""
-    differences = {HEADLINE[metric].lower(): scores.paired(arm, other, metric) for metric in PRIMARY}
-    parts = [f"{measure} {signed(d.mean)} {interval_text(d)}" for measure, d in differences.items()]
-    first = scores.paired(arm, other)
-    numbers = f"{arm} minus {other}: {', '.join(parts)}; higher recall in {first.wins} of {count(first.n, 'seed')}."
-    return Finding(topic, text, numbers, (arm, other))
-
-
-def _helped(scores: Scores, featured: str, outcome: str) -> Finding:
-    words = {
-        "helped": "did better than",
-        "hurt": "did worse than",
-        "mixed": "gained in one measure and lost in the other against",
-        "tie": "cannot be told apart from",
-        "unknown": "was compared, without an interval, with",
-    }[outcome]
-    text = f"{featured} {words} {scores.baseline}."
-    if scores.partners.get(featured) != scores.baseline:
-        text += " The two differ in more than the synthetic images, so this difference is not due to the images alone."
-    reason = scores.paired(featured, scores.baseline).reason
-    if outcome == "unknown" and reason:
-        text += f" Reason: {reason}."
-    return _compared(scores, "Did synthetic images help?", text, featured, scores.baseline)
-
-
-def _other_partners(scores: Scores, featured: str) -> list[Finding]:
-    """What images add to arms that are trained in a better way than the baseline."""
-    points = []
-    for arm in scores.order:
-        partner = scores.partners.get(arm)
-        if arm == featured or partner is None or partner == scores.baseline:
-            continue
-        words = {"up": "still helped", "down": "hurt", "tie": "changed nothing measurable", "unknown": "are undecided"}
-        outcome = scores.paired(arm, partner).outcome
-        text = f"On top of {partner}, synthetic images ({arm}) {words[outcome]}."
-        points.append(_compared(scores, "Do they add to better training?", text, arm, partner))
-    return points
-
-
-def _cheaper(scores: Scores, featured: str) -> list[Finding]:
-    cheap = [arm for arm in scores.order if arm not in scores.synthetic and arm != scores.baseline]
-    if not cheap:
-        return [Finding("Would something cheaper do?", "Open: no arm without synthesis other than the baseline was run.")]
-    points = []
-    for outcome, (one, many) in AGAINST.items():
-        arms = [arm for arm in cheap if scores.paired(arm, featured).outcome == outcome]
-        if arms:  # the numbers are of the best; the order is by mean
-            text = f"Without any synthesis, {several(arms)} {one if len(arms) == 1 else many} {featured}."
-            points.append(_compared(scores, "Would something cheaper do?", text, arms[-1], featured))
-    return points
-
-
-def _best_against_best(scores: Scores) -> list[Finding]:
-    with_, without = scores.best_with, scores.best_without
-    if with_ is None or without is None or without == scores.baseline:
-        return []
-    words = {
-        "up": "The best arm with synthesis beats the best arm without it",
-        "down": "The best arm without synthesis beats the best arm with it",
-        "tie": "The best arm with synthesis and the best without it are too close to call",
-        "unknown": "The best arm with synthesis against the best without it is undecided",
-    }[scores.paired(with_, without).outcome]
-    return [_compared(scores, "Best with against best without", f"{words}: {with_} against {without}.", with_, without)]
-
-
-def _rivals(scores: Scores) -> list[Finding]:
-    """Generators against each other, where nothing else differs: the best of each group against the others, by outcome."""
-    points = []
-    for group in scores.rivals:
-        best, *others = sorted(group.arms, key=scores.mean, reverse=True)
-        terms = "On the same terms" if group.sampled_alike else "Selected and used alike, each sampled in its own way"
-        for outcome, (word, _) in AGAINST.items():
-            arms = [arm for arm in others if scores.paired(best, arm).outcome == outcome]
-            if arms:  # the numbers are of the nearest
-                text = f"{terms}, {best} {word} {several(arms)}."
-                points.append(_compared(scores, "Which generator?", text, best, arms[0]))
-    return points
-
-
-def _without_synthesis(scores: Scores) -> list[Finding]:
-    best = scores.best_without
-    if best is None or best == scores.baseline:
-        return []
-    return [_compared(scores, "Best arm", f"{best} scored highest.", best, scores.baseline)]
-
-
-def _changed_classes(classes: ClassTable, featured: str, baseline: str) -> list[Finding]:
-    change = classes.recall_change.get(featured)
-    rows = [i for i, c in enumerate(change or ()) if c.mean is not None]
-    if change is None or not rows:
-        return []
-    mean = {i: change[i].mean or 0.0 for i in rows}
-    said = {i: f"{classes.row_name(i)} {signed(mean[i])} {interval_text(change[i])}" for i in rows}
-    head = [i for i in rows if classes.groups[i] == "many"]
-    points = []
-    if head:
-        lost = [i for i in head if change[i].outcome == "down"]
-        lower = [i for i in head if mean[i] < 0]
-        if lost:
-            text = f"Yes: {several([said[i] for i in lost])} in recall against {baseline}."
-        elif lower:
-            worst = min(lower, key=mean.__getitem__)
-            text = f"None beyond the noise. {len(lower)} of {len(head)} are lower on average; the largest loss is {said[worst]}."
-        else:
-            text = f"No: none of the {count(len(head), 'head class', 'head classes')} has a lower recall on average."
-        points.append(Finding("Did a head class lose?", text))
-    gain, loss = max(rows, key=mean.__getitem__), min(rows, key=mean.__getitem__)
-    text = f"Largest gain in recall: {said[gain]}." if mean[gain] > 0 else "No class gained recall."
-    text += f" Largest loss: {said[loss]}." if mean[loss] < 0 else " No class lost recall on average."
-    return [*points, Finding("Who gained, who lost?", text)]
-
-
-def _caveats(scores: Scores) -> list[Finding]:
-    n = max((scores.paired(arm, scores.baseline).n for arm in scores.values if arm != scores.baseline), default=0)
-    text = ""
-    if n == 1:
-        text = "With one seed there is no interval at all; take every number here as an anecdote and run at least three."
-    elif 1 < n < FEW_SEEDS:
-        text = (
-            f"With {n} seeds the intervals are wide and lean on the differences being roughly normal; by counting signs alone "
-            f"no result can have a p below {plain(2 / 2**n, 2)}. Run {FEW_SEEDS} or more seeds before a "
-            "decision rests on a close call."
+def _outcome(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
+    """The outcome and its sentence, without what follows on the best arms."""
+    images = "For this draw and generator, synthetic images" if scores.fixed_draw else "Synthetic images"
+    if found.helped:
+        top = max(found.helped, key=_size)
+        also = f" and {_change(top.second)}" if top.second else ""
+        return (
+            "helped",
+            f"{images} help: {top.over_partner.arm} gains {_change(top.over_partner)}{also} over {top.over_partner.other}",
         )
-    elif n >= FEW_SEEDS:
-        text = f"The intervals are 95 % intervals from {n} seeds, paired by seed."
-    points = [Finding("How sure is this?", text)] if text else []
-    # What is left of the differences from the baseline once it counts how many arms were looked at.
-    adjusted = {metric: p for metric in PRIMARY if len(p := scores.adjusted_p(metric)) > 1}
-    firm = {metric: tuple(arm for arm, p in by_arm.items() if p < 1 - CONFIDENCE) for metric, by_arm in adjusted.items()}
-    for arms in dict.fromkeys(firm.values()):
-        metrics = [metric for metric in firm if firm[metric] == arms]
-        measures = several([HEADLINE[metric].lower() for metric in metrics])
-        kept = f"a difference in {measures} stands for {several(arms)}" if arms else f"no difference in {measures} stands"
-        looks = f"{count(len(adjusted[metrics[0]]), 'arm')} were compared with {scores.baseline}"
-        points.append(Finding("Many comparisons", f"{looks}; corrected for that (Holm), {kept}."))
-    return points
+    if found.hurt:
+        worst = min(found.hurt, key=_size).over_partner
+        return "hurt", f"{images} hurt: {worst.arm} changes {_change(worst)} against {worst.other}"
+    if not found.gains:
+        return (
+            "helped" if found.winner else "undecided",
+            "No two arms differ in their synthetic images alone, so what the images add by themselves is open",
+        )
+    gained = [gain for gain in found.gains if gain.over_partner.better]
+    if gained:
+        top = max(gained, key=_size)
+        over, control = top.over_partner, top.over_control
+        assert control is not None, "what is better than its partner and did not help has a control"
+        return "balance", (
+            f"{images} are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, and "
+            f"{_word(control, claimed=False)} {control.other}, real images in the same numbers ({_change(control)})"
+        )
+    shown = next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
+    over = shown.over_partner
+    numbers = f"{over.arm} against {over.other}: {_change(over)}"
+    if all(gain.over_partner.outcome == "equivalent" for gain in found.gains):
+        return "equivalent", f"{images} make no difference of {plain(MARGIN, 2)} or more ({numbers})"
+    if any(gain.promising for gain in found.gains):
+        shown = max((gain for gain in found.gains if gain.promising), key=_size)
+        over = shown.over_partner
+        return (
+            "promising",
+            f"{images} look promising ({over.arm} against {over.other}: {_change(over)}); a claim takes {CLAIM_SEEDS} seeds",
+        )
+    if over.n < 2:
+        return "undecided", f"{images} are not judged by {count(over.n, 'seed')} ({numbers})"
+    could = "" if over.detectable is None else f"; {count(over.n, 'seed')} show a gain of {plain(over.detectable)} or more"
+    return "undecided", f"{images} may help or not: undecided ({numbers}{could})"
+
+
+def _against_the_best(scores: Scores, found: Decision) -> str:
+    """How the best arm with them does against the best one without, unless the sentence before has said so."""
+    best = found.best
+    assert best is not None
+    if found.winner:
+        return f", and {found.winner} beats every arm without them"
+    if found.cheaper and not (found.hurt and found.cheaper == scores.baseline):
+        return f"; {found.cheaper}, without them, beats every arm with them"
+    if found.cheaper or best.n < 2 or best.other == scores.baseline or best.other in scores.controls.values():
+        return ""
+    if best.outcome == "equivalent":
+        return f"; {best.other}, without them, does as well as the best arm with them"
+    return f"; whether any arm with them beats {best.other}, which needs none, is undecided"
+
+
+def _recommendation(
+    found: Decision, best: Comparison, needed: int | None, costs: Mapping[str, Cost | None], seed_cost: Cost | None
+) -> Recommendation:
+    def times(arm: str, other: str) -> float | None:
+        one, two = costs.get(arm), costs.get(other)
+        comparable = one is not None and two is not None and one.unit == two.unit and two.minutes > 0
+        return one.minutes / two.minutes if comparable and one and two else None
+
+    if found.winner:
+        ratio = times(found.winner, best.other)
+        price = "" if ratio is None else f" It takes {ratio:.1f} times the computing of {best.other}."
+        return Recommendation("use", f"Use {found.winner}, with synthetic images.{price}", found.winner)
+    if found.cheaper or best.outcome == "equivalent":
+        arm = found.cheaper or best.other
+        ratio = times(best.arm, arm)
+        price = "" if ratio is None else f", at {1 / ratio:.0%} of its computing" if ratio > 1 else ""
+        why = "is better than" if found.cheaper else "does as well as"
+        return Recommendation("without", f"Do not synthesize: use {arm}, which {why} {best.arm}{price}.", arm)
+    if needed is None:
+        return Recommendation(
+            "more", f"Run {CLAIM_SEEDS} seeds: nothing can be claimed with fewer.", None, max(0, CLAIM_SEEDS - best.n)
+        )
+    if needed > PRACTICAL_SEEDS and best.n >= CLAIM_SEEDS:
+        return Recommendation(
+            "without",
+            f"Use {best.other}, without synthetic images, unless a gain of {plain(MARGIN, 2)} is worth about {needed} seeds.",
+            best.other,
+        )
+    more = min(needed, PRACTICAL_SEEDS) - best.n
+    price = "" if seed_cost is None else f", about {_minutes(more * seed_cost.minutes, seed_cost.unit)}"
+    return Recommendation(
+        "more", f"Run {more} more {'seed' if more == 1 else 'seeds'} ({best.n + more} in all{price}).", None, more
+    )
+
+
+def _minutes(minutes: float, unit: str) -> str:
+    return f"{minutes:.0f} {unit} minutes" if minutes < 120 else f"{minutes / 60:.1f} {unit} hours"
+
+
+def _findings(scores: Scores, found: Decision, harm: Harm) -> list[Finding]:
+    points = []
+    for gain in found.gains:
+        over, control = gain.over_partner, gain.over_control
+        text = f"{over.arm} {_word(over, claimed=over.better or gain in found.hurt)} {over.other}"
+        if control is not None:
+            text += f"; it {_word(control, claimed=gain.better)} {control.other}"
+        points.append(Finding("Do synthetic images help?", f"{text}.", _numbers(gain)))
+    for gain in found.added:
+        add = "add to" if gain.better else "are not shown to add to"
+        text = f"Synthetic images ({gain.over_partner.arm}) {add} {gain.over_partner.other}."
+        points.append(Finding("Do they add to better training?", text, _numbers(gain)))
+    best = found.best
+    if best is not None and best.other != scores.baseline:
+        text = f"{best.arm} {_word(best, claimed=bool(found.winner or found.cheaper))} {best.other}."
+        points.append(Finding("Best with against best without", text, f"{_change(best)}.{_needs(best)}"))
+    for one, alike in found.rivals:
+        terms = "On the same terms" if alike else "Selected and used alike, each sampled in its own way"
+        points.append(Finding("Which generator?", f"{terms}, {one.arm} {_word(one)} {one.other}.", f"{_change(one)}."))
+    margin = plain(MARGIN, 2)
+    becomes = {"lost": "falls", "kept": f"loses less than {margin}", "undecided": f"may lose {margin} or more"}
+    for loss in harm.losses:
+        recall = f"{GROUPS[loss.group].capitalize()} recall of {loss.change.arm}"
+        text = f"{recall} {becomes[loss.outcome]} against {loss.change.other}."
+        points.append(Finding("Who pays?", text, f"{_change(loss.change)}."))
+    if harm.classes:
+        points.append(Finding("Who pays?", f"By single classes (Holm), recall falls for {several(harm.classes)}."))
+    return [*points, _sure(found)]
+
+
+def _sure(found: Decision) -> Finding:
+    assert found.best is not None
+    if found.best.n < CLAIM_SEEDS:
+        text = (
+            f"With {count(found.best.n, 'seed')} nothing is claimed; intervals here lean on the differences being roughly normal."
+        )
+    else:
+        text = (
+            f"Claims err in at most 5 % of experiments that are looked at with 3, 5 and 10 seeds ({100 * LEVEL:.2f} % a look, "
+            "corrected for the arms compared). Intervals in tables are 95 % intervals of single differences, and no claims."
+        )
+    return Finding("How sure is this?", text)
+
+
+def _word(one: Comparison, *, claimed: bool = True) -> str:
+    """How the first arm does against the second; what is not claimed is not shown."""
+    return AGAINST[one.outcome] if claimed or one.outcome not in ("better", "worse") else "is not shown to differ from"
+
+
+def _needs(one: Comparison) -> str:
+    """What these seeds could have shown, for a comparison that they leave open."""
+    if one.outcome not in ("undecided", "promising") or one.detectable is None:
+        return ""
+    return (
+        f" These seeds show a gain of {plain(one.detectable)} or more; one of {plain(MARGIN, 2)} takes about {one.seeds_needed}."
+    )
+
+
+def _numbers(gain: Gain) -> str:
+    parts = [f"{_change(one)} against {one.other}" for one in (gain.over_partner, gain.over_control) if one is not None]
+    second = f"; {_change(gain.second)} against {gain.second.other}" if gain.second else ""
+    return f"{', '.join(parts)}{second}."
+
+
+def _change(one: Comparison) -> str:
+    """+0.086 [+0.041, +0.131] macro recall, with the interval the claim rests on."""
+    interval = "" if one.low is None or one.high is None else f" [{signed(one.low)}, {signed(one.high)}]"
+    return f"{signed(one.mean)}{interval} {HEADLINE.get(one.metric, one.metric.replace('/', ', ')).lower()}"
+
+
+def _size(gain: Gain) -> float:
+    return gain.over_partner.mean or 0.0
