@@ -123,47 +123,41 @@ def _nothing(headline: str) -> Verdict:
 
 def _outcome(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
     """The outcome and its sentence, without what follows on the best arms."""
-    images = "For this draw and generator, synthetic images" if scores.fixed_draw else "Synthetic images"
+    outcome, text = _answer(scores, found, featured)
+    return outcome, f"For this draw and generator, {text}" if scores.fixed_draw else text[0].upper() + text[1:]
+
+
+def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
     if found.helped:
         top = max(found.helped, key=_size)
-        also = f" and {_change(top.second)}" if top.second else ""
-        return (
-            "helped",
-            f"{images} help: {top.over_partner.arm} gains {_change(top.over_partner)}{also} over {top.over_partner.other}",
-        )
+        over, also = top.over_partner, f" and {_change(top.second)}" if top.second else ""
+        return "helped", f"synthetic images help: {over.arm} gains {_change(over)}{also} over {over.other}"
     if found.hurt:
-        worst = min(found.hurt, key=_size).over_partner
-        return "hurt", f"{images} hurt: {worst.arm} changes {_change(worst)} against {worst.other}"
+        over = min(found.hurt, key=_size).over_partner
+        return "hurt", f"synthetic images hurt: {over.arm} changes {_change(over)} against {over.other}"
     if not found.gains:
-        return (
-            "helped" if found.winner else "undecided",
-            "No two arms differ in their synthetic images alone, so what the images add by themselves is open",
-        )
-    gained = [gain for gain in found.gains if gain.over_partner.better]
-    if gained:
-        top = max(gained, key=_size)
+        outcome = "helped" if found.winner else "undecided"
+        return outcome, "no two arms differ in their synthetic images alone, so what the images add by themselves is open"
+    top = max((gain for gain in found.gains if gain.over_partner.better), key=_size, default=None)
+    if top is not None:
         over, control = top.over_partner, top.over_control
         assert control is not None, "what is better than its partner and did not help has a control"
         return "balance", (
-            f"{images} are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, and "
+            f"synthetic images are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, and "
             f"{_word(control, claimed=False)} {control.other}, real images in the same numbers ({_change(control)})"
         )
-    shown = next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
+    promising = max((gain for gain in found.gains if gain.promising), key=_size, default=None)
+    shown = promising or next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
     over = shown.over_partner
     numbers = f"{over.arm} against {over.other}: {_change(over)}"
+    if promising:
+        return "promising", f"synthetic images look promising ({numbers}); a claim takes {CLAIM_SEEDS} seeds"
     if all(gain.over_partner.outcome == "equivalent" for gain in found.gains):
-        return "equivalent", f"{images} make no difference of {plain(MARGIN, 2)} or more ({numbers})"
-    if any(gain.promising for gain in found.gains):
-        shown = max((gain for gain in found.gains if gain.promising), key=_size)
-        over = shown.over_partner
-        return (
-            "promising",
-            f"{images} look promising ({over.arm} against {over.other}: {_change(over)}); a claim takes {CLAIM_SEEDS} seeds",
-        )
+        return "equivalent", f"synthetic images make no difference of {plain(MARGIN, 2)} or more ({numbers})"
     if over.n < 2:
-        return "undecided", f"{images} are not judged by {count(over.n, 'seed')} ({numbers})"
+        return "undecided", f"whether synthetic images help cannot be told from {count(over.n, 'seed')} ({numbers})"
     could = "" if over.detectable is None else f"; {count(over.n, 'seed')} show a gain of {plain(over.detectable)} or more"
-    return "undecided", f"{images} may help or not: undecided ({numbers}{could})"
+    return "undecided", f"whether synthetic images help is undecided ({numbers}{could})"
 
 
 def _against_the_best(scores: Scores, found: Decision) -> str:
