@@ -39,6 +39,8 @@ class Verdict:
     outcome: str
     headline: str
     points: tuple[Finding, ...]
+    decided: bool = False
+    seeds_needed: int | None = None
 
 
 def verdict(scores: Scores, classes: ClassTable | None = None) -> Verdict:
