@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ltaug import pipeline
 from ltaug.errors import OptionError, RunExistsError
+from ltaug.looks import ending, looks
 from ltaug.machine import Machine
 from ltaug.pipeline import claim, run_until_decided
-from ltaug.pipeline.looks import ending, looks
 from ltaug.recipes import Arm, Recipe
 
 OPEN = [False, None]

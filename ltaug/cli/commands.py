@@ -31,11 +31,11 @@ from ltaug.cli.options import (
 from ltaug.cli.progress import progress
 from ltaug.cli.together import carry_out, require_sharing, working
 from ltaug.errors import OptionError
+from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
 from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
-from ltaug.pipeline.looks import MAX_SEEDS, looks
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 EPILOG = """\b

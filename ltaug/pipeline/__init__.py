@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
 from ltaug.files import write_json
+from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
-from ltaug.pipeline.looks import MAX_SEEDS, ending, looks
 from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.place import ALONE, Place
