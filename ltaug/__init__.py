@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ltaug.errors import LtaugError as LtaugError
     from ltaug.machine import Machine as Machine
     from ltaug.pipeline import run_recipe as run_recipe
+    from ltaug.pipeline import run_until_decided as run_until_decided
     from ltaug.recipes import Recipe as Recipe
     from ltaug.recipes import read_recipe as read_recipe
     from ltaug.stages import draw_figure as draw_figure
@@ -40,6 +41,7 @@ _HOME = {
     "load_dataset": "ltaug.data.load",
     "read_recipe": "ltaug.recipes",
     "run_recipe": "ltaug.pipeline",
+    "run_until_decided": "ltaug.pipeline",
     "synthesize": "ltaug.stages",
     "train_classifier": "ltaug.stages",
     "write_report": "ltaug.stages",

@@ -59,6 +59,9 @@ class RunRecord:
     """What the records of all four stages hold: `train_*` of the real training images, seconds by part of the work as
     `timings`, and as `outputs` the SHA-256 of the files that others may read.
 
+    `processor` are the processor seconds of all threads of the process that led the work, None in runs of earlier versions.
+    Like `timings` they add up over interruptions, without what a killed process took after it last saved the run.
+
     Abstract: a stage's record is final and adds fields, which `_found` fills by their names, and questions about them.
     """
 
@@ -71,6 +74,7 @@ class RunRecord:
     train_source: str
     train_digest: str
     timings: Mapping[str, float]
+    processor: float | None
     versions: Mapping[str, str]
     device: Json
     outputs: Mapping[str, str]
@@ -153,10 +157,15 @@ class SynthesisRecord(RunRecord):
     shortfall: Mapping[str, int]
     real_nearest: Mapping[str, float]
     generator_run: RunInput
+    judge_runs: tuple[RunInput, ...]
 
     def generator(self) -> GeneratorRecord | None:
         """The generator that was sampled from, where it still lies there."""
         return self.generator_run.open(GeneratorRecord)
+
+    def judges(self) -> list[ClassifierRecord | None]:
+        """The classifiers that judged its candidates, each where it still lies there."""
+        return [run.open(ClassifierRecord) for run in self.judge_runs]
 
 
 @final
@@ -225,6 +234,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "label": record.get("label", path.name),
         "finished": record["status"] == "finished",
         **{key: record[key] for key in ("seed", "timings", "versions", "device", "outputs")},
+        "processor": record.get("spent", {}).get("processor"),
         "dataset": _options(DatasetOptions, record, "dataset", path),
         "options": _options(STAGES[stage], record, stage, path),
         "arm": told.get("arm") or "",
@@ -240,6 +250,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "synthetic_counts": None if counts is None else tuple(counts),
         "source_run": _run(path, inputs.get("source")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
+        "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),
         "synthetic_run": _run(path, inputs.get("synthetic")),
     }
 

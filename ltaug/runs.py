@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,8 +86,9 @@ def _as_json(value: Any) -> Any:
 class Run:
     """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
 
-    `record` is what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, facts, outputs.
-    Of the processes that share the work only the one that leads writes it and has sinks.
+    `record` is what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, spent, facts,
+    outputs. Of the processes that share the work only the one that leads writes it and has sinks. `counted` is this process's
+    processor time up to which the record counts it.
     """
 
     path: Path
@@ -94,6 +96,10 @@ class Run:
     listener: Listener
     place: Place = ALONE
     sinks: Sequence[Listener] = ()
+    counted: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counted = time.process_time()
 
     @property
     def finished(self) -> bool:
@@ -115,8 +121,17 @@ class Run:
         self.record["facts"].update(_as_json(facts))
 
     def save(self) -> None:
-        if self.place.leads:
-            _write_record(self.path, self.record)
+        """Write the record, with the processor seconds that this process took since the run was opened or last saved.
+
+        A record that an earlier version began has no such count and stays without: its first part is unknown.
+        """
+        if not self.place.leads:
+            return
+        before, self.counted = self.counted, time.process_time()
+        if "spent" in self.record:
+            spent = self.record["spent"]
+            spent["processor"] = round(spent["processor"] + self.counted - before, 3)
+        _write_record(self.path, self.record)
 
     def finish(self, outputs: list[str]) -> None:
         """Record the digests of the artefacts that others may read, and mark the run finished."""
@@ -174,7 +189,7 @@ def open_run(
             require_same_spec(path, record, spec)
         else:
             record = {**_as_json(spec), "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
-            record |= {"timings": {}, "facts": {}, "outputs": {}}
+            record |= {"timings": {}, "spent": {"processor": 0.0}, "facts": {}, "outputs": {}}
             _write_record(path, record)
         try:
             yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])

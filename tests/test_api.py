@@ -29,6 +29,7 @@ def test_the_public_names_are_these():
         "load_dataset",
         "read_recipe",
         "run_recipe",
+        "run_until_decided",
         "synthesize",
         "train_classifier",
         "write_report",

@@ -151,6 +151,9 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(capsys, fitted, tmp_pa
         (["inspect", "digit"], 2, "did you mean 'digits'?"),
         (["inspect", "folder:no/such/place"], 3, "no/such/place"),
         (["run", "no-such-recipe"], 2, "no recipe 'no-such-recipe'"),
+        (["run", "digits-lt", "--seeds", "5", "--until-decided"], 2, "--seeds 5 does not go with --until-decided"),
+        (["run", "digits-lt", "--max-seeds", "5"], 2, "--max-seeds 5 is read only with --until-decided"),
+        (["run", "digits-lt", "--until-decided", "--max-seeds", "2"], 2, "--max-seeds 2 must be at least 3"),
         (["fit-generator", "--channel-mults", "1,x", "--out", "gen"], 2, "such as 1,2,2"),
         (["fit-generator"], 2, "Missing option '--out'"),
         (["fit-generator", "--arm", "cbdm", "--out", "gen"], 2, "--arm cbdm needs --recipe"),
@@ -233,11 +236,39 @@ def test_dry_run_of_a_recipe_lists_every_stage_and_writes_nothing(capsys, tmp_pa
     chain = ["seed-0/cbdm/generator", "seed-0/tuned/generator", "seed-0/tuned/synthetic", "seed-0/tuned/classifier"]
     assert found["seconds"] >= sum(took[name] for name in chain)
     assert found["memory_bytes"] > 0
+    assert "first_look_seconds" not in found
     code, out, _ = call(capsys, "fit-generator", "--recipe", "mine.toml", "--out", "gen", "--dry-run")
     assert code == 0
     assert "channels             4" in out
     assert re.search(r"^[\d.]+ steps/s\. About ", out, re.MULTILINE)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_dry_run_until_decided_foresees_the_first_look_and_the_last(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('dataset = "digits"\nimbalance = 50\n[arms.real.train-classifier]\nsteps = 100\n')
+    asked = ["run", "mine.toml", "--until-decided", "--max-seeds", "6", "--dry-run", "--workers", "1", "--device", "cpu"]
+    code, out, _ = call(capsys, *asked, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [t["name"] for t in found["tasks"]] == [*(f"seed-{seed}/real/classifier" for seed in range(6)), "report"]
+    assert found["first_look_seconds"] == pytest.approx(found["seconds"] / 2)
+    _, out, _ = call(capsys, *asked)
+    assert re.search(r"^Until the first look: About .*\nUntil the last: About ", out, re.MULTILINE)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_until_decided_runs_the_looks_and_shows_the_last_report(capsys, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("ltaug.cli.commands.run_until_decided", lambda recipe, **how: calls.append((recipe.name, how)) or "made")
+    monkeypatch.setattr("ltaug.cli.show.report", lambda made, *, as_json: print(made, as_json))
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "run", "digits-lt", "--until-decided", "--first-seed", "2", "--json") == (0, "made True\n", "")
+    assert call(capsys, "run", "digits-lt", "--until-decided", "--max-seeds", "25", "--out", "here", "--quiet")[0] == 0
+    assert [(name, how["max_seeds"], how["first_seed"], str(how["out"])) for name, how in calls] == [
+        ("digits-lt", 10, 2, "runs/digits-lt"),
+        ("digits-lt", 25, 0, "here"),
+    ]
 
 
 def test_version_and_module_entry():

@@ -31,6 +31,7 @@ def runs(tmp_path_factory):
     evaluation = stages.evaluate_generator(tuned, sampled | measured, out=folder / "evaluation", arm="cbdm", machine=CPU)
     asked = {"synthetic": synthetic, "arm": "with", "about": "one each", "seed": 5, "draw_seed": 3}
     classifier = stages.train_classifier(DRAW, {"steps": 1}, out=folder / "classifier", machine=CPU, **asked)
+    stages.synthesize(tuned, sampled | {"per_class_budget": "1"}, judges=[classifier], out=folder / "judged", machine=CPU)
     return {p.name: p for p in (first, tuned, synthetic, evaluation, classifier)}
 
 
@@ -64,6 +65,7 @@ def test_a_record_holds_what_the_stage_was_given_as_it_was_given(runs):
         assert dataclasses.asdict(record.dataset) == written["options"]["dataset"]
         assert (record.label, record.seed, record.finished) == (written["label"], written["seed"], True)
         assert (record.timings, record.outputs) == (written["timings"], written["outputs"])
+        assert record.processor == written["spent"]["processor"] > 0
         assert record.train_digest == written["inputs"]["train"]["digest"]
         record.verify()
     assert generator.options.channel_mults == (1,)
@@ -82,10 +84,15 @@ def test_records_follow_their_inputs_wherever_the_runs_were_moved_together(moved
     assert [r.path.name for r in evaluated.lineage()] == ["tuned", "first"]
     shutil.rmtree(moved / "first")
     assert [r.path.name for r in evaluated.lineage()] == ["tuned"]
+    judged = SynthesisRecord.read(moved / "judged")
+    assert [judge.path.name for judge in judged.judges()] == ["classifier"]
+    assert synthesis_of(moved).judge_runs == ()
     shutil.rmtree(moved / "tuned")
     assert EvaluationRecord.read(moved / "evaluation").generator() is None
     shutil.rmtree(moved / "synthetic")
     assert ClassifierRecord.read(moved / "classifier").synthesis() is None
+    shutil.rmtree(moved / "classifier")
+    assert judged.judges() == [None]
 
 
 def synthesis_of(folder):
@@ -95,6 +102,7 @@ def synthesis_of(folder):
 
 def test_what_an_older_version_did_not_record_has_its_default(moved):
     def forget(record):
+        record.pop("spent")
         for options in record["options"].values():
             if isinstance(options, dict):
                 for key in ("guidance_interval", "sample_batch", "profile"):
@@ -104,6 +112,7 @@ def test_what_an_older_version_did_not_record_has_its_default(moved):
         rewrite(moved / name, forget)
     for record in (EvaluationRecord.read(moved / "evaluation"), SynthesisRecord.read(moved / "synthetic")):
         assert record.options.guidance_interval == (0.0, 1.0)
+        assert record.processor is None
         assert record.options.sample_steps == 2
         assert record.dataset == DatasetOptions(imbalance=10.0, head=12)
     metrics = json.loads((moved / "evaluation" / METRICS_FILE).read_text())

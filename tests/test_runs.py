@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,53 @@ def test_a_run_is_continued_then_finished_then_reused(tmp_path):
     (path / "weights").write_bytes(b"v")
     with pytest.raises(CorruptError, match="damaged"):
         verify_outputs(path, read_run(path)["outputs"])
+
+
+def test_a_run_counts_the_processor_time_of_its_own_work_over_interruptions(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    with opened(tmp_path / "first") as run:
+        clock[0] += 2.5
+        run.save()
+        clock[0] += 1.5
+        run.save()
+        clock[0] += 40.0  # killed before it could save
+    clock[0] += 7.0  # the same worker at something else
+    with opened(tmp_path / "other") as run:
+        clock[0] += 0.25
+        run.finish([])
+    with opened(tmp_path / "first") as run:
+        clock[0] += 3.0
+        run.finish([])
+    with opened(tmp_path / "first"):
+        clock[0] += 9.0
+    spent = {name: read_run(tmp_path / name, finished=True)["spent"] for name in ("first", "other")}
+    assert spent == {"first": {"processor": 7.0}, "other": {"processor": 0.25}}
+
+
+def test_a_run_counts_the_processor_time_of_all_its_threads_and_no_sleep(tmp_path):
+    def work() -> None:
+        while time.thread_time() < 0.2:
+            pass
+
+    with opened(tmp_path / "run") as run:
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(1.0)
+        run.finish([])
+    assert 0.4 <= read_run(tmp_path / "run")["spent"]["processor"] < 1.0
+
+
+def test_a_run_that_an_earlier_version_began_claims_no_processor_time(tmp_path):
+    with opened(tmp_path / "run") as run:
+        del run.record["spent"]
+        run.save()
+    with opened(tmp_path / "run") as run:
+        run.finish([])
+    assert "spent" not in read_run(tmp_path / "run", finished=True)
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,12 @@ from ltaug.cli.options import (
 )
 from ltaug.cli.progress import progress
 from ltaug.cli.together import carry_out, require_sharing, working
+from ltaug.errors import OptionError
+from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
 from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
-from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared
+from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 EPILOG = """\b
@@ -215,12 +217,16 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @click.argument("recipe", shell_complete=_complete_recipe)
 @option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
 @option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
+@option("--until-decided", is_flag=True,
+              help="repeat until the verdict is decided: look at it after 3, 5, 10, 20, 40 ... seeds")  # fmt: skip
+@option("--max-seeds", type=click.IntRange(min=1), metavar="N",
+              help=f"with --until-decided: the last look [default: {MAX_SEEDS}]")  # fmt: skip
 @option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,
               help="seeds count from here [default: 0]")  # fmt: skip
 @option("--out", type=DIRECTORY, metavar="DIR", help="where all runs go [default: runs/RECIPE]")
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
-def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+def run(recipe: str, seeds: int | None, max_seeds: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
 
     RECIPE is a .toml file or the name of a recipe that comes with ltaug.
@@ -228,6 +234,7 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     \b
     ltaug run digits-lt
     ltaug run recipes/digits-lt.toml --seeds 5 --out runs/five
+    ltaug run digits-lt --until-decided --max-seeds 20
     ltaug run folder --dataset folder:birds --dry-run
     ltaug run my.toml
 
@@ -236,16 +243,31 @@ def run(recipe: str, seeds: int | None, out: Path | None, as_json: bool, quiet: 
     experiment = read_recipe(recipe_path(recipe))
     if values["dataset"] is not None:
         experiment = dataclasses.replace(experiment, dataset=experiment.dataset | {"dataset": values["dataset"]})
-    out = out or Path("runs") / experiment.name
+    turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
+    out = values["out"] or Path("runs") / experiment.name
     workers, first_seed = values["workers"], values["first_seed"]
     if dry_run:
-        dryrun.tasks(plan(experiment, out, seeds, first_seed=first_seed), machine(values), workers, as_json=as_json)
+        planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
+        dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())
         return
     with progress(quiet=quiet) as listener:
-        made = run_recipe(
-            experiment, out=out, seeds=seeds, first_seed=first_seed, workers=workers, machine=machine(values), listener=listener
-        )
+        how: dict[str, Any] = {"first_seed": first_seed, "workers": workers, "machine": machine(values), "listener": listener}
+        if turns:
+            made = run_until_decided(experiment, out=out, max_seeds=turns[-1], **how)
+        else:
+            made = run_recipe(experiment, out=out, seeds=seeds, **how)
     show.report(made, as_json=as_json)
+
+
+def _looks(seeds: int | None, max_seeds: int | None, *, until_decided: bool) -> tuple[int, ...]:
+    """The looks of --until-decided, none without it; OptionError where the options do not go together."""
+    if not until_decided:
+        if max_seeds is not None:
+            raise OptionError(f"--max-seeds {max_seeds} is read only with --until-decided; add that, or give --seeds instead")
+        return ()
+    if seeds is not None:
+        raise OptionError(f"--seeds {seeds} does not go with --until-decided, which counts itself; limit it with --max-seeds")
+    return looks(MAX_SEEDS if max_seeds is None else max_seeds)
 
 
 @group.command("inspect", cls=SectionCommand, epilog=f"DATASET: {dataset_names()}.")

@@ -55,25 +55,38 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     click.echo(f"{_rate(estimate)} steps/s. {_sentence([estimate], estimate['seconds'], 1)}")
 
 
-def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_json: bool) -> None:
-    """What many stages would do together, seed by seed; measured and said by the process that leads, as if alone."""
+def tasks(planned: Sequence[Task], machine: Machine, workers: int | None, *, as_json: bool, first: Sequence[Task] = ()) -> None:
+    """What many stages would do together, seed by seed; measured and said by the process that leads, as if alone.
+
+    Args:
+        first: those until the first look at the verdict, which may be the last; only what `planned` has too is counted.
+    """
     if not place_of().leads:
         return
     machine, cores = settled(machine)
     workers = workers or cores
     measured: dict[str, Estimate] = {}
     rows = [(task, _measure(task, planned, machine, measured)) for task in planned]
-    known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
-    seconds = max(sum(estimate["seconds"] for estimate in known) / workers, _longest_chain(rows))
+    known, seconds = _to_do(rows, workers)
+    begun, sooner = _to_do([row for row in rows if row[0] in first], workers)
     if as_json:
         listed = [{"name": t.name, "directory": str(t.directory), "status": _status(t), "estimate": e} for t, e in rows]
         memory = workers * max((e["peak_memory_bytes"] for e in known), default=0)
         totals = {"seconds": seconds, "memory_bytes": memory, "disk_bytes": sum(e["disk_bytes"] for e in known)}
-        show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals})
+        looked = {"first_look_seconds": sooner} if first else {}
+        show.as_object({"dry_run": True, "workers": workers, "tasks": listed, **totals, **looked})
         return
     columns = ("stage", "state", "steps", "steps/s", "parameters", "images", "takes", "disk")
     show.table(columns, [(task.name, _status(task), *_figures(task, e)) for task, e in rows])
-    click.echo(_sentence(known, seconds, workers))
+    if first:
+        click.echo(f"Until the first look: {_sentence(begun, sooner, workers)}")
+    click.echo(f"{'Until the last: ' if first else ''}{_sentence(known, seconds, workers)}")
+
+
+def _to_do(rows: Sequence[tuple[Task, Estimate | None]], workers: int) -> tuple[list[Estimate], float]:
+    """The estimates of what is not finished, and the seconds it takes side by side."""
+    known = [estimate for task, estimate in rows if estimate is not None and not task.finished]
+    return known, max(sum(estimate["seconds"] for estimate in known) / workers, _longest_chain(rows))
 
 
 def _figures(task: Task, estimate: Estimate | None) -> tuple[str, ...]:

@@ -81,6 +81,8 @@ class Lines:
             click.echo(_name(event), err=True)
             return
         began, first = self._began.setdefault((event.run, event.text), (now, event.step))
+        if event.step >= event.total:
+            del self._began[event.run, event.text]  # the same may begin again, such as the check of the next look
         if now - self._said.get(event.run, float("-inf")) < LINE_INTERVAL:
             return
         self._said[event.run] = now

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from ltaug.errors import OptionError
 from ltaug.files import write_json
+from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
 from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
@@ -21,7 +24,18 @@ from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events
 if TYPE_CHECKING:
     from ltaug.report import Report
 
-__all__ = ["Task", "claim", "origin", "plan", "plan_classifiers", "run_recipe", "run_shared", "run_tasks", "settled"]
+__all__ = [
+    "Task",
+    "claim",
+    "origin",
+    "plan",
+    "plan_classifiers",
+    "run_recipe",
+    "run_shared",
+    "run_tasks",
+    "run_until_decided",
+    "settled",
+]
 
 MARKER = "experiment.json"
 
@@ -50,16 +64,72 @@ def run_recipe(
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
     """
-    for option, number in (("--seeds", seeds), ("--workers", workers)):
-        if number is not None and number < 1:
-            raise OptionError(f"{option} {number} must be at least 1")
-    tasks = plan(recipe, out, seeds, first_seed=first_seed)
-    if not all(task.finished for task in tasks if task.function != "write_report"):
-        check = check_of(tasks)
-        tasks = [check, *(dataclasses.replace(task, needs=(check.name, *task.needs)) for task in tasks)]
+    _require_some(("--seeds", seeds), ("--workers", workers))
+    tasks = _checked(plan(recipe, out, seeds, first_seed=first_seed))
     with claim(out, recipe.name):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
+
+
+def run_until_decided(
+    recipe: Recipe,
+    *,
+    out: Path,
+    max_seeds: int = MAX_SEEDS,
+    first_seed: int = 0,
+    workers: int | None = None,
+    machine: Machine | None = None,
+    listener: Listener = ignore_events,
+    module: str = STAGES_MODULE,
+) -> Report:
+    """Run every arm of the recipe over 3, 5, 10, ... seeds (`looks`), until the report's verdict is decided, cannot be decided
+    within `max_seeds` or has seen that many; returns the last report.
+
+    An event after each look says what the verdict is and what the look took. In all else this is `run_recipe`: what is
+    finished is not computed again, also where an earlier call was interrupted.
+
+    Args:
+        module: see `run_tasks`.
+
+    Raises:
+        LtaugError: as `run_recipe`, or `max_seeds` is below the first look's.
+    """
+    _require_some(("--workers", workers))
+    planned = looks(max_seeds)
+    with claim(out, recipe.name):
+        for number, seeds in enumerate(planned, 1):
+            began, before = time.monotonic(), _processor()
+            tasks = _checked(plan(recipe, out, seeds, first_seed=first_seed))
+            results = run_tasks(tasks, workers=workers, machine=machine, listener=listener, module=module)
+            report = cast("Report", results["report"])
+            verdict, minutes = report.verdict, (time.monotonic() - began) / 60
+            took = f"this look took {minutes:.1f} min, {(_processor() - before) / 60:.1f} processor minutes"
+            listener(Event("", f"Look {number}, at {seeds} seeds: {verdict.headline.removesuffix('.')} ({took})."))
+            end = ending(seeds, max_seeds, decided=verdict.decided, needed=verdict.seeds_needed)
+            if end is not None:
+                break
+    assert end is not None, "the look at max_seeds is the last"
+    listener(Event("", end))
+    return report
+
+
+def _require_some(*options: tuple[str, int | None]) -> None:
+    for option, number in options:
+        if number is not None and number < 1:
+            raise OptionError(f"{option} {number} must be at least 1")
+
+
+def _checked(tasks: list[Task]) -> list[Task]:
+    """The tasks after a check of all that they are asked to do, unless they are finished."""
+    if all(task.finished for task in tasks if task.function != "write_report"):
+        return tasks
+    check = check_of(tasks)
+    return [check, *(dataclasses.replace(task, needs=(check.name, *task.needs)) for task in tasks)]
+
+
+def _processor() -> float:
+    """Processor seconds of this process and of the workers that have ended."""
+    return sum(os.times()[:4])
 
 
 def run_shared(

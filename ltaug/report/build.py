@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
@@ -13,6 +13,7 @@ from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import ClassTable, class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
+from ltaug.report.cost import Cost, costs, seed_cost
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
@@ -22,7 +23,7 @@ from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
 from ltaug.report.statistics import Paired, spread
 from ltaug.report.verdict import verdict
-from ltaug.report.wording import count, several
+from ltaug.report.wording import count, minutes, several
 from ltaug.runs import Event, Listener, ignore_events
 
 LoadTrain = Callable[[DatasetOptions, int], ImageSet]
@@ -86,6 +87,7 @@ def _assemble(
     pictures, missing = _pictures(experiment, featured, load_train)
     generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
+    found, further = costs(experiment), seed_cost(experiment, evaluations)
     return Report(
         path=out,
         title=title or f"What synthetic images gain on {experiment.runs[0].record.train_source or 'the dataset'}",
@@ -99,9 +101,10 @@ def _assemble(
         confusion=change,
         settings=method.settings(runs),
         selections=method.selections(runs),
-        timings=method.timings(runs),
+        costs={arm: found[arm] for arm in scores.order},
+        seed_cost=further,
         origin=method.origin(runs, experiment.runs),
-        notes=_notes(experiment, scores, classes, missing),
+        notes=_notes(experiment, scores, classes, missing) | {"cost": _cost_notes(found, further)},
         generators=generators,
         published=papers or recognised(run.record.dataset for run in experiment.runs),
         gallery=pictures,
@@ -179,3 +182,17 @@ def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing:
         "images": (missing,) if missing else (),
         "selection": (unknown,) if lost else (),
     }
+
+
+def _cost_notes(found: Mapping[str, Cost | None], further: Cost | None) -> tuple[str, ...]:
+    """How to read the costs."""
+    known = [cost for cost in found.values() if cost is not None]
+    if not known:
+        return ("What the arms take is not known: runs behind them no longer lie where the runs say.",)
+    sentences = [f"{known[0].unit} time of one seed of each arm alone, mean over seeds: what several arms share counts in each."]
+    if further is not None:
+        sentences.append(f"One more seed of all arms takes {minutes(further.minutes)}, as what they share is made once.")
+    if len(known) < len(found):
+        sentences.append("A dash stands where runs behind an arm no longer lie where the runs say.")
+    sentence = " ".join(sentences)
+    return (sentence[0].upper() + sentence[1:],)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltaug.report.classes import ClassTable, ConfusionChange
+from ltaug.report.cost import PARTS, Cost
 from ltaug.report.gallery import Gallery
 from ltaug.report.generators import GeneratorTable
-from ltaug.report.method import STAGES, Origin, Selection, Settings, Timing
+from ltaug.report.method import Origin, Selection, Settings
 from ltaug.report.published import Published
 from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
-from ltaug.report.wording import paired_text, spread_text
+from ltaug.report.wording import minutes, paired_text, spread_text
 
 
 def compared_arm(shown: Mapping[str, str]) -> str | None:
@@ -46,6 +47,8 @@ class Report:
         shown: the arms singled out in figures, by role: baseline, featured, best_without, best_with.
         headline: metric -> its name, for those metrics of the headline table that were measured.
         adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
+        costs: arm -> what one seed of it takes; None where that is not known.
+        seed_cost: what one more seed of all arms takes.
         notes: by section, what was left out and how to read the numbers.
         figures: name -> SVG.
     """
@@ -62,7 +65,8 @@ class Report:
     confusion: ConfusionChange | None
     settings: Settings
     selections: tuple[Selection, ...]
-    timings: tuple[Timing, ...]
+    costs: Mapping[str, Cost | None]
+    seed_cost: Cost | None
     origin: Origin
     notes: Mapping[str, tuple[str, ...]]
     generators: tuple[GeneratorTable, ...] = ()
@@ -76,9 +80,11 @@ class Report:
         return compared_arm(self.shown)
 
     @property
-    def stages(self) -> list[str]:
-        """The stages that any arm went through, in their order."""
-        return [stage for stage in STAGES if any(stage in t.stages for t in self.timings)]
+    def cost_table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of what the arms take, part by part."""
+        known = {arm: {**cost.parts, "in all": cost.minutes} if cost else {} for arm, cost in self.costs.items()}
+        columns = [name for name in (*PARTS, "in all") if any(name in took for took in known.values())]
+        return ["arm", *columns], [[arm, *(minutes(took.get(name)) for name in columns)] for arm, took in known.items()]
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""How the arms were made: settings and where they differ, what selection kept, what it took, on which machine."""
+"""How the arms were made: settings and where they differ, what selection kept, on which machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,19 +31,6 @@ class Selection:
     kept: int
     rejected: Mapping[str, int]
     shortfall: int
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds per stage, mean over seeds, and the named parts each run recorded."""
-
-    arm: str
-    stages: Mapping[str, float]
-    parts: Mapping[str, float]
-
-    @property
-    def total(self) -> float:
-        return sum(self.stages.values())
 
 
 @dataclass(frozen=True)
@@ -102,27 +89,6 @@ def selections(runs: Runs) -> tuple[Selection, ...]:
             rejected = {reason: sum(s.rejected.get(reason, 0) for s in made) for reason in reasons}
             rows.append(Selection(arm, len(made), wanted, candidates, kept, rejected, short))
     return tuple(rows)
-
-
-def timings(runs: Runs) -> tuple[Timing, ...]:
-    """Seconds an arm took, mean over its seeds; a generator that several arms share counts in each of them."""
-    rows = []
-    for arm, of_arm in runs.items():
-        parts: dict[str, float] = {}
-        for name, seconds in (part for run in of_arm for part in _seconds(run)):
-            parts[name] = parts.get(name, 0.0) + seconds / len(of_arm)
-        stages = {stage: [s for name, s in parts.items() if name.startswith(f"{stage}: ")] for stage in STAGES}
-        rows.append(Timing(arm, {stage: sum(seconds) for stage, seconds in stages.items() if seconds}, parts))
-    return tuple(rows)
-
-
-def _seconds(run: Result) -> Iterator[tuple[str, float]]:
-    """(stage: part, seconds), with those of the generators that its generator comes from: without them it would not be there."""
-    for record in run.records:
-        for name, seconds in record.timings.items():
-            yield f"{record.stage}: {name}", seconds
-    for source in list(run.generator.lineage())[1:] if run.generator else []:
-        yield "fit-generator: what it starts from", sum(source.timings.values())
 
 
 def origin(runs: Runs, results: Sequence[Result]) -> Origin:

@@ -15,7 +15,7 @@ from ltaug.report.generators import GeneratorTable
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
 SCHEMA = 1
-FILTERS = ("plain", "signed", "interval_text", "metric_name", "seconds", "setting", "several", "count")
+FILTERS = ("plain", "signed", "interval_text", "metric_name", "setting", "several", "count")
 
 
 def write_report(report: Report) -> None:
@@ -54,7 +54,6 @@ def to_html(report: Report) -> str:
         r=report,
         rows=range(number_of_classes if number_of_classes <= MANY_CLASSES else 0),
         class_arms=[arm for arm in dict.fromkeys(report.shown.values()) if arm in recall],
-        stages=report.stages,
         featured=report.shown.get("featured"),
     )
 
@@ -91,11 +90,7 @@ def to_markdown(report: Report) -> str:
     shared = [[key, wording.setting(value)] for key, value in report.settings.shared.items()]
     parts += ["## Settings", "In which the arms differ:", _table(["setting", *names], differing)]
     parts += ["The same in every arm that has them:", _table(["setting", "value"], shared)]
-    stages = report.stages
-    took = [
-        [t.arm, *(wording.seconds(t.stages.get(stage)) for stage in stages), wording.seconds(t.total)] for t in report.timings
-    ]
-    parts += ["## Time", _table(["arm", *stages, "in all"], took), "## Origin", _origin_list(report)]
+    parts += ["## Cost", *report.notes["cost"], _table(*report.cost_table), "## Origin", _origin_list(report)]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 

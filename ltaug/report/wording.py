@@ -60,6 +60,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
+def minutes(value: float | None) -> str:
+    """As `seconds`, given minutes."""
+    return seconds(None if value is None else 60 * value)
+
+
 def setting(value: Any) -> str:
     """An option's value: yes and no, lists with commas, a dash for nothing."""
     if value is None:

@@ -7,7 +7,7 @@ from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.report.arms import score
 from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import collect
-from ltaug.report.method import selections, settings, timings
+from ltaug.report.method import selections, settings
 
 HALF = [0.5, 0.5, 0.5]
 COUNTS = [3, 2, 1]
@@ -121,7 +121,7 @@ def test_the_confusion_change_is_the_mean_difference_of_row_shares(lab):
     assert np.array(found.matrix) == pytest.approx(np.array([[0, 0, 0], [0, 0, 0], [-0.3, 0, 0.3]]))
 
 
-def test_settings_selection_and_timings_come_from_the_whole_chain(small_experiment):
+def test_settings_and_selection_come_from_the_whole_chain(small_experiment):
     found = collect([small_experiment()])
     runs = {arm: list(by_seed.values()) for arm, by_seed in found.results.items()}
     assert [record.stage for record in runs["cbdm"][0].records] == ["fit-generator", "synthesize", "train-classifier"]
@@ -130,12 +130,9 @@ def test_settings_selection_and_timings_come_from_the_whole_chain(small_experime
     assert split.shared["fit-generator: steps"] == 1000
     (row,) = selections(runs)
     assert (row.seeds, row.wanted, row.candidates, row.kept, row.rejected["disagree"], row.shortfall) == (3, 9, 18, 9, 9, 0)
-    by_arm = {t.arm: t for t in timings(runs)}
-    assert by_arm["cbdm"].stages == pytest.approx({"fit-generator": 30, "synthesize": 2.5, "train-classifier": 5})
-    assert by_arm["real"].total == pytest.approx(5)
 
 
-def test_a_fine_tuned_generator_says_after_how_many_steps_and_takes_the_time_of_both(lab, tiny_real):
+def test_a_fine_tuned_generator_says_after_how_many_steps(lab, tiny_real):
     counts = [3, 2, 1]
     lab.classifier("real", 0, recall=HALF, counts=counts, train=tiny_real.digest)
     first = lab.generator("ddpm", 0, {"objective": "ddpm", "steps": 1000})
@@ -148,10 +145,6 @@ def test_a_fine_tuned_generator_says_after_how_many_steps_and_takes_the_time_of_
     runs = {arm: list(by_seed.values()) for arm, by_seed in found.results.items()}
     differing = settings(runs).differing
     assert differing["fit-generator: steps of the generator it starts from"] == {"cbdm": 0, "cbdm-tuned": 1000}
-    by_arm = {t.arm: t for t in timings(runs)}
-    assert by_arm["cbdm"].stages["fit-generator"] == pytest.approx(30)
-    assert by_arm["cbdm-tuned"].stages["fit-generator"] == pytest.approx(90)
-    assert by_arm["cbdm-tuned"].parts["fit-generator: what it starts from"] == pytest.approx(60)
 
 
 def test_rivals_differ_in_generator_and_sampling_but_not_in_what_is_kept(lab, tiny_real):

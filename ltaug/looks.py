@@ -1,0 +1,36 @@
+"""When `ltaug run RECIPE --until-decided` looks at the verdict, and why it adds no more seeds."""
+
+from __future__ import annotations
+
+from ltaug.errors import OptionError
+
+LOOKS = (3, 5, 10)  # seeds in all; after these their number doubles
+MAX_SEEDS = LOOKS[-1]
+
+
+def looks(max_seeds: int) -> tuple[int, ...]:
+    """Seeds in all at each look: 3, 5, 10, 20, 40 and so on below `max_seeds`, and `max_seeds` itself last.
+
+    Raises:
+        OptionError: there are fewer seeds than the first look takes.
+    """
+    if max_seeds < LOOKS[0]:
+        raise OptionError(f"--max-seeds {max_seeds} must be at least {LOOKS[0]}, as many as the first look takes")
+    found = [*LOOKS]
+    while found[-1] < max_seeds:
+        found.append(2 * found[-1])
+    return (*(seeds for seeds in found if seeds < max_seeds), max_seeds)
+
+
+def ending(seeds: int, max_seeds: int, *, decided: bool, needed: int | None) -> str | None:
+    """A sentence on why the look at so many seeds is the last; None if another one is due.
+
+    Args:
+        decided: whether the verdict is.
+        needed: seeds in all after which it could be; None if that is not known.
+    """
+    if decided:
+        return f"Decided after {seeds} seeds."
+    if needed is not None and needed > max_seeds:
+        return f"This cannot be decided within {max_seeds} seeds: about {needed} would be needed."
+    return f"Not decided within {max_seeds} seeds." if seeds >= max_seeds else None
