@@ -148,7 +148,8 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
               help="what the classifiers with synthetic images are called")  # fmt: skip
 @option("--baseline/--no-baseline", default=True, section="Comparison",
-              help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
+              help="with --synthetic: train on the real images alone, and on real images resampled to the same "
+                   "class counts, as well [default: yes]")  # fmt: skip
 @seed_option("of the draw [default: the generator's, or 0]")
 @workers_option
 @recipe_options
