@@ -163,7 +163,8 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     ltaug train-classifier --synthetic runs/syn --seeds 5 --out runs/clf
     ltaug train-classifier --synthetic runs/syn --loss logit-adjusted --arm-name both --out runs/both
 
-    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S.
+    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S. All arms take the same
+    number of steps.
     """
     dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
     seed = values["seed"]
