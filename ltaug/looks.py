@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from ltaug.errors import OptionError
 
-LOOKS = (3, 5, 10)  # seeds in all; after these their number doubles
+LOOKS = (3, 5, 10)  # seeds in all
 MAX_SEEDS = LOOKS[-1]
 
 
 def looks(max_seeds: int) -> tuple[int, ...]:
-    """Seeds in all at each look: 3, 5, 10, 20, 40 and so on below `max_seeds`, and `max_seeds` itself last.
+    """Seeds in all at each look: those of LOOKS below `max_seeds`, and `max_seeds`.
+
+    No more looks than these: each may err, and the verdict's level is made for three that claim (5, 10 and a last one).
 
     Raises:
         OptionError: there are fewer seeds than the first look takes.
     """
     if max_seeds < LOOKS[0]:
         raise OptionError(f"--max-seeds {max_seeds} must be at least {LOOKS[0]}, as many as the first look takes")
-    found = [*LOOKS]
-    while found[-1] < max_seeds:
-        found.append(2 * found[-1])
-    return (*(seeds for seeds in found if seeds < max_seeds), max_seeds)
+    return (*(seeds for seeds in LOOKS if seeds < max_seeds), max_seeds)
 
 
 def ending(seeds: int, max_seeds: int, *, decided: bool, needed: int | None) -> str | None:

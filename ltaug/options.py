@@ -242,8 +242,8 @@ class ClassifierOptions:
     mixup_alpha: float = option(
         1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
-    steps: int | None = option(None, "training steps, the same for arms of any size; overrides --epochs", small=600, low=1)
-    epochs: int = option(200, "passes over the training images, where --steps is not given", low=1)
+    steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
+    epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
     batch_size: int = option(128, "images per step", small=64, low=1)
     lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
     momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ltaug.errors import OptionError, nearest
-from ltaug.fields import check, checked, read_of, shown
-from ltaug.options import NETWORK, STAGES, DatasetOptions
+from ltaug.fields import check, checked, known_of, read_of, shown
+from ltaug.options import NETWORK, STAGES, DatasetOptions, SynthesisOptions
 
 FOLDERS = (Path(__file__).parent / "_recipes", Path(__file__).parents[1] / "recipes")  # in a wheel; in a checkout
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
+CONTROL = "resampled"  # the arm trained on real images drawn again; what other controls are called begins with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,25 @@ class Recipe:
         if stage == "fit-generator" and arm.source is not None:
             shared = {key: value for key, value in shared.items() if key not in NETWORK}
         return read_of(STAGES[stage], shared, beside=own) | own
+
+    def controls(self) -> dict[str, str]:
+        """Controls by the arms whose class counts they take: {first arm: name}, one for each training on each budget.
+
+        A control is trained as the arms with synthetic images are, but in place of these on real images that are drawn again.
+        That of the arms that are trained as the baseline is called CONTROL.
+        """
+        (baseline,) = (arm for arm in self.arms if arm.name == self.baseline)
+        plain = self.given(baseline, "train-classifier")
+        groups: list[tuple[dict[str, Any], str]] = []
+        found: dict[str, str] = {}
+        for arm in self.arms:
+            training = self.given(arm, "train-classifier")
+            group = (training, known_of(SynthesisOptions, self.given(arm, "synthesize"))["per_class_budget"])
+            if arm.synthetic and group not in groups:
+                groups.append(group)
+                own = training != plain or CONTROL in found.values()
+                found[arm.name] = f"{CONTROL}-{arm.name}" if own else CONTROL
+        return found
 
 
 def recipe_path(name: str) -> Path:
@@ -154,6 +174,8 @@ def _read_arm(name: str, table: Any, where: str) -> Arm:
     where = f"{where}, [arms.{name}]"
     if not ARM_NAME.fullmatch(name) or name == "judges":
         raise OptionError(f"{where}: {name!r} cannot be a directory; use letters, digits, spaces and . _ + - (and not 'judges')")
+    if name.startswith(CONTROL):
+        raise OptionError(f"{where}: names that begin with {CONTROL!r} are for the controls that ltaug adds; use another name")
     table = dict(_table(table, where, name))
     about = table.pop("about", "")
     for key in table:

@@ -203,7 +203,8 @@ class ClassifierRecord(RunRecord):
     """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
     Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
-    images of every class, if any, and where they came from; `groups` holds class indices by group.
+    images of every class, if any, and where they came from. `resampled_counts` are the real images of every class that were
+    drawn again in place of synthetic ones, if any. `steps` were trained, 0 where unknown; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -215,6 +216,8 @@ class ClassifierRecord(RunRecord):
     test_digest: str
     class_counts: tuple[int, ...]
     synthetic_counts: tuple[int, ...] | None
+    resampled_counts: tuple[int, ...] | None
+    steps: int
     groups: Mapping[str, list[int]]
     synthetic_run: RunInput | None
 
@@ -228,7 +231,8 @@ def _found(stage: str, path: Path, record: Json) -> Json:
     facts, told, inputs = record["facts"], record["options"], record["inputs"]
     train = inputs.get("train") or {}
     by_class = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups")
-    counts = facts.get("synthetic_counts")
+    options: Any = _options(STAGES[stage], record, stage, path)
+    added = {key: facts.get(key) for key in ("synthetic_counts", "resampled_counts")}
     return {
         "path": path,
         "label": record.get("label", path.name),
@@ -236,7 +240,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         **{key: record[key] for key in ("seed", "timings", "versions", "device", "outputs")},
         "processor": record.get("spent", {}).get("processor"),
         "dataset": _options(DatasetOptions, record, "dataset", path),
-        "options": _options(STAGES[stage], record, stage, path),
+        "options": options,
         "arm": told.get("arm") or "",
         "about": told.get("about") or "",
         "judge": bool(told.get("judge")),
@@ -247,7 +251,8 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
         **{key: facts.get(key) or {} for key in by_class},
         "parameters": facts.get("parameters"),
-        "synthetic_counts": None if counts is None else tuple(counts),
+        **{key: None if counts is None else tuple(counts) for key, counts in added.items()},
+        "steps": facts.get("steps", getattr(options, "steps", None)) or 0,
         "source_run": _run(path, inputs.get("source")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
         "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),

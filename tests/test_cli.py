@@ -225,6 +225,7 @@ def test_dry_run_of_a_recipe_lists_every_stage_and_writes_nothing(capsys, tmp_pa
         "seed-0/real/classifier",
         "seed-0/cbdm/generator",
         "seed-0/cbdm/synthetic",
+        "seed-0/resampled/classifier",
         "seed-0/cbdm/classifier",
         "seed-0/tuned/generator",
         "seed-0/tuned/synthetic",

@@ -176,7 +176,7 @@ def test_the_commands_by_hand(experiment, here):
     made = json.loads(call(where, *synthesize, "--json")[0])
     assert (made["run"], made["status"], made["already_done"]) == ("syn", "finished", False)
     train = ["train-classifier", "--synthetic", "syn", "--seeds", "2", "--steps", "5", "--out", "clf", "--device", "cpu"]
-    assert set(json.loads(call(where, *train, "--json")[0])["arms"]) == {"real", "real+synthetic"}
+    assert set(json.loads(call(where, *train, "--json")[0])["arms"]) == {"real", "resampled", "real+synthetic"}
     assert "real+synthetic" in call(where, "report", "clf", "--out", "rep")[0]
     assert (where / "rep/report.html").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltaug.errors import CorruptError
+from ltaug.errors import CorruptError, OptionError
 from ltaug.files import write_json
 from ltaug.pipeline import Task, plan, plan_classifiers
 from ltaug.pipeline.schedule import urgency
@@ -47,12 +47,14 @@ def test_every_stage_of_every_seed_is_planned_once(recipe, tmp_path):
         "real/classifier",
         "ddpm/generator",
         "ddpm/synthetic",
+        "resampled/classifier",
         "ddpm/classifier",
         "cbdm/generator",
         "cbdm/synthetic",
         "cbdm/classifier",
         "selected/synthetic",  # its generator is cbdm's
         "selected/classifier",
+        "resampled-stacked/classifier",
         "stacked/classifier",  # its images are selected's
     ]
     assert [t.name for t in tasks] == [f"seed-{s}/{n}" for s in (0, 1) for n in expected] + ["report"]
@@ -72,6 +74,27 @@ def test_tasks_come_after_what_they_need_and_read_it(recipe, tmp_path):
     assert tasks["seed-0/stacked/classifier"].kwargs["synthetic"] == tmp_path / "seed-0/selected/synthetic"
     assert tasks["seed-0/real/classifier"].kwargs["synthetic"] is None
     assert tasks["report"].kwargs["runs"] == [t.directory for t in tasks.values() if t.function == "train_classifier"]
+
+
+def test_a_control_takes_the_class_counts_of_the_first_arm_and_its_training(recipe, tmp_path):
+    tasks = {t.name: t for t in plan(recipe, tmp_path, 1)}
+    for control, first, source, about in (
+        ("resampled", "ddpm", "ddpm", "real images resampled to the class counts of ddpm"),
+        ("resampled-stacked", "stacked", "selected", "real images resampled to the class counts of stacked, trained as it is"),
+    ):
+        task, own = (tasks[f"seed-0/{name}/classifier"] for name in (control, first))
+        synthesis = f"seed-0/{source}/synthetic"
+        assert task.needs == own.needs == (synthesis,)
+        named = {"arm": control, "about": about, "out": task.directory, "label": task.name}
+        images = {"synthetic": None, "resampled_to": tmp_path / synthesis}
+        assert task.kwargs == {**own.kwargs, **images, **named}, "nothing else differs"
+        assert task.directory in tasks["report"].kwargs["runs"]
+
+
+def test_a_recipe_without_synthetic_images_has_no_control(tmp_path):
+    (tmp_path / "mine.toml").write_text('[arms.real]\n[arms.adjusted.train-classifier]\nloss = "logit-adjusted"\n')
+    names = [t.name for t in plan(read_recipe(tmp_path / "mine.toml"), tmp_path)]
+    assert names == ["seed-0/real/classifier", "seed-0/adjusted/classifier", "report"]
 
 
 def test_the_seed_goes_to_every_stage_and_only_given_options_travel(recipe, tmp_path):
@@ -106,14 +129,21 @@ def test_finished_is_what_the_run_says(recipe, tmp_path):
 
 def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(tmp_path):
     tasks = plan_classifiers({}, {"steps": 5}, out=tmp_path, seeds=2, seed=3, synthetic=tmp_path / "syn", arm="both")
-    assert [t.name for t in tasks] == ["real/seed-3", "both/seed-3", "real/seed-4", "both/seed-4"]
-    assert [t.kwargs["seed"] for t in tasks] == [3, 3, 4, 4]
+    assert [t.name for t in tasks] == [f"{arm}/seed-{s}" for s in (3, 4) for arm in ("real", "resampled", "both")]
+    assert [t.kwargs["seed"] for t in tasks] == [3, 3, 3, 4, 4, 4]
     assert {t.kwargs["draw_seed"] for t in tasks} == {3}
-    assert [t.kwargs["synthetic"] for t in tasks] == [None, tmp_path / "syn"] * 2
+    assert [t.kwargs["synthetic"] for t in tasks] == [None, None, tmp_path / "syn"] * 2
+    assert [t.kwargs.get("resampled_to") for t in tasks] == [None, tmp_path / "syn", None] * 2
     alone = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm="both", baseline=False)
     assert [t.name for t in alone] == ["both/seed-0"]
     real = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=None, arm="both", baseline=False)
     assert [t.name for t in real] == ["real/seed-0"]
+
+
+@pytest.mark.parametrize("arm", ["real", "resampled"])
+def test_classifiers_with_synthetic_images_are_not_called_as_those_without(arm, tmp_path):
+    with pytest.raises(OptionError, match=f"--arm-name '{arm}' is what classifiers without synthetic images are called"):
+        plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm=arm)
 
 
 CHAIN = """

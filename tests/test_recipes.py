@@ -88,6 +88,8 @@ def test_a_bad_key_or_value_is_named_with_what_to_do(tmp_path, line, said):
         ("[synthesize]\nguidance = 1\n[arms.real]", "[synthesize] reaches no arm, as none has a generator"),
         ('[arms."a/b"]', "'a/b' cannot be a directory"),
         ("[arms.judges]", "'judges' cannot be a directory"),
+        ("[arms.resampled]", "names that begin with 'resampled' are for the controls that ltaug adds; use another name"),
+        ("[arms.resampled-real]", "[arms.resampled-real]: names that begin with 'resampled'"),
         ("[arms]\nreal = 3", "real = 3 must be a table"),
     ],
 )
@@ -179,6 +181,35 @@ def test_an_unknown_recipe_lists_the_shipped_ones():
         recipe_path("no-such-recipe")
     assert "no recipe 'no-such-recipe'" in str(caught.value)
     assert all(name in str(caught.value) for name in shipped_recipes())
+
+
+def test_there_is_a_control_for_each_training_on_each_budget_of_arms_with_synthetic_images(tmp_path):
+    assert read_recipe(recipe_path("digits-lt")).controls() == {
+        "ddpm": "resampled",
+        "ddpm-selected-augmented": "resampled-ddpm-selected-augmented",
+        "cbdm-selected-adjusted-augmented": "resampled-cbdm-selected-adjusted-augmented",
+    }
+    assert read_recipe(recipe_path("digits-methods")).controls() == {"ddpm": "resampled"}
+    budgets = """
+        baseline = "plain"
+        [train-classifier]
+        steps = 5
+        [arms.half.train-classifier]
+        steps = 3
+        [arms.plain]
+        [arms.halved]
+        synthesize = { per-class-budget = "fill:max" }
+        train-classifier = { steps = 3 }
+        [arms.filled.fit-generator]
+        [arms.more.synthesize]
+        per-class-budget = 500
+        [arms.filled-too.synthesize]
+        per-class-budget = "fill:max"
+        guidance = 1
+    """
+    two = read_recipe(write(tmp_path, budgets)).controls()
+    assert two == {"halved": "resampled-halved", "filled": "resampled", "more": "resampled-more"}
+    assert read_recipe(write(tmp_path, "[arms.real]\n[arms.half.train-classifier]\nsteps = 3")).controls() == {}
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

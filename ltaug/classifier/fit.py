@@ -41,9 +41,9 @@ def require_like(train: ImageSet, other: ImageSet) -> None:
         )
 
 
-def total_steps(images: int, *, steps: int | None, epochs: int, batch_size: int) -> int:
-    """`steps` if given, otherwise the steps of `epochs` passes over `images`."""
-    return steps if steps is not None else math.ceil(epochs * images / batch_size)
+def total_steps(train: ImageSet, options: ClassifierOptions) -> int:
+    """`steps` if given, otherwise those of `epochs` passes over the real images: synthetic ones add none, so arms are equal."""
+    return options.steps if options.steps is not None else math.ceil(options.epochs * len(train) / options.batch_size)
 
 
 def fit_classifier(
@@ -83,7 +83,7 @@ def fit_classifier(
         synthetic = synthetic if len(synthetic) else None
     plan, augmentation = plan_batches(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
-    total = total_steps(len(pool.labels), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
+    total = total_steps(train, options)
     rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))

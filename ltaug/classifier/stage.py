@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ltaug.classifier.fit import fit_classifier, require_like
+from ltaug.classifier.fit import fit_classifier, require_like, total_steps
 from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
@@ -33,8 +33,12 @@ def run_classifier(
     run: Run,
     runtime: Runtime,
     seed: int,
+    resampled: bool = False,
 ) -> None:
     """Fill `run` with weights.safetensors, predictions.npz, metrics.json and the facts of the training set; finish it.
+
+    Args:
+        resampled: `synthetic` are real images drawn again (data.longtail.resample), and recorded as such.
 
     A fit of more than fit.CHECKPOINT_EVERY steps writes checkpoints and resumes from the last one; a shorter one starts again.
 
@@ -48,9 +52,12 @@ def run_classifier(
         raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
     require_like(train, test)
     groups = class_groups(train.class_counts)
+    added = None if synthetic is None else synthetic.class_counts.tolist()
     run.note(
         class_counts=train.class_counts.tolist(),
-        synthetic_counts=None if synthetic is None else synthetic.class_counts.tolist(),
+        synthetic_counts=None if resampled else added,
+        resampled_counts=added if resampled else None,
+        steps=total_steps(train, options),
         groups={name: list(members) for name, members in groups.members.items()},
         rule=groups.rule,
     )

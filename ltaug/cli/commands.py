@@ -150,7 +150,8 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
               help="what the classifiers with synthetic images are called")  # fmt: skip
 @option("--baseline/--no-baseline", default=True, section="Comparison",
-              help="with --synthetic: train on the real images alone as well [default: yes]")  # fmt: skip
+              help="with --synthetic: train on the real images alone, and on real images resampled to the same "
+                   "class counts, as well [default: yes]")  # fmt: skip
 @seed_option("of the draw [default: the generator's, or 0]")
 @workers_option
 @recipe_options
@@ -164,7 +165,8 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     ltaug train-classifier --synthetic runs/syn --seeds 5 --out runs/clf
     ltaug train-classifier --synthetic runs/syn --loss logit-adjusted --arm-name both --out runs/both
 
-    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S.
+    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S. All arms take the same
+    number of steps.
     """
     dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
     seed = values["seed"]

@@ -1,12 +1,14 @@
-"""The long-tailed draw: how many images each class keeps, and which ones."""
+"""The long-tailed draw: how many images each class keeps, and which ones; and how they are drawn again to other counts."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from ltaug.data.imageset import ImageSet, Labels
 from ltaug.errors import OptionError
 
 _CLASS_ORDER_STREAM = 1  # second seed word of the class order's own stream; the draw's stream has none
@@ -79,6 +81,20 @@ def draw(labels: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], *, seed: i
         stream.shuffle(index)
         kept.append(index[:size])
     return np.concatenate(kept)
+
+
+def resample(images: ImageSet, counts: Sequence[int] | Labels, *, seed: int) -> ImageSet:
+    """counts[c] images of each class c, drawn again from `images`, class after class: a synthesis that makes nothing new.
+
+    Of n images of a class each is taken floor(counts[c] / n) times, or once more; a permutation drawn by the seed decides
+    which ones. A class without images gives none.
+    """
+    index = []
+    for label, count in enumerate(counts):
+        members = np.flatnonzero(images.labels == label).astype(np.int64)
+        order = np.random.Generator(np.random.PCG64([seed, label])).permutation(members)
+        index.append(np.resize(order, count if len(members) else 0))  # np.resize repeats the permutation
+    return images.take(np.concatenate(index))
 
 
 def hold_out(

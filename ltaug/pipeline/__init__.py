@@ -52,8 +52,8 @@ def run_recipe(
 ) -> Report:
     """Run every arm of the recipe over its seeds, in worker processes, and report; what was misspelt is refused before that.
 
-    Run directories are out/seed-S/ARM/{generator,evaluation,synthetic,classifier}, out/seed-S/judges/judge-I, out/extractor and
-    out/report.
+    Run directories are out/seed-S/ARM/{generator,evaluation,synthetic,classifier}, out/seed-S/CONTROL/classifier (see
+    Recipe.controls), out/seed-S/judges/judge-I, out/extractor and out/report.
     If interrupted, the same call resumes. Workers are started by spawn, so a script that calls this
     does so under `if __name__ == "__main__"`.
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import MismatchError
+from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
 from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
-from ltaug.recipes import Arm, Recipe
+from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
 
@@ -62,8 +62,9 @@ def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int
     """The recipe's stages for every seed, each after what it needs, and the report last.
 
     Seed S goes to the draw, the generator and the classifier alike. Stages that the recipe describes equally in
-    several arms of a seed are done once, in the directory of the first arm that needs them. Where generators are
-    evaluated, one classifier of the set before the draw looks at those of all seeds.
+    several arms of a seed are done once, in the directory of the first arm that needs them. Arms with synthetic images
+    get the controls that `Recipe.controls` names. Where generators are evaluated, one classifier of the set before the
+    draw looks at those of all seeds.
 
     Args:
         seeds: how many; None takes the recipe's number.
@@ -129,36 +130,43 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
             needs.append(extractor)
         add(f"{arm.name}/evaluation", "evaluate_generator", asked, needs)
 
+    def train(name: str, about: str, arm: Arm, needs: Sequence[Task], **added: Path | None) -> None:
+        """A classifier, trained as the arm says."""
+        asked: Given = {"dataset": recipe.dataset, "given": recipe.given(arm, "train-classifier"), **added}
+        add(f"{name}/classifier", "train_classifier", {**asked, "arm": name, "about": about}, needs)
+
+    controls, plain = recipe.controls(), recipe.given(by_name[recipe.baseline], "train-classifier")
     wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
-        asked: Given
-        synthetic: list[Task] = []
-        if arm.synthetic:
-            generator = fit(arm)
-            if recipe.evaluates(arm):
-                evaluate(arm, generator)
-            mine = judges[: _judges(recipe, arm)]
-            asked = {
-                "generator": generator.directory,
-                "given": recipe.given(arm, "synthesize"),
-                "judges": [j.directory for j in mine] or None,
-            }
-            synthetic = [add(f"{arm.name}/synthetic", "synthesize", asked, [generator, *mine])]
-        asked = {
-            "dataset": recipe.dataset,
-            "given": recipe.given(arm, "train-classifier"),
-            "synthetic": synthetic[0].directory if synthetic else None,
-            "arm": arm.name,
-            "about": arm.about,
+        if not arm.synthetic:
+            train(arm.name, arm.about, arm, [], synthetic=None)
+            continue
+        generator = fit(arm)
+        if recipe.evaluates(arm):
+            evaluate(arm, generator)
+        mine = judges[: _judges(recipe, arm)]
+        asked: Given = {
+            "generator": generator.directory,
+            "given": recipe.given(arm, "synthesize"),
+            "judges": [j.directory for j in mine] or None,
         }
-        add(f"{arm.name}/classifier", "train_classifier", asked, synthetic)
+        synthetic = add(f"{arm.name}/synthetic", "synthesize", asked, [generator, *mine])
+        if arm.name in controls:
+            about = _about_control(arm.name, own_training=recipe.given(arm, "train-classifier") != plain)
+            train(controls[arm.name], about, arm, [synthetic], synthetic=None, resampled_to=synthetic.directory)
+        train(arm.name, arm.about, arm, [synthetic], synthetic=synthetic.directory)
     return list(tasks.values())
 
 
 def _judges(recipe: Recipe, arm: Arm) -> int:
     """How many judges the arm's selection asks for."""
     return judges_needed(recipe.given(arm, "synthesize")) if arm.synthetic else 0
+
+
+def _about_control(arm: str, *, own_training: bool = False) -> str:
+    """What a report says of the control that takes its class counts from `arm`."""
+    return f"real images resampled to the class counts of {arm}{', trained as it is' if own_training else ''}"
 
 
 def check_of(tasks: Sequence[Task]) -> Task:
@@ -172,21 +180,27 @@ def check_of(tasks: Sequence[Task]) -> Task:
 def plan_classifiers(
     dataset: Given, given: Given, *, out: Path, seeds: int, seed: int = 0, synthetic: Path | None, arm: str, baseline: bool = True
 ) -> list[Task]:
-    """Classifiers with and without one set of synthetic images, over several seeds of one draw.
+    """Classifiers with and without one set of synthetic images, and their control, over several seeds of one draw.
 
     Args:
         seed: the draw's seed (a generator's, where its images are added) and the first classifier's.
-        arm: what the classifiers with synthetic images are called; without, they are called "real".
-        baseline: whether to train those without as well.
+        arm: what the classifiers with synthetic images are called; without, they are called "real", and on real images
+            resampled to the same class counts "resampled".
+        baseline: whether to train the two others as well.
+
+    Raises:
+        OptionError: `arm` is what one of the others is called.
     """
-    arms: list[tuple[str, Path | None]] = [("real", None)] if baseline or synthetic is None else []
-    if synthetic is not None:
-        arms.append((arm, synthetic))
+    real: Given = {"arm": "real", "synthetic": None}
+    control = {"arm": CONTROL, "about": _about_control(arm), "synthetic": None, "resampled_to": synthetic}
+    arms = [real] if synthetic is None else [*([real, control] if baseline else []), {"arm": arm, "synthetic": synthetic}]
+    if baseline and synthetic is not None and arm in ("real", CONTROL):
+        raise OptionError(f"--arm-name {arm!r} is what classifiers without synthetic images are called; use another name")
     tasks = []
     for s in range(seed, seed + seeds):
-        for name, images in arms:
-            asked: Given = {"dataset": dataset, "given": given, "synthetic": images, "arm": name, "seed": s, "draw_seed": seed}
-            tasks.append(_task(out, f"{name}/seed-{s}", "train_classifier", asked))
+        for own in arms:
+            asked: Given = {"dataset": dataset, "given": given, **own, "seed": s, "draw_seed": seed}
+            tasks.append(_task(out, f"{own['arm']}/seed-{s}", "train_classifier", asked))
     return tasks
 
 

@@ -96,7 +96,7 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
 
     Args:
         runs: directories, searched with everything below them.
-        baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
+        baseline: the arm to compare with [default: "real", or else the first arm without synthetic or resampled images].
 
     Raises:
         OptionError: a directory that does not exist, no finished classifier run, an unknown baseline.
@@ -128,7 +128,8 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
         raise OptionError(f"--baseline {baseline!r} is not an arm of these runs; {nearest(baseline, results)}")
     every = [result for by_seed in results.values() for result in by_seed.values()]
     _require_comparable(every)
-    without = [arm for arm, by_seed in results.items() if not any(run.record.synthetic_run for run in by_seed.values())]
+    added = {result.arm for result in every if result.record.synthetic_run or result.record.resampled_counts}
+    without = [arm for arm in results if arm not in added]
     default = "real" if "real" in without else (without or list(results))[0]
     return Experiment(results, tuple(map(str, every[0].metrics["class_names"])), baseline or default, tuple(skipped))
 

@@ -9,7 +9,8 @@ from typing import Any, Unpack
 from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import MismatchError
+from ltaug.data.longtail import resample
+from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
 from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions
 from ltaug.records import SynthesisRecord
@@ -48,6 +49,7 @@ def train_classifier(
     given: Given | None,
     *,
     synthetic: Path | None = None,
+    resampled_to: Path | None = None,
     arm: str = "real",
     about: str = "",
     out: Path,
@@ -62,11 +64,18 @@ def train_classifier(
         dataset, given: DatasetOptions and ClassifierOptions by name. `given` None trains a judge, logit-adjusted and augmented
             (options.JUDGE), which reports leave out.
         synthetic: a finished synthesize run made from the same draw.
+        resampled_to: synthetic images (as `synthetic`) in whose place as many real images of every class are drawn again: the
+            control that differs in nothing but what the added images show.
         arm, about: what this classifier is called and said to be in the report.
         seed: of the classifier.
         draw_seed: of the long-tailed draw; None takes `seed`.
         how: machine, label [default: ARM/seed-SEED], listener and wait (stages.opening.How).
+
+    Raises:
+        OptionError: both `synthetic` and `resampled_to`.
     """
+    if synthetic is not None and resampled_to is not None:
+        raise OptionError(f"synthetic = {synthetic} does not go with resampled_to = {resampled_to}; give one of them")
     how["label"] = how.get("label") or f"{arm}/seed-{seed}"
     job = Job("train-classifier", out, **how)
     job.check(given or {})
@@ -77,19 +86,22 @@ def train_classifier(
     side = side_of(data.train)
     judge = JUDGE | (SMALL_JUDGE if side <= SMALL_SIDE else {})
     chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where=job.stage)
-    images, added = (None, None) if synthetic is None else _synthetic(synthetic, data.train, job)
-    merged = len(data.train) + (0 if images is None else len(images))
-    steps = total_steps(merged, steps=chosen.steps, epochs=chosen.epochs, batch_size=chosen.batch_size)
-    runtime = for_classifier(runtime, job.machine, image_side=side, steps=steps)
+    taken = synthetic or resampled_to
+    images, added = (None, None) if taken is None else _synthetic(taken, data.train, job)
+    if images is not None and resampled_to is not None:
+        images = resample(data.train, images.class_counts, seed=derive_seed(seed, "resample"))
+    runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
     named = {"arm": arm, "about": about, "judge": given is None}
+    inputs = {"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test)}
     with job.open(
         runtime,
         seed=seed,
         options={**named, "dataset": plain(drawn), job.stage: plain(chosen)},
-        inputs={"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test), "synthetic": added},
+        inputs=inputs | ({"synthetic": added} if resampled_to is None else {"resampled_to": added}),
     ) as run:
         if not run.finished:
-            run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed)
+            resampled = resampled_to is not None
+            run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, resampled=resampled)
     return out
 
 

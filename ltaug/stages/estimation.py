@@ -189,7 +189,7 @@ def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
     from ltaug.classifier.models import build_model
 
     train = at.train
-    steps = total_steps(len(train), steps=options.steps, epochs=options.epochs, batch_size=options.batch_size)
+    steps = total_steps(train, options)
     runtime = for_classifier(at.runtime, at.machine, image_side=side_of(train), steps=steps)
     parameters = _count(build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape))
     return {

@@ -1,5 +1,7 @@
 """Fitting: schedules, determinism, exact resume, and that each option reaches the training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -63,9 +65,20 @@ def test_the_cosine_schedule_is_half_way_in_the_middle():
         learning_rates(10, lr=1.0, schedule="cosin", warmup=0)
 
 
-def test_steps_override_epochs_of_the_merged_set():
-    assert total_steps(100, steps=None, epochs=3, batch_size=64) == 5
-    assert total_steps(100, steps=7, epochs=3, batch_size=64) == 7
+def test_epochs_are_passes_over_the_real_images_and_steps_override_them():
+    train, options = stripes([60, 40]), ClassifierOptions(epochs=3, batch_size=64)
+    assert total_steps(train, options) == 5
+    assert total_steps(train, dataclasses.replace(options, steps=7)) == 7
+
+
+@pytest.mark.parametrize("synthetic", [None, MADE])
+def test_a_fit_takes_as_many_steps_with_synthetic_images_as_without(synthetic):
+    told = []
+    options = ClassifierOptions(model="resnet8", augment="none", epochs=3, batch_size=16)
+    fit_classifier(
+        TRAIN, options, synthetic=synthetic, seed=0, runtime=CPU, on_step=lambda step, total, _: told.append((step, total))
+    )
+    assert told[-1] == (11, 11), "3 passes over 56 images"
 
 
 def test_a_fit_learns_to_tell_the_classes_apart_and_reports_as_it_goes():

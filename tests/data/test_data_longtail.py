@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltaug.data.longtail import class_sizes, draw, hold_out, largest_head, shuffled_ranks
+from ltaug.data.imageset import ImageSet
+from ltaug.data.longtail import class_sizes, draw, hold_out, largest_head, resample, shuffled_ranks
 from ltaug.errors import OptionError
 
 
@@ -88,6 +89,35 @@ def test_shuffled_ranks_have_a_stream_of_their_own_that_stays_as_it_is():
 def test_a_seed_outside_numpys_range_is_refused(seed):
     with pytest.raises(OptionError, match="4294967295"):
         draw(np.zeros(3, dtype=np.int64), np.array([1]), seed=seed)
+
+
+def numbered(counts):
+    """Images whose first pixel is their number, the classes mixed."""
+    labels = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int64)
+    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return ImageSet(images, labels, tuple("abcdef"[: len(counts)]), "numbered")
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 50)), min_size=1, max_size=6), st.integers(0, 2**63 - 1))
+@settings(max_examples=60)
+def test_every_image_is_drawn_again_equally_often_but_for_one(classes, seed):
+    images, wanted = numbered([n for n, _ in classes]), [count for _, count in classes]
+    again = resample(images, wanted, seed=seed)
+    assert again.class_counts.tolist() == [count if n else 0 for n, count in classes], "a class without images gives none"
+    assert (again.labels == images.labels[again.images.ravel()]).all(), "images keep their labels"
+    times = np.bincount(again.images.ravel(), minlength=len(images))
+    for label, (n, count) in enumerate(classes):
+        of_class = times[images.labels == label]
+        assert sorted(of_class) == [count // n] * (n - count % n) + [count // n + 1] * (count % n) if n else of_class.size == 0
+
+
+def test_the_seed_decides_which_images_are_drawn_once_more_and_other_classes_do_not():
+    images = numbered([12, 7])
+    again = [resample(images, [5, 30], seed=s) for s in (0, 0, 1)]
+    first, same, other = (set(r.images[r.labels == 0].ravel().tolist()) for r in again)
+    assert again[0].digest == again[1].digest
+    assert first == same != other
+    assert set(resample(images, [5, 0], seed=0).images.ravel().tolist()) == first
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5))
