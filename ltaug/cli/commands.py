@@ -220,7 +220,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
 @option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
 @option("--until-decided", is_flag=True,
-              help="repeat until the verdict is decided: look at it after 3, 5, 10, 20, 40 ... seeds")  # fmt: skip
+              help="repeat until the verdict is decided: look at it after 3, 5 and 10 seeds, and --max-seeds")  # fmt: skip
 @option("--max-seeds", type=click.IntRange(min=1), metavar="N",
               help=f"with --until-decided: the last look [default: {MAX_SEEDS}]")  # fmt: skip
 @option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,

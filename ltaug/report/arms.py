@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from ltaug.options import SamplingOptions
+from ltaug.records import ClassifierRecord
 from ltaug.report.collect import PRIMARY, Experiment
 from ltaug.report.statistics import Paired, paired
 
@@ -93,20 +94,47 @@ class Scores:
         return max(clean, key=self.mean) if clean else self.best_with
 
 
-def score(experiment: Experiment) -> Scores:
+def score(experiment: Experiment, *, primary: str = PRIMARY[0]) -> Scores:
     """The numbers of an experiment, ready to be compared."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for arm, by_seed in experiment.results.items():
         for seed, result in sorted(by_seed.items()):
             for metric, value in result.summary.items():
                 values.setdefault(arm, {}).setdefault(metric, {})[seed] = value
-    synthetic = frozenset(arm for arm in experiment.results if experiment.synthetic(arm))
-    options = {arm: asdict(experiment.first(arm).record.options) for arm in experiment.results}
+    records = {arm: experiment.first(arm).record for arm in experiment.results}
+    synthetic = frozenset(arm for arm in records if experiment.synthetic(arm))
+    resampled = [arm for arm, record in records.items() if record.resampled_counts is not None]
+    real = sorted((arm for arm in records if arm not in {*synthetic, *resampled}), key=lambda arm: arm != experiment.baseline)
+    options = {arm: asdict(record.options) for arm, record in records.items()}
     training = {arm: {k: v for k, v in own.items() if k not in SYNTHETIC_SETTINGS} for arm, own in options.items()}
-    real = sorted((arm for arm in training if arm not in synthetic), key=lambda arm: arm != experiment.baseline)
-    alike = {arm: [other for other in real if training[other] == training[arm]] for arm in synthetic}
-    partners = {arm: others[0] for arm, others in alike.items() if others}
-    return Scores(values, synthetic, partners, experiment.baseline, _rivals(experiment))
+    partners = {arm: other for arm in synthetic for other in reversed(real) if training[other] == training[arm]}
+    controls = {
+        arm: _nearest(records, arm, alike) for arm in synthetic if (alike := [c for c in resampled if options[c] == options[arm]])
+    }
+    return Scores(
+        values, synthetic, partners, experiment.baseline, _rivals(experiment), controls, primary, _one_draw(experiment, synthetic)
+    )
+
+
+def _nearest(records: Mapping[str, ClassifierRecord], arm: str, controls: Sequence[str]) -> str:
+    """Of controls that are trained alike, the one whose class counts are the nearest to the arm's."""
+
+    def apart(control: str) -> int:
+        made, drawn = records[arm].synthetic_counts or (), records[control].resampled_counts or ()
+        return sum(abs(a - b) for a, b in zip(made, drawn, strict=True))
+
+    return min(controls, key=apart)
+
+
+def _one_draw(experiment: Experiment, synthetic: Collection[str]) -> bool:
+    """Whether all of several seeds have the same real images and, in every arm, the same synthetic ones."""
+
+    def one(arm: str) -> bool:
+        runs = [result.record.synthetic_run for result in experiment.results[arm].values()]
+        return len({run.digest for run in runs if run is not None}) == 1
+
+    real = {result.record.train_digest for result in experiment.runs}
+    return len(experiment.seeds) > 1 and len(real) == 1 and all(map(one, synthetic))
 
 
 def _rivals(experiment: Experiment) -> tuple[Rivals, ...]:

@@ -138,13 +138,13 @@ def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
     if not found.gains:
         outcome = "helped" if found.winner else "undecided"
         return outcome, "no two arms differ in their synthetic images alone, so what the images add by themselves is open"
-    top = max((gain for gain in found.gains if gain.over_partner.better), key=_size, default=None)
-    if top is not None:
-        over, control = top.over_partner, top.over_control
+    gained = max((gain for gain in found.gains if gain.over_partner.better), key=_size, default=None)
+    if gained is not None:
+        over, control = gained.over_partner, gained.over_control
         assert control is not None, "what is better than its partner and did not help has a control"
         return "balance", (
-            f"synthetic images are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, and "
-            f"{_word(control, claimed=False)} {control.other}, real images in the same numbers ({_change(control)})"
+            f"synthetic images are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, "
+            f"and {_word(control, claimed=False)} {control.other}, real images in the same numbers ({_change(control)})"
         )
     promising = max((gain for gain in found.gains if gain.promising), key=_size, default=None)
     shown = promising or next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
