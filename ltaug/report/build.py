@@ -11,18 +11,21 @@ from ltaug.errors import DataError, RunExistsError
 from ltaug.options import DatasetOptions
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
-from ltaug.report.classes import ClassTable, class_table, confusion_change
+from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
+from ltaug.report.cost import costs, seed_cost
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
+from ltaug.report.gains import gains, worth
 from ltaug.report.gallery import Gallery, gallery
+from ltaug.report.gates import gates
 from ltaug.report.generators import generator_tables
+from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
 from ltaug.report.statistics import Paired, spread
 from ltaug.report.verdict import verdict
-from ltaug.report.wording import count, several
 from ltaug.runs import Event, Listener, ignore_events
 
 LoadTrain = Callable[[DatasetOptions, int], ImageSet]
@@ -77,19 +80,32 @@ def _assemble(
 ) -> Report:
     scores = score(experiment)
     classes = class_table(experiment)
-    roles = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
+    roles: dict[str, str | None] = {
+        "featured": scores.featured,
+        "best_without": scores.best_without,
+        "best_with": scores.best_with,
+    }
+    controls = [arm for arm in scores.order if kind_of(scores, arm) == "control"]
+    roles["control"] = controls[-1] if controls else None  # the order is by mean
     shown = {"baseline": scores.baseline} | {role: arm for role, arm in roles.items() if arm is not None}
     runs = {arm: [run for _, run in sorted(experiment.results[arm].items())] for arm in scores.order}
     after = compared_arm(shown)
     change = confusion_change(experiment, after, scores.baseline) if after else None
     featured = shown.get("featured") or shown.get("best_with")
+    found = verdict(scores, classes)
+    checks, minutes = gates(experiment), costs(experiment)
     pictures, missing = _pictures(experiment, featured, load_train)
     generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
     return Report(
         path=out,
         title=title or f"What synthetic images gain on {experiment.runs[0].record.train_source or 'the dataset'}",
-        verdict=verdict(scores, classes),
+        verdict=found,
+        gates=checks,
+        gains=gains(scores, after),
+        costs=minutes,
+        worth=worth(scores, minutes),
+        seed_cost=seed_cost(experiment),
         shown=shown,
         headline=headline,
         metrics=scores.metrics,
@@ -101,11 +117,20 @@ def _assemble(
         selections=method.selections(runs),
         timings=method.timings(runs),
         origin=method.origin(runs, experiment.runs),
-        notes=_notes(experiment, scores, classes, missing),
+        notes=notes(
+            experiment,
+            scores,
+            classes,
+            standing=found.standing,
+            compared=after,
+            gates=checks,
+            costs=minutes,
+            no_pictures=missing,
+        ),
         generators=generators,
         published=papers or recognised(run.record.dataset for run in experiment.runs),
         gallery=pictures,
-        figures=draw(scores, classes, change, shown, headline) | draw_generators(generators),
+        figures=draw(scores, classes, change, found.standing, after, featured) | draw_generators(generators),
     )
 
 
@@ -143,39 +168,3 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if real.digest != result.record.train_digest:
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
     return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
-
-
-def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
-    draws = {result.record.train_digest for result in experiment.runs}
-    covered = (
-        "draws, generators and classifiers; the test set is fixed, so they do not cover the choice of test images."
-        if len(draws) > 1
-        else "classifiers alone: every seed has the same real training images and, in an arm, the same synthetic ones. They say "
-        "nothing about another draw, another generator or other test images."
-    )
-    reading = [
-        "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
-        f"over seeds, that is over {covered}",
-        "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
-    ]
-    for arm in scores.order:
-        gone = [seed for seed in experiment.seeds if seed not in experiment.results[arm]]
-        if gone:
-            words = f"{count(len(gone), 'seed')} ({several(gone)})"
-            reading.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
-    if experiment.skipped:
-        reading.append(f"Left out because unfinished: {several(experiment.skipped)}.")
-    by_rank = (
-        "Each seed draws other classes as the tail, so per-class results are lined up by frequency rank (rank 1 is the most "
-        "frequent class of its seed) and not by class name."
-    )
-    lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
-    unknown = (
-        f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."
-    )
-    return {
-        "reading": tuple(reading),
-        "classes": (by_rank,) if classes.by == "rank" else (),
-        "images": (missing,) if missing else (),
-        "selection": (unknown,) if lost else (),
-    }

@@ -5,11 +5,12 @@ It may say no: an interval that includes zero is never called a gain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ltaug.report.arms import Scores
 from ltaug.report.classes import ClassTable
 from ltaug.report.collect import HEADLINE, PRIMARY
+from ltaug.report.decision import Recommendation, Standing
 from ltaug.report.statistics import CONFIDENCE
 from ltaug.report.wording import count, interval_text, plain, several, signed
 
@@ -39,6 +40,10 @@ class Verdict:
     outcome: str
     headline: str
     points: tuple[Finding, ...]
+    recommendation: Recommendation = field(default_factory=lambda: Recommendation("none", "Nothing is recommended."))
+    standing: Standing | None = None
+    decided: bool = False
+    seeds_needed: int | None = None
 
 
 def verdict(scores: Scores, classes: ClassTable | None = None) -> Verdict:
@@ -191,7 +196,7 @@ def _without_synthesis(scores: Scores) -> list[Finding]:
 
 
 def _changed_classes(classes: ClassTable, featured: str, baseline: str) -> list[Finding]:
-    change = classes.recall_change.get(featured)
+    change = classes.changes.get("recall", {}).get(featured)
     rows = [i for i, c in enumerate(change or ()) if c.mean is not None]
     if change is None or not rows:
         return []

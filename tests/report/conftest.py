@@ -14,6 +14,13 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.files import write_json
+from ltaug.report import build
+from ltaug.report.arms import Scores
+from ltaug.report.classes import ClassTable
+from ltaug.report.cost import Cost
+from ltaug.report.decision import Comparison, Recommendation, Standing
+from ltaug.report.gates import Gate
+from ltaug.report.verdict import Finding, Verdict
 from ltaug.runs import open_run
 
 VERSIONS = {"python": "3.11.2", "ltaug": "0.1.0", "torch": "2.9.0"}
@@ -75,15 +82,21 @@ class Laboratory:
             versions=VERSIONS,
             device=DEVICE,
         ) as run:
-            few = float(np.mean([recall[c] for c in groups["few"]]))
+            exact = list(recall if precision is None else np.clip(np.array(recall) + precision - np.mean(recall), 0, 1))
+            by_measure = {"recall": recall, "precision": exact}
+            grouped = {
+                f"{name}/{group}": float(np.mean([values[c] for c in members]))
+                for group, members in groups.items()
+                for name, values in by_measure.items()
+            }
             macro = float(np.mean(recall))
             summary = {"macro_recall": macro, "macro_precision": macro if precision is None else precision, "macro_f1": macro}
             confusion = [[round(50 * recall[i]) if i == j else 0 for j in range(k)] for i in range(k)]
             for i in range(k):
                 confusion[i][(i + 1) % k] += 50 - round(50 * recall[i])
             metrics = {
-                "summary": {**summary, "accuracy": macro, "ece": 0.05, "recall/few": few},
-                "per_class": {"precision": list(recall), "recall": list(recall), "support": [50] * k},
+                "summary": {**summary, "accuracy": macro, "ece": 0.05, **grouped},
+                "per_class": {"precision": exact, "recall": list(recall), "support": [50] * k},
                 "confusion": confusion,
                 "class_names": list(names or [str(c) for c in range(k)]),
                 "groups": groups,
@@ -296,3 +309,43 @@ def small_experiment(lab: Laboratory, tiny_real: ImageSet) -> Callable[[], Path]
         return lab.root
 
     return write
+
+
+def judged(scores: Scores, classes: ClassTable | None = None) -> Verdict:
+    """A verdict with every part, of a simple rule: what paired intervals say of every arm against the best without synthesis."""
+    reference = scores.best_without
+    assert reference is not None
+
+    def against(arm: str) -> Comparison:
+        d = scores.paired(arm, reference)
+        outcome = {"up": "better", "down": "worse", "tie": "undecided", "unknown": "unknown"}[d.outcome]
+        return Comparison(arm, reference, "macro_recall", d.mean, d.n, d.low, d.high, 0.95, outcome, 0.031, 7)
+
+    return Verdict(
+        outcome="helped",
+        headline="Synthetic images helped.",
+        points=(Finding("Did synthetic images help?", "They did.", "cbdm minus real: a number."),),
+        recommendation=Recommendation("use", f"Use {scores.best_with}.", scores.best_with),
+        standing=Standing(reference, {arm: against(arm) for arm in scores.order if arm != reference}),
+        decided=True,
+        seeds_needed=None,
+    )
+
+
+GATES = (
+    Gate("leak", "ok", "None of 900 synthetic images is nearer to a test image than real images are to each other.", ("cbdm",)),
+    Gate("copies", "ok", "Of 900 synthetic images 2 are copies of training images.", ("cbdm",)),
+    Gate("duplicates", "ok", "No training image is also a test image.", ()),
+    Gate("origin", "ok", "Every synthetic image was made by a known run.", ("cbdm",)),
+)
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports built in this test have a verdict, checks and costs, whatever the rules that make them say."""
+    monkeypatch.setattr(build, "verdict", judged)
+    monkeypatch.setattr(build, "gates", lambda experiment: GATES)
+    monkeypatch.setattr(
+        build, "costs", lambda experiment: {arm: Cost(2.0 + 3 * i, "processor", {}) for i, arm in enumerate(experiment.results)}
+    )
+    monkeypatch.setattr(build, "seed_cost", lambda experiment: Cost(84.5, "processor", {}))
