@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, RunExistsError
 from ltaug.options import DatasetOptions
 from ltaug.report import method
-from ltaug.report.arms import Scores, score
+from ltaug.report.arms import SYNTHETIC_SETTINGS, Scores, score
 from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
 from ltaug.report.cost import costs, seed_cost
@@ -66,7 +67,7 @@ def build_report(
         listener(Event("report", f"{label} is not finished and is left out."))
     report = _assemble(experiment, evaluations, out, load_train, title, papers)
     write_report(report)
-    listener(Event("report", f"{report.verdict.headline} The report is in {out}."))
+    listener(Event("report", f"The report is in {out}."))
     return report
 
 
@@ -85,8 +86,7 @@ def _assemble(
         "best_without": scores.best_without,
         "best_with": scores.best_with,
     }
-    controls = [arm for arm in scores.order if kind_of(scores, arm) == "control"]
-    roles["control"] = controls[-1] if controls else None  # the order is by mean
+    roles["control"] = _control(experiment, scores)
     shown = {"baseline": scores.baseline} | {role: arm for role, arm in roles.items() if arm is not None}
     runs = {arm: [run for _, run in sorted(experiment.results[arm].items())] for arm in scores.order}
     after = compared_arm(shown)
@@ -105,7 +105,7 @@ def _assemble(
         gains=gains(scores, after),
         costs=minutes,
         worth=worth(scores, minutes),
-        seed_cost=seed_cost(experiment),
+        seed_cost=seed_cost(experiment, evaluations),
         shown=shown,
         headline=headline,
         metrics=scores.metrics,
@@ -132,6 +132,18 @@ def _assemble(
         gallery=pictures,
         figures=draw(scores, classes, change, found.standing, after, featured) | draw_generators(generators),
     )
+
+
+def _control(experiment: Experiment, scores: Scores) -> str | None:
+    """The control that is trained as the best arm with synthetic images, or else the best control."""
+
+    def training(arm: str) -> dict[str, Any]:
+        options = dataclasses.asdict(experiment.first(arm).record.options)
+        return {key: value for key, value in options.items() if key not in SYNTHETIC_SETTINGS}
+
+    controls = [arm for arm in scores.order if kind_of(scores, arm) == "control"]
+    alike = [arm for arm in controls if scores.best_with and training(arm) == training(scores.best_with)]
+    return next(iter([*alike, *reversed(controls)]), None)  # the order is by mean
 
 
 def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ltaug.report.collect import Experiment
+from ltaug.report.evaluations import Evaluation
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,6 @@ def costs(experiment: Experiment) -> dict[str, Cost | None]:
     return dict.fromkeys(experiment.results)
 
 
-def seed_cost(experiment: Experiment) -> Cost | None:
+def seed_cost(experiment: Experiment, evaluations: Sequence[Evaluation] = ()) -> Cost | None:
     """What one more seed of all arms costs."""
     return None

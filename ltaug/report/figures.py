@@ -132,7 +132,7 @@ def before_after(
     name: str,
     alt: str,
 ) -> str:
-    """A measure of each class from 0 to 1, before and after (arm -> values): a line between the two, coloured by its direction."""
+    """A measure of each class, from 0 to 1, in two arms (arm -> values): a line from before to after, coloured by its way."""
     with drawing.style():
         figure = Figure(figsize=(HALF, drawing.height(3.1, labels, HALF)), layout="constrained")
         axis = figure.subplots()

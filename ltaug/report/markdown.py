@@ -54,26 +54,18 @@ def _first_screen(report: Report) -> list[str]:
         against = f"macro recall against {verdict.standing.reference}"
         parts += ["## The arms", _table(["arm", "images", against, "which is"], rows)]
     parts += report.notes["standing"]
+    parts += ["## Before and after", *report.notes["gains"]]
     if compared is not None:
         head = ["classes", *(f"{m}{way}" for m in MEASURES for way in (f": {baseline} → {compared}", ", gain"))]
-        rows = [
-            [group, *(cell for m in MEASURES for cell in _gain(by_measure.get(m)))] for group, by_measure in report.gains.items()
-        ]
-        parts += [f"## Before and after: {baseline} and {compared}", _table(head, rows)]
-        parts += [*report.notes["classes"], _changes_table(report, baseline, compared)]
-    parts += [*report.notes["gains"], *report.notes["images"], "## Cost", *report.notes["cost"]]
+        rows = [[group, *(cell for m in MEASURES for cell in _gain(found.get(m)))] for group, found in report.gains.items()]
+        parts += [_table(head, rows), *report.notes["classes"], _changes_table(report, baseline, compared)]
+    parts += [*report.notes["images"], "## Cost", *report.notes["cost"]]
     priced = {name: cost for name, cost in report.costs.items() if cost is not None}
-    rows = [
-        [
-            name,
-            wording.cost_text(priced[name]),
-            *(wording.plain(v, 1) for v in (worth.times,)),
-            wording.signed(worth.gain),
-            wording.signed(worth.per_hour),
-        ]
-        for name, worth in report.worth.items()
-        if name in priced
-    ]
+    rows = []
+    for name, worth in report.worth.items():
+        if name in priced:
+            numbers = (wording.plain(worth.times, 1), wording.signed(worth.gain), wording.signed(worth.per_hour, 2))
+            rows.append([name, wording.cost_text(priced[name]), *numbers])
     parts.append(_table(["arm", "cost of a seed", "times the cheapest", "gain in macro recall", "gain per hour"], rows))
     return [*parts, f"One more seed of every arm costs {wording.cost_text(report.seed_cost)}." if report.seed_cost else ""]
 

@@ -29,7 +29,7 @@ def notes(
         "reading": tuple(_reading(experiment, scores)),
         "gates": () if gates else (_unchecked(scores),),
         "standing": tuple(_standing(scores, standing)),
-        "gains": () if compared else (f"No arm is there to be compared with {scores.baseline}.",),
+        "gains": (_gains(scores, compared),),
         "cost": tuple(_cost(costs)),
         "classes": (BY_RANK,) if classes.by == "rank" else (),
         "images": (no_pictures,) if no_pictures else (),
@@ -64,6 +64,14 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found
+
+
+def _gains(scores: Scores, compared: str | None) -> str:
+    if compared is None:
+        return f"No arm is there to be compared with {scores.baseline}."
+    change = scores.paired(compared, scores.baseline)
+    interval = change.reason or "in brackets the 95 % interval of the paired difference, uncorrected for the number of groups"
+    return f"Before → after: means over {count(change.n, 'seed')}; {interval}." if change.n else f"No gains: {change.reason}."
 
 
 def _unchecked(scores: Scores) -> str:

@@ -348,4 +348,4 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         build, "costs", lambda experiment: {arm: Cost(2.0 + 3 * i, "processor", {}) for i, arm in enumerate(experiment.results)}
     )
-    monkeypatch.setattr(build, "seed_cost", lambda experiment: Cost(84.5, "processor", {}))
+    monkeypatch.setattr(build, "seed_cost", lambda experiment, evaluations: Cost(84.5, "processor", {}))

@@ -148,7 +148,9 @@ def test_a_baseline_with_synthetic_images_answers_nothing():
 )
 def test_the_head_class_is_looked_at_by_its_own_interval(changes, expected):
     change = tuple(paired({s: c + NOISE[s] for s in range(3)}, dict.fromkeys(range(3), 0.0)) for c in changes)
-    classes = ClassTable("class", ("a", "b", "c"), (9.0, 3.0, 1.0), ("many", "medium", "few"), {}, {}, {"syn": change})
+    classes = ClassTable(
+        "class", ("a", "b", "c"), (9.0, 3.0, 1.0), ("many", "medium", "few"), {}, {}, {"recall": {"syn": change}}
+    )
     found = verdict(scores({"real": 0.7, "syn": 0.8}), classes)
     assert text_of(found, "head class").startswith(expected)
     assert "Largest gain in recall: class 'c' (1 real image) +0.200" in text_of(found, "gained")
