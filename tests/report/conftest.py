@@ -14,13 +14,6 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet
 from ltaug.files import write_json
-from ltaug.report import build
-from ltaug.report.arms import Scores
-from ltaug.report.classes import ClassTable
-from ltaug.report.cost import Cost
-from ltaug.report.decision import Comparison, Recommendation, Standing
-from ltaug.report.gates import Gate
-from ltaug.report.verdict import Finding, Verdict
 from ltaug.runs import open_run
 
 VERSIONS = {"python": "3.11.2", "ltaug": "0.1.0", "torch": "2.9.0"}
@@ -309,43 +302,3 @@ def small_experiment(lab: Laboratory, tiny_real: ImageSet) -> Callable[[], Path]
         return lab.root
 
     return write
-
-
-def judged(scores: Scores, classes: ClassTable | None = None) -> Verdict:
-    """A verdict with every part, of a simple rule: what paired intervals say of every arm against the best without synthesis."""
-    reference = scores.best_without
-    assert reference is not None
-
-    def against(arm: str) -> Comparison:
-        d = scores.paired(arm, reference)
-        outcome = {"up": "better", "down": "worse", "tie": "undecided", "unknown": "unknown"}[d.outcome]
-        return Comparison(arm, reference, "macro_recall", d.mean, d.n, d.low, d.high, 0.95, outcome, 0.031, 7)
-
-    return Verdict(
-        outcome="helped",
-        headline="Synthetic images helped.",
-        points=(Finding("Did synthetic images help?", "They did.", "cbdm minus real: a number."),),
-        recommendation=Recommendation("use", f"Use {scores.best_with}.", scores.best_with),
-        standing=Standing(reference, {arm: against(arm) for arm in scores.order if arm != reference}),
-        decided=True,
-        seeds_needed=None,
-    )
-
-
-GATES = (
-    Gate("leak", "ok", "None of 900 synthetic images is nearer to a test image than real images are to each other.", ("cbdm",)),
-    Gate("copies", "ok", "Of 900 synthetic images 2 are copies of training images.", ("cbdm",)),
-    Gate("duplicates", "ok", "No training image is also a test image.", ()),
-    Gate("origin", "ok", "Every synthetic image was made by a known run.", ("cbdm",)),
-)
-
-
-@pytest.fixture
-def everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports built in this test have a verdict, checks and costs, whatever the rules that make them say."""
-    monkeypatch.setattr(build, "verdict", judged)
-    monkeypatch.setattr(build, "gates", lambda experiment: GATES)
-    monkeypatch.setattr(
-        build, "costs", lambda experiment: {arm: Cost(2.0 + 3 * i, "processor", {}) for i, arm in enumerate(experiment.results)}
-    )
-    monkeypatch.setattr(build, "seed_cost", lambda experiment, evaluations: Cost(84.5, "processor", {}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging import GATES, judged
 
 from ltaug.cli import show
 from ltaug.data.imageset import ImageSet
@@ -21,6 +22,17 @@ from ltaug.report.gates import Gate
 from ltaug.report.wording import cost_text, interval_text, paired_text, plain, signed
 
 ARMS = ("real", "oversampling", "resampled", "logit-adjusted", *(f"cbdm-{i}" for i in range(10)))
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports built in this test have a verdict, checks and costs, whatever the rules that make them say."""
+    monkeypatch.setattr(build, "verdict", judged)
+    monkeypatch.setattr(build, "gates", lambda experiment: GATES)
+    monkeypatch.setattr(
+        build, "costs", lambda experiment: {arm: Cost(2.0 + 3 * i, "processor", {}) for i, arm in enumerate(experiment.results)}
+    )
+    monkeypatch.setattr(build, "seed_cost", lambda experiment, evaluations: Cost(84.5, "processor", {}))
 
 
 @pytest.fixture
@@ -200,8 +212,7 @@ def test_a_part_that_is_missing_gives_a_sentence(everything, lab, tmp_path, caps
 
 
 def test_unknown_costs_unmade_checks_and_no_standing_are_said(everything, small_experiment, monkeypatch, tmp_path, capsys):
-    plain_verdict = build.verdict
-    monkeypatch.setattr(build, "verdict", lambda s, c: dataclasses.replace(plain_verdict(s, c), standing=None))
+    monkeypatch.setattr(build, "verdict", lambda scores, *_, **__: dataclasses.replace(judged(scores), standing=None))
     monkeypatch.setattr(build, "gates", lambda experiment: ())
     monkeypatch.setattr(build, "costs", lambda experiment: dict.fromkeys(experiment.results))
     monkeypatch.setattr(build, "seed_cost", lambda experiment, evaluations: None)
