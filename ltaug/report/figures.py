@@ -28,7 +28,6 @@ INK, LINE = "#3a414b", "#9aa1ab"
 HALF = 5.4  # inches: two figures beside each other, and one on a telephone
 WRAPPED = 24  # characters of an arm's name in a line
 AXIS = {"class": "class, most frequent first", "rank": "frequency rank of the class in its seed"}
-FID = "FID of the class"
 CELLS = 12  # classes up to which a matrix prints its numbers
 
 
@@ -81,7 +80,7 @@ def draw_generators(tables: Sequence[GeneratorTable]) -> dict[str, str]:
         }
         alt = f"FID per {table.curve.by} of {several(list(series))}, in {table.terms['extractor']} features."
         name, axis_name = f"class-fid-{i}", AXIS[table.curve.by]
-        found[name] = per_class(table.curve.labels, series, FID, axis_name=axis_name, name=name, alt=alt)
+        found[name] = class_fid(table.curve.labels, series, axis_name=axis_name, name=name, alt=alt)
     return found
 
 
@@ -185,16 +184,15 @@ def counts(
         return drawing.svg(figure, name, alt)
 
 
-def per_class(
+def class_fid(
     labels: Sequence[str],
     series: Mapping[str, tuple[str, Sequence[float | None]]],
-    measure: str = "recall",
     *,
     axis_name: str,
     name: str,
     alt: str,
 ) -> str:
-    """One measure per class for a few arms, from 0 to 1, and FID from 0; `series` is legend -> (kind, one value per class)."""
+    """FID of each class for a few generators; `series` is legend -> (kind, one value per class)."""
     with drawing.style():
         figure = Figure(figsize=(WIDTH, drawing.height(3.3, labels)), layout="constrained")
         axis = figure.subplots()
@@ -206,8 +204,8 @@ def per_class(
             handles += axis.plot(range(len(labels)), y, color=colour, marker=marker, markersize=size, linewidth=1.1, label=legend)
         drawing.class_axis(axis, labels, axis_name)
         top = max((v for _, values in series.values() for v in values if v is not None), default=1.0)
-        axis.set_ylim(*((0, 1.06 * top or 1) if measure == FID else (-0.03, 1.03)))
-        axis.set_ylabel(measure)
+        axis.set_ylim(0, 1.06 * top or 1)
+        axis.set_ylabel("FID of the class")
         axis.grid(axis="y")
         drawing.legend(figure, handles)
         return drawing.svg(figure, name, alt)

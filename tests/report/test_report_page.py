@@ -207,7 +207,7 @@ def test_class_figures_never_crowd_their_axis(n):
     labels = [f"a class with a long name, {i}" for i in range(n)]
     for svg in (
         figures.counts(labels, [500.0] * n, [3.0] * n, axis_name="class", name="x", alt="<counts>"),
-        figures.per_class(labels, {"real": ("baseline", [0.5] * (n - 1) + [None])}, axis_name="class", name="x", alt="recall"),
+        figures.class_fid(labels, {"real": ("baseline", [0.5] * (n - 1) + [None])}, axis_name="class", name="x", alt="recall"),
         figures.before_after(
             labels, ["few"] * n, {"real": [0.5] * n, "b": [None] * n}, "recall", axis_name="class", name="x", alt="recall"
         ),
