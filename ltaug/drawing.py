@@ -60,20 +60,20 @@ def short(label: str) -> str:
     return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
-def _turned(labels: Sequence[str]) -> bool:
-    """Whether labels are too long to stand side by side."""
-    return len(labels) <= TICKS and max(len(short(label)) for label in labels) > 110 / len(labels)
+def _turned(labels: Sequence[str], width: float) -> bool:
+    """Whether labels are too long to stand side by side in a figure this wide."""
+    return len(labels) <= TICKS and max(len(short(label)) for label in labels) > 10 * width / len(labels)
 
 
-def height(base: float, labels: Sequence[str]) -> float:
+def height(base: float, labels: Sequence[str], width: float = WIDTH) -> float:
     """`base` inches, and what turned labels need below the axis."""
-    return base + (0.075 * max(len(short(label)) for label in labels) if _turned(labels) else 0)
+    return base + (0.075 * max(len(short(label)) for label in labels) if _turned(labels, width) else 0)
 
 
-def class_axis(axis: Any, labels: Sequence[str], axis_name: str) -> None:
+def class_axis(axis: Any, labels: Sequence[str], axis_name: str, width: float = WIDTH) -> None:
     """Class labels that never overlap: shortened and turned when long, replaced by ranks when many."""
     if len(labels) <= TICKS:
-        axis.set_xticks(range(len(labels)), [short(label) for label in labels], rotation=90 if _turned(labels) else 0)
+        axis.set_xticks(range(len(labels)), [short(label) for label in labels], rotation=90 if _turned(labels, width) else 0)
         axis.set_xlabel(axis_name)
     else:
         shown = [0, *range(9, len(labels), 10 * math.ceil(len(labels) / 250))]

@@ -136,20 +136,33 @@ def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json
 
 
 def report(made: Report, *, as_json: bool) -> None:
-    """The arms, the verdict, and where the page is."""
+    """The recommendation, what it rests on, and where the page is: 12 lines at most where they need not be broken."""
     if as_json:
         as_object({"report": str(made.path / "report.html"), **read_json(made.path / "report.json")})
         return
-    table(made.columns, ((arm, *values) for arm, values in made.table))
-    for generators in made.generators:
-        table(*generators.brief, title=generators.title, title_justify="left", title_style="")
     screen = console()
     wraps = not sys.stdout.isatty()
-    screen.print(made.verdict.headline, style="bold", soft_wrap=wraps)
-    for point in made.verdict.points:
-        topic = point.topic if point.topic.endswith("?") else f"{point.topic}:"
-        screen.print(f"- {topic} {point.text}", markup=False, soft_wrap=wraps)
-    click.echo(f"\nThe report: {made.path / 'report.html'}")
+
+    def say(text: str, **more: Any) -> None:
+        screen.print(text, markup=False, soft_wrap=wraps, **more)
+
+    say(made.verdict.recommendation.text, style="bold")
+    say(made.verdict.headline)
+    for line in made.checks:
+        say(line)
+    columns, rows = made.brief
+    screen.print(_bare(columns, rows))
+    for generators in made.generators:
+        table(*generators.brief, title=generators.title, title_justify="left", title_style="")
+    click.echo(f"The report: {made.path / 'report.html'}")
+
+
+def _bare(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table without any line of its own."""
+    made = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:

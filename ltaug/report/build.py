@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
@@ -11,19 +11,22 @@ from ltaug.errors import DataError, RunExistsError
 from ltaug.options import DatasetOptions
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
-from ltaug.report.classes import ClassTable, class_table, confusion_change
+from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import HEADLINE, Experiment, collect
-from ltaug.report.cost import Cost, costs, seed_cost
+from ltaug.report.cost import costs, seed_cost
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
+from ltaug.report.gains import gains, worth
 from ltaug.report.gallery import Gallery, gallery
+from ltaug.report.gates import gates
 from ltaug.report.generators import generator_tables
+from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
-from ltaug.report.statistics import Paired, spread
+from ltaug.report.statistics import spread
 from ltaug.report.verdict import verdict
-from ltaug.report.wording import count, minutes, several
+from ltaug.report.wording import count, several
 from ltaug.runs import Event, Listener, ignore_events
 
 LoadTrain = Callable[[DatasetOptions, int], ImageSet]
@@ -64,7 +67,7 @@ def build_report(
         listener(Event("report", f"{label} is not finished and is left out."))
     report = _assemble(experiment, evaluations, out, load_train, title, papers)
     write_report(report)
-    listener(Event("report", f"{report.verdict.headline} The report is in {out}."))
+    listener(Event("report", f"The report is in {out}."))
     return report
 
 
@@ -78,7 +81,19 @@ def _assemble(
 ) -> Report:
     scores = score(experiment)
     classes = class_table(experiment)
-    roles = {"featured": scores.featured, "best_without": scores.best_without, "best_with": scores.best_with}
+    checks, minutes, further = gates(experiment), costs(experiment), seed_cost(experiment, evaluations)
+    changes = {
+        arm: {classes.row_name(i): change for i, change in enumerate(rows)}
+        for arm, rows in classes.changes.get("recall", {}).items()
+    }
+    found = verdict(scores, changes, gates=checks, costs=minutes, seed_cost=further)
+    featured = found.recommendation.arm if found.recommendation.action == "use" else scores.featured
+    roles = {
+        "featured": featured,
+        "best_without": scores.best_without,
+        "best_with": scores.best_with,
+        "control": _control(scores),
+    }
     shown = {"baseline": scores.baseline} | {role: arm for role, arm in roles.items() if arm is not None}
     runs = {arm: [run for _, run in sorted(experiment.results[arm].items())] for arm in scores.order}
     after = compared_arm(shown)
@@ -87,46 +102,69 @@ def _assemble(
     pictures, missing = _pictures(experiment, featured, load_train)
     generators = generator_tables(evaluations, experiment, order=scores.order, featured=featured)
     headline = {key: name for key, name in HEADLINE.items() if key in scores.metrics}
-    found, further = costs(experiment), seed_cost(experiment, evaluations)
     return Report(
         path=out,
         title=title or f"What synthetic images gain on {experiment.runs[0].record.train_source or 'the dataset'}",
-        verdict=verdict(scores, classes),
+        verdict=found,
+        gates=checks,
+        gains=gains(scores, after),
+        costs={arm: minutes[arm] for arm in scores.order},
+        worth=worth(scores, minutes),
+        seed_cost=further,
+        steps=_steps(experiment),
         shown=shown,
         headline=headline,
         metrics=scores.metrics,
         arms=tuple(_arm_row(experiment, scores, arm) for arm in scores.order),
-        adjusted_p={key: scores.adjusted_p(key) for key in headline},
         classes=classes,
         confusion=change,
         settings=method.settings(runs),
         selections=method.selections(runs),
-        costs={arm: found[arm] for arm in scores.order},
-        seed_cost=further,
         origin=method.origin(runs, experiment.runs),
-        notes=_notes(experiment, scores, classes, missing) | {"cost": _cost_notes(found, further)},
+        notes=notes(
+            experiment,
+            scores,
+            classes,
+            standing=found.standing,
+            compared=after,
+            gates=checks,
+            costs=minutes,
+            no_pictures=missing,
+        ),
         generators=generators,
         published=papers or recognised(run.record.dataset for run in experiment.runs),
         gallery=pictures,
-        figures=draw(scores, classes, change, shown, headline) | draw_generators(generators),
+        figures=draw(scores, classes, change, found.standing, after, featured) | draw_generators(generators),
     )
 
 
-def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
-    def against(other: str | None) -> dict[str, Paired]:
-        return {key: scores.paired(arm, other, key) for key in scores.values[arm]} if other not in (None, arm) else {}
+def _control(scores: Scores) -> str | None:
+    """The control that is trained as the best arm with synthetic images, or else the best control."""
+    controls = [arm for arm in scores.order if arm in scores.controls.values()]
+    return scores.controls.get(scores.best_with or "") or next(reversed(controls), None)
 
-    partner = scores.partners.get(arm)
+
+def _steps(experiment: Experiment) -> str | None:
+    """How many optimizer steps the classifiers take; None where runs of an earlier version do not say."""
+    taken = {arm: {result.record.steps for result in by_seed.values()} for arm, by_seed in experiment.results.items()}
+    every = set().union(*taken.values())
+    if 0 in every:
+        return None
+    if len(every) == 1:
+        return f"every arm takes {count(every.pop(), 'optimizer step')}"
+    least, most = min(every), max(every)
+    longest = [arm for arm, steps in taken.items() if most in steps]
+    return f"unequal optimizer steps: {least:,} to {most:,} ({several(longest)})"
+
+
+def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
     return ArmRow(
         name=arm,
         about=experiment.first(arm).record.about,
         kind=kind_of(scores, arm),
         seeds=tuple(sorted(experiment.results[arm])),
         summary={key: spread(list(by_seed.values())) for key in scores.metrics if (by_seed := scores.values[arm].get(key))},
-        against_baseline=against(scores.baseline),
-        against_best_without=against(scores.best_without),
-        partner=partner,
-        against_partner=against(partner),
+        against_baseline={key: scores.paired(arm, scores.baseline, key) for key in scores.values[arm] if arm != scores.baseline},
     )
 
 
@@ -146,53 +184,3 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if real.digest != result.record.train_digest:
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
     return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
-
-
-def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
-    draws = {result.record.train_digest for result in experiment.runs}
-    covered = (
-        "draws, generators and classifiers; the test set is fixed, so they do not cover the choice of test images."
-        if len(draws) > 1
-        else "classifiers alone: every seed has the same real training images and, in an arm, the same synthetic ones. They say "
-        "nothing about another draw, another generator or other test images."
-    )
-    reading = [
-        "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
-        f"over seeds, that is over {covered}",
-        "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
-    ]
-    for arm in scores.order:
-        gone = [seed for seed in experiment.seeds if seed not in experiment.results[arm]]
-        if gone:
-            words = f"{count(len(gone), 'seed')} ({several(gone)})"
-            reading.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
-    if experiment.skipped:
-        reading.append(f"Left out because unfinished: {several(experiment.skipped)}.")
-    by_rank = (
-        "Each seed draws other classes as the tail, so per-class results are lined up by frequency rank (rank 1 is the most "
-        "frequent class of its seed) and not by class name."
-    )
-    lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
-    unknown = (
-        f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."
-    )
-    return {
-        "reading": tuple(reading),
-        "classes": (by_rank,) if classes.by == "rank" else (),
-        "images": (missing,) if missing else (),
-        "selection": (unknown,) if lost else (),
-    }
-
-
-def _cost_notes(found: Mapping[str, Cost | None], further: Cost | None) -> tuple[str, ...]:
-    """How to read the costs."""
-    known = [cost for cost in found.values() if cost is not None]
-    if not known:
-        return ("What the arms take is not known: runs behind them no longer lie where the runs say.",)
-    sentences = [f"{known[0].unit} time of one seed of each arm alone, mean over seeds: what several arms share counts in each."]
-    if further is not None:
-        sentences.append(f"One more seed of all arms takes {minutes(further.minutes)}, as what they share is made once.")
-    if len(known) < len(found):
-        sentences.append("A dash stands where runs behind an arm no longer lie where the runs say.")
-    sentence = " ".join(sentences)
-    return (sentence[0].upper() + sentence[1:],)

@@ -15,6 +15,7 @@ from ltaug.report.evaluations import Evaluation
 from ltaug.report.statistics import Paired, paired
 
 Floats = npt.NDArray[np.float64]
+COMPARED = ("recall", "precision")
 Orders = Mapping[int, Sequence[int]]  # seed -> classes, most frequent first
 
 
@@ -31,7 +32,7 @@ class ClassTable:
         groups: many, medium or few; "" where the runs do not say.
         synthetic_counts: for each arm with synthetic images, their number, mean over seeds.
         measures: measure -> arm -> mean over seeds per row (None where nothing could be measured).
-        recall_change: arm -> paired difference against the baseline per row.
+        changes: recall and precision -> arm -> paired difference against the baseline per row.
     """
 
     by: str
@@ -40,7 +41,7 @@ class ClassTable:
     groups: tuple[str, ...]
     synthetic_counts: Mapping[str, tuple[float, ...]]
     measures: Mapping[str, Mapping[str, tuple[float | None, ...]]]
-    recall_change: Mapping[str, tuple[Paired, ...]]
+    changes: Mapping[str, Mapping[str, tuple[Paired, ...]]]
 
     def row_name(self, row: int) -> str:
         """The row in a sentence: class 'cat' (25 images), or rank 4 (25 images)."""
@@ -78,7 +79,7 @@ def class_table(experiment: Experiment) -> ClassTable:
     counts = np.mean([np.array(r.record.class_counts, float)[orders[r.seed]] for r in one_per_seed], axis=0)
     synthetic: dict[str, tuple[float, ...]] = {}
     measures: dict[str, dict[str, tuple[float | None, ...]]] = {}
-    recall: dict[str, list[dict[int, float]]] = {}
+    seen: dict[str, dict[str, list[dict[int, float]]]] = {measure: {} for measure in COMPARED}
     for arm, by_seed in experiment.results.items():
         added = [(orders[seed], result.record.synthetic_counts) for seed, result in by_seed.items()]
         made = [np.array(counts, float)[order] for order, counts in added if counts is not None]
@@ -87,15 +88,17 @@ def class_table(experiment: Experiment) -> ClassTable:
         for measure in by_seed[min(by_seed)].metrics["per_class"]:
             rows = _rows(by_seed, orders, measure, len(labels))
             measures.setdefault(measure, {})[arm] = tuple(sum(r.values()) / len(r) if r else None for r in rows)
-            if measure == "recall":
-                recall[arm] = rows
-    base = recall.get(experiment.baseline)
-    others = {arm: rows for arm, rows in recall.items() if base is not None and arm != experiment.baseline}
-    change = {arm: tuple(map(paired, rows, base or ())) for arm, rows in others.items()}
+            if measure in seen:
+                seen[measure][arm] = rows
+    changes = {
+        measure: {arm: tuple(map(paired, rows, base)) for arm, rows in by_arm.items() if arm != experiment.baseline}
+        for measure, by_arm in seen.items()
+        if (base := by_arm.get(experiment.baseline)) is not None
+    }
     members = first.record.groups or first.metrics.get("groups") or {}
     group_of = {k: name for name, classes in members.items() for k in classes}
     groups = tuple(group_of.get(k, "") for k in orders[first.seed])
-    return ClassTable("class" if same else "rank", tuple(labels), tuple(map(float, counts)), groups, synthetic, measures, change)
+    return ClassTable("class" if same else "rank", tuple(labels), tuple(map(float, counts)), groups, synthetic, measures, changes)
 
 
 def confusion_change(experiment: Experiment, arm: str, other: str) -> ConfusionChange | None:

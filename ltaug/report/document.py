@@ -8,13 +8,19 @@ from pathlib import Path
 
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.cost import PARTS, Cost
+from ltaug.report.gains import Gain, Worth
 from ltaug.report.gallery import Gallery
+from ltaug.report.gates import Gate
 from ltaug.report.generators import GeneratorTable
 from ltaug.report.method import Origin, Selection, Settings
 from ltaug.report.published import Published
 from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
-from ltaug.report.wording import minutes, paired_text, spread_text
+from ltaug.report.wording import cost_text, minutes, plain, signed
+
+ROLES = {"baseline": "baseline", "best_without": "best without synthesis", "control": "control", "best_with": "best with"}
+CHECKED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicates", "origin": "origin known"}
+BRIEF = ("macro_recall", "macro_precision", "recall/few")
 
 
 def compared_arm(shown: Mapping[str, str]) -> str | None:
@@ -25,7 +31,7 @@ def compared_arm(shown: Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm's numbers: mean and spread of every metric, and differences from the arms it answers to."""
+    """One arm's numbers: mean and spread of every metric, and differences from the baseline."""
 
     name: str
     about: str
@@ -33,9 +39,6 @@ class ArmRow:
     seeds: tuple[int, ...]
     summary: Mapping[str, Spread]
     against_baseline: Mapping[str, Paired]
-    against_best_without: Mapping[str, Paired]
-    partner: str | None
-    against_partner: Mapping[str, Paired]
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Report:
 
     Attributes:
         path: the directory it was written to.
-        shown: the arms singled out in figures, by role: baseline, featured, best_without, best_with.
+        shown: the arms singled out, by role: baseline, featured, best_without, best_with, control (real images resampled).
+        steps: what is known of the optimizer steps that the arms take, in a few words.
+        gains: group of classes -> recall or precision -> the gain of `compared` over the baseline.
+        costs, worth: arm -> what a seed of it costs, None where that is not known, and what that buys.
+        seed_cost: of one more seed of all arms.
         headline: metric -> its name, for those metrics of the headline table that were measured.
-        adjusted_p: metric -> arm -> p against the baseline after Holm's correction.
-        costs: arm -> what one seed of it takes; None where that is not known.
-        seed_cost: what one more seed of all arms takes.
         notes: by section, what was left out and how to read the numbers.
         figures: name -> SVG.
     """
@@ -56,19 +60,22 @@ class Report:
     path: Path
     title: str
     verdict: Verdict
+    gates: tuple[Gate, ...]
+    gains: Mapping[str, Mapping[str, Gain]]
+    costs: Mapping[str, Cost | None]
+    worth: Mapping[str, Worth]
+    seed_cost: Cost | None
     shown: Mapping[str, str]
     headline: Mapping[str, str]
     metrics: tuple[str, ...]
     arms: tuple[ArmRow, ...]
-    adjusted_p: Mapping[str, Mapping[str, float]]
     classes: ClassTable
     confusion: ConfusionChange | None
     settings: Settings
     selections: tuple[Selection, ...]
-    costs: Mapping[str, Cost | None]
-    seed_cost: Cost | None
     origin: Origin
     notes: Mapping[str, tuple[str, ...]]
+    steps: str | None = None
     generators: tuple[GeneratorTable, ...] = ()
     published: Published | None = None
     gallery: Gallery | None = None
@@ -87,13 +94,37 @@ class Report:
         return ["arm", *columns], [[arm, *(minutes(took.get(name)) for name in columns)] for arm, took in known.items()]
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Headings of `table`."""
-        return ("arm", *self.headline.values(), f"{next(iter(self.headline.values()))} against {self.shown['baseline']}")
+    def about(self) -> str:
+        """What was compared, in one line."""
+        counts = self.classes.counts
+        parts = [count(len(self.origin.seeds), "seed"), count(len(self.arms), "arm"), count(len(counts), "class", "classes")]
+        largest = f"{count(round(sum(counts)), 'real training image')} a seed ({max(counts):.0f} to {min(counts):.0f} a class)"
+        return ", ".join([*parts, largest, *([self.steps] if self.steps else [])])
+
+    @staticmethod
+    def passed(gate: Gate) -> str:
+        """What a check that found nothing says, in two words."""
+        return CHECKED[gate.kind]
 
     @property
-    def table(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """(arm, values) for a terminal: the headline metrics, then the paired difference of the first."""
-        first = next(iter(self.headline))
-        values = {arm.name: [spread_text(arm.summary.get(key)) for key in self.headline] for arm in self.arms}
-        return tuple((arm.name, (*values[arm.name], paired_text(arm.against_baseline.get(first)))) for arm in self.arms)
+    def checks(self) -> list[str]:
+        """The checks that found something, a line each, or one line that says that none did."""
+        found = [f"{gate.outcome}: {gate.text}" for gate in self.gates if gate.outcome != "ok"]
+        passed = [self.passed(gate) for gate in self.gates if gate.outcome == "ok"]
+        return found or [f"checks: {', '.join(dict.fromkeys(passed))}" if passed else f"checks: {self.notes['gates'][0]}"]
+
+    @property
+    def brief(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Headings and rows for a terminal: the arms that the verdict turns on."""
+        named = {key: self.headline[key].lower() for key in BRIEF if key in self.headline}
+        arms = {arm.name: arm for arm in self.arms}
+        roles: dict[str, list[str]] = {}
+        for role, name in ROLES.items():
+            if role in self.shown:
+                roles.setdefault(self.shown[role], []).append(name)
+        rows = []
+        for name, own in roles.items():
+            summary, cost = arms[name].summary, self.costs.get(name)
+            means = [plain(summary[key].mean if key in summary else None) for key in named]
+            rows.append((f"{name} ({', '.join(own)})", *means, signed(self.worth[name].gain), cost_text(cost)))
+        return ("arm", *named.values(), "gain in recall", "cost of a seed"), rows

@@ -24,6 +24,7 @@ SIDE = 48  # pixels an image is enlarged to at least
 LARGEST = 96  # and reduced to at most
 PER_CLASS = 8
 CLASSES = 24
+RAREST = 3  # of them, whatever is left out in between
 COPIES = 12
 GAP = 3
 
@@ -78,7 +79,10 @@ def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) 
     for entry in kept:
         by_class.setdefault(entry["class"], []).append(entry)
     order = by_frequency(real.class_counts)
-    shown = order if len(order) <= CLASSES else [order[round(i * (len(order) - 1) / (CLASSES - 1))] for i in range(CLASSES)]
+    rest, rarest = order[:-RAREST], order[-RAREST:]
+    between = CLASSES - RAREST
+    spaced = rest if len(rest) <= between else [rest[round(i * (len(rest) - 1) / (between - 1))] for i in range(between)]
+    shown = [*spaced, *rarest]
     near = sorted((e for e in kept if math.isfinite(_distance(e))), key=lambda e: (_distance(e), e["file"]))[:COPIES]
     first = [e["file"] for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
     files = list(dict.fromkeys([*first, *(e["file"] for e in near)]))

@@ -102,7 +102,8 @@ def verdict(
     assert best is not None, "there are arms with and without synthetic images"
     decided = bool(found.winner or found.cheaper or best.outcome == "equivalent")
     needed = None if decided or best.seeds_needed is None else max(best.seeds_needed, best.n + 1, CLAIM_SEEDS)
-    harm = harm_of(scores, featured, (changes or {}).get(featured, {}))
+    shown = found.winner or featured
+    harm = harm_of(scores, shown, (changes or {}).get(shown, {}))
     outcome, said = _outcome(scores, found, featured)
     copied = [gate.text for gate in gates if gate.kind == "copies" and gate.outcome == "warn"]
     return Verdict(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ltaug.report.decision import Comparison
 from ltaug.report.statistics import Paired, Spread
 
+if TYPE_CHECKING:
+    from ltaug.report.cost import Cost
+
+Difference = Paired | Comparison
 NOTHING = "–"
 JOINED = "\u00a0"  # a space at which no line breaks
 
@@ -32,7 +37,7 @@ def spread_text(value: Spread | None, digits: int = 3) -> str:
     return mean if value.sd is None else f"{mean}{JOINED}±{JOINED}{plain(value.sd, digits)}"
 
 
-def interval_text(value: Paired | None, digits: int = 3) -> str:
+def interval_text(value: Difference | None, digits: int = 3) -> str:
     """[+0.041, +0.131], or why there is none."""
     if value is None or value.mean is None:
         return "not compared"
@@ -41,7 +46,7 @@ def interval_text(value: Paired | None, digits: int = 3) -> str:
     return f"[{signed(value.low, digits)},{JOINED}{signed(value.high, digits)}]"
 
 
-def paired_text(value: Paired | None, digits: int = 3) -> str:
+def paired_text(value: Difference | None, digits: int = 3) -> str:
     """+0.086 [+0.041, +0.131]."""
     if value is None or value.mean is None:
         return NOTHING
@@ -63,6 +68,14 @@ def seconds(value: float | None) -> str:
 def minutes(value: float | None) -> str:
     """As `seconds`, given minutes."""
     return seconds(None if value is None else 60 * value)
+
+
+def cost_text(value: Cost | None) -> str:
+    """4.1 processor min, 2.5 GPU h."""
+    if value is None:
+        return NOTHING
+    number, unit = seconds(60 * value.minutes).split()
+    return f"{number}{JOINED}{value.unit}{JOINED}{unit}"
 
 
 def setting(value: Any) -> str:

@@ -75,15 +75,21 @@ class Laboratory:
             versions=VERSIONS,
             device=DEVICE,
         ) as run:
-            few = float(np.mean([recall[c] for c in groups["few"]]))
+            exact = list(recall if precision is None else np.clip(np.array(recall) + precision - np.mean(recall), 0, 1))
+            by_measure = {"recall": recall, "precision": exact}
+            grouped = {
+                f"{name}/{group}": float(np.mean([values[c] for c in members]))
+                for group, members in groups.items()
+                for name, values in by_measure.items()
+            }
             macro = float(np.mean(recall))
             summary = {"macro_recall": macro, "macro_precision": macro if precision is None else precision, "macro_f1": macro}
             confusion = [[round(50 * recall[i]) if i == j else 0 for j in range(k)] for i in range(k)]
             for i in range(k):
                 confusion[i][(i + 1) % k] += 50 - round(50 * recall[i])
             metrics = {
-                "summary": {**summary, "accuracy": macro, "ece": 0.05, "recall/few": few},
-                "per_class": {"precision": list(recall), "recall": list(recall), "support": [50] * k},
+                "summary": {**summary, "accuracy": macro, "ece": 0.05, **grouped},
+                "per_class": {"precision": exact, "recall": list(recall), "support": [50] * k},
                 "confusion": confusion,
                 "class_names": list(names or [str(c) for c in range(k)]),
                 "groups": groups,

@@ -224,7 +224,7 @@ def test_the_featured_generator_is_drawn_against_the_one_it_is_compared_with(exp
 def test_the_terminal_shows_generators_below_the_arms(experiment, tmp_path, capsys):
     show.report(build_report([experiment.root], out=tmp_path / "report", load_train=None), as_json=False)
     shown = capsys.readouterr().out
-    assert shown.index("Macro recall") < shown.index("classifier features against the balanced set")
+    assert shown.index("macro recall") < shown.index("classifier features against the balanced set")
     (line,) = [line for line in shown.splitlines() if "cbdm, cbdm-more" in line]
     assert "8.00" in line
     assert "12.00" in line
