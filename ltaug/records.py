@@ -194,7 +194,10 @@ class ClassifierRecord(RunRecord):
     """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
     Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
-    images of every class, if any, and where they came from; `groups` holds class indices by group.
+    images of every class, if any, and where they came from: `synthetic_origin` is "synthesize" for a run; for other images, of which
+    no more is known, it is how they were given: "folder", "npz" or "shards". `overlap` says how near they come to real images
+    (metrics.overlap), `duplicates` counts equal real images (data.load); both are empty in early runs. `groups` holds class indices
+    by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -208,6 +211,9 @@ class ClassifierRecord(RunRecord):
     synthetic_counts: tuple[int, ...] | None
     groups: Mapping[str, list[int]]
     synthetic_run: RunInput | None
+    synthetic_origin: str
+    overlap: Json
+    duplicates: Mapping[str, int]
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
@@ -217,8 +223,8 @@ class ClassifierRecord(RunRecord):
 def _found(stage: str, path: Path, record: Json) -> Json:
     """Every field of every record by its name, as far as the run at `path` has it."""
     facts, told, inputs = record["facts"], record["options"], record["inputs"]
-    train = inputs.get("train") or {}
-    by_class = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups")
+    train, added = inputs.get("train") or {}, inputs.get("synthetic") or {}
+    mappings = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups", "overlap", "duplicates")
     counts = facts.get("synthetic_counts")
     return {
         "path": path,
@@ -235,12 +241,13 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "draw_seed": train.get("draw_seed", record["seed"]),
         "test_digest": (inputs.get("test") or {}).get("digest", ""),
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
-        **{key: facts.get(key) or {} for key in by_class},
+        **{key: facts.get(key) or {} for key in mappings},
         "parameters": facts.get("parameters"),
         "synthetic_counts": None if counts is None else tuple(counts),
         "source_run": _run(path, inputs.get("source")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
-        "synthetic_run": _run(path, inputs.get("synthetic")),
+        "synthetic_run": _run(path, added),
+        "synthetic_origin": added.get("origin", "synthesize") if added else "",
     }
 
 
