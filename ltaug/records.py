@@ -194,10 +194,10 @@ class ClassifierRecord(RunRecord):
     """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
     Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
-    images of every class, if any, and where they came from: `synthetic_origin` is "synthesize" for a run; for other images, of which
-    no more is known, it is how they were given: "folder", "npz" or "shards". `overlap` says how near they come to real images
-    (metrics.overlap), `duplicates` counts equal real images (data.load); both are empty in early runs. `groups` holds class indices
-    by group.
+    images of every class, if any, and where they came from; `synthetic_origin` is "synthesize" for a run's, and how they were
+    given for others, of which no more is known: "folder", "npz" or "shards". `overlap` says how near they come to real images
+    (metrics.overlap) and `duplicates` counts equal real images (data.load); both are empty in early runs. `groups` holds
+    class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"

@@ -143,7 +143,7 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @options_of(DatasetOptions, "Dataset")
 @options_of(ClassifierOptions, "Classifier")
 @option("--synthetic", type=click.Path(path_type=Path, exists=True), metavar="PATH", section="Comparison",
-              help="images to add: a synthesize run, or of any origin a folder a class, a .npz file or WebDataset shards")  # fmt: skip
+              help="images to add: a synthesize run, or any others as class folders, .npz or WebDataset shards")  # fmt: skip
 @option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
 @option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ltaug.data.given import read_given
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, RunExistsError
+from ltaug.errors import DataError, MismatchError, RunExistsError
 from ltaug.options import DatasetOptions
+from ltaug.records import ClassifierRecord
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import ClassTable, class_table, confusion_change
@@ -16,7 +18,8 @@ from ltaug.report.collect import HEADLINE, Experiment, collect
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
-from ltaug.report.gallery import Gallery, gallery
+from ltaug.report.gallery import Gallery, gallery, gallery_of_given
+from ltaug.report.gates import FORMS, unknown_origin
 from ltaug.report.generators import generator_tables
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
@@ -134,15 +137,30 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if load_train is None:
         return None, "The real images were not at hand, so no images are shown."
     result = experiment.first(arm)
-    if result.synthesis is None:
-        return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
+    gone = None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
+    if result.synthesis is None and result.record.synthetic_origin not in FORMS:
+        return gone
     try:
         real = load_train(result.record.dataset, result.record.draw_seed)
     except DataError as error:  # the numbers stand without the images
         return None, f"The real images could not be read ({error}), so no images are shown."
     if real.digest != result.record.train_digest:
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
-    return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
+    if result.synthesis is not None:
+        return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
+    images = _given(result.record, real)
+    return gone if images is None else (gallery_of_given(images, result.record.overlap, real, arm=arm, seed=result.seed), None)
+
+
+def _given(record: ClassifierRecord, real: ImageSet) -> ImageSet | None:
+    """The synthetic images that were not made here, if they still lie where they did and are what they were."""
+    assert record.synthetic_run is not None
+    assert record.synthetic_run.path is not None, "a run records where its images lay"
+    try:
+        images = read_given(record.synthetic_run.path.resolve(), real).images
+    except (DataError, MismatchError):
+        return None
+    return images if images.digest == record.synthetic_run.digest else None
 
 
 def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing: str | None) -> dict[str, tuple[str, ...]]:
@@ -169,7 +187,9 @@ def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing:
         "Each seed draws other classes as the tail, so per-class results are lined up by frequency rank (rank 1 is the most "
         "frequent class of its seed) and not by class name."
     )
+    elsewhere = unknown_origin(experiment)
     lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
+    lost = [arm for arm in lost if not elsewhere or arm not in elsewhere.arms]
     unknown = (
         f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."
     )
@@ -177,5 +197,5 @@ def _notes(experiment: Experiment, scores: Scores, classes: ClassTable, missing:
         "reading": tuple(reading),
         "classes": (by_rank,) if classes.by == "rank" else (),
         "images": (missing,) if missing else (),
-        "selection": (unknown,) if lost else (),
+        "selection": (*([unknown] if lost else []), *([elsewhere.text] if elsewhere else [])),
     }
