@@ -23,9 +23,13 @@ class Neighbours:
     between_real: Floats  # (N,) each real image's distance to the nearest other one; empty where there is no other
     mirrored: bool  # an image is also compared with the real ones' mirror images
 
-    def nearest(self, images: AnyImages) -> tuple[Ints, Floats]:
-        """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,)."""
-        return _nearest(images, self.real, mirrored=self.mirrored)
+    def nearest(self, images: AnyImages, *, but: Ints | None = None) -> tuple[Ints, Floats]:
+        """For uint8 images (M, C, H, W): index of the nearest real image (M,) and its distance (M,).
+
+        Args:
+            but: (M,) for each image the index of a real one that it is not compared with.
+        """
+        return _nearest(images, self.real, mirrored=self.mirrored, but=but)
 
     @property
     def copy_threshold(self) -> float:
@@ -51,20 +55,20 @@ def fit_neighbours(real: ImageSet, *, mirrored: bool = False, among: Ints | None
     between = np.zeros(0, np.float32)
     if len(real) > 1:
         images, own = (real.images, np.arange(len(real))) if among is None else (real.take(among).images, among)
-        between = _nearest(images, cloud, mirrored=mirrored, own=own)[1]
+        between = _nearest(images, cloud, mirrored=mirrored, but=own)[1]
     return Neighbours(cloud, between, mirrored)
 
 
-def _nearest(images: AnyImages, real: Cloud, *, mirrored: bool, own: Ints | None = None) -> tuple[Ints, Floats]:
-    """As Neighbours.nearest; `own`: the images are the real ones of these numbers, none compared with itself or its mirror."""
+def _nearest(images: AnyImages, real: Cloud, *, mirrored: bool, but: Ints | None) -> tuple[Ints, Floats]:
+    """As Neighbours.nearest; what `but` names is left out with its mirror image."""
     found, distance = np.empty(len(images), np.int64), np.empty(len(images), np.float32)
     for start in range(0, len(images), BLOCK):
-        block, same = images[start : start + BLOCK], None if own is None else own[start : start + BLOCK]
-        index, squared = nearest(real.frame.place(_rows(block)), real, 1, own=same)
+        block, left_out = images[start : start + BLOCK], None if but is None else but[start : start + BLOCK]
+        index, squared = nearest(real.frame.place(_rows(block)), real, 1, but=left_out)
         if mirrored:
             # The distance to a mirror image is that of the mirror image.
             mirror = real.frame.place(_rows(block[..., ::-1]))
-            other, flipped = nearest(mirror, real, 1, own=same)
+            other, flipped = nearest(mirror, real, 1, but=left_out)
             index, squared = np.where(flipped < squared, other, index), np.minimum(squared, flipped)
         found[start : start + BLOCK] = index[:, 0]
         distance[start : start + BLOCK] = np.sqrt(squared[:, 0] / real.values.shape[1])

@@ -14,7 +14,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, duplicates
 from ltaug.errors import LeakError, MismatchError
 from ltaug.fields import SMALL_SIDE, plain, resolve
-from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, overlap
+from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions
 from ltaug.records import SynthesisRecord
 from ltaug.runs import RUN_FILE, Run
@@ -75,7 +75,7 @@ def train_classifier(
         how: machine, label [default: ARM/seed-SEED], listener and wait (stages.opening.How).
 
     Raises:
-        LeakError: more than LEAK_LIMIT of the synthetic images show test images; nothing is trained.
+        LeakError: synthetic images show test images (metrics.overlap); nothing is trained.
     """
     how["label"] = how.get("label") or f"{arm}/seed-{seed}"
     job = Job("train-classifier", out, **how)
@@ -141,7 +141,7 @@ def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored
         return  # the fit says what is wrong, if anything is
     began = time.monotonic()
     found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored)
-    if found.near_test > LEAK_LIMIT:
+    if leaked(found.near_test, found.checked):
         raise LeakError(_leaks(found, given, data.test))
     run.timing("overlap", time.monotonic() - began)
     facts = dataclasses.asdict(found)

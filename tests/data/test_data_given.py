@@ -173,7 +173,7 @@ def test_what_is_no_set_of_images_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"neither .npz nor .tar"):
         form_of(tmp_path / "a.zip")
     tar(root / "0.tar", {})
-    with pytest.raises(DataError, match="holds shards .* and folders"):
+    with pytest.raises(DataError, match=r"holds shards .* and folders"):
         form_of(root)
     (tmp_path / "cut.tar").write_bytes(b"not a tar" * 100)
     with pytest.raises(DataError, match="not a readable tar"):
