@@ -48,28 +48,29 @@ def unknown_origin(experiment: Experiment) -> Gate | None:
 
 
 def _worst(experiment: Experiment, arms: Iterable[str], share: str) -> dict[str, float]:
-    """The largest share at any seed of the arms that were checked at every seed, largest first."""
-    told = {arm: [run.record.overlap for run in experiment.results[arm].values()] for arm in arms}
-    checked = {arm: max(float(overlap[share]) for overlap in found) for arm, found in told.items() if all(found)}
-    return dict(sorted(checked.items(), key=lambda item: -item[1]))
+    """The largest share at any seed that was checked, of the arms that have one, largest first."""
+    told = {arm: [run.record.overlap for run in experiment.results[arm].values() if run.record.overlap] for arm in arms}
+    worst = {arm: max(float(overlap[share]) for overlap in found) for arm, found in told.items() if found}
+    return dict(sorted(worst.items(), key=lambda item: -item[1]))
 
 
 def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, float]) -> Gate:
     over = _over(near_test, LEAK_LIMIT)
-    if any(
-        leaked(run.record.overlap["near_test"], run.record.overlap["checked"]) for run in experiment.runs if run.record.overlap
-    ):
+    checked = [run.record.overlap for run in experiment.runs if run.record.overlap]
+    if any(leaked(overlap["near_test"], overlap["checked"]) for overlap in checked):
         text = f"Synthetic images show test images ({_shares(over)}; limit {_percent(LEAK_LIMIT)}), which voids every comparison."
         return Gate("leak", "stop", text, tuple(over))
     if over:
         text = f"Some synthetic images come as near to a test image as leaked ones would ({_shares(over)}; limit "
         return Gate("leak", "warn", f"{text}{_percent(LEAK_LIMIT)}), but so few of them that it may be chance.", tuple(over))
-    unchecked = tuple(arm for arm in synthetic if arm not in near_test)
+    unchecked = tuple(arm for arm in synthetic if not all(run.record.overlap for run in experiment.results[arm].values()))
     if unchecked:
         text = f"Whether synthetic images of {several(unchecked)} show test images was not checked: the runs do not say."
         return Gate("leak", "warn", text, unchecked)
     largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images come as near to one"
-    return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{_sampled(experiment)}).")
+    sampled = [overlap["checked"] for overlap in checked if overlap["checked"] < overlap["images"]]
+    looked_at = f", in random samples of {max(sampled):,}" if sampled else ""
+    return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{looked_at}).")
 
 
 def _copies(near_train: dict[str, float]) -> Gate:
@@ -99,13 +100,6 @@ def _over(shares: dict[str, float], limit: float) -> dict[str, float]:
 
 def _shares(shares: dict[str, float]) -> str:
     return several([f"{arm} {_percent(share)}" for arm, share in shares.items()])
-
-
-def _sampled(experiment: Experiment) -> str:
-    """What to add where not all images were looked at."""
-    looked_at = [run.record.overlap for run in experiment.runs if run.record.overlap]
-    sampled = [told["checked"] for told in looked_at if told["checked"] < told["images"]]
-    return f", in random samples of {max(sampled):,}" if sampled else ""
 
 
 def _percent(share: float) -> str:
