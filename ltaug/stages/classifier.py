@@ -139,6 +139,7 @@ def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored
     """Note how near synthetic images come to real ones; raise LeakError where too many show test images."""
     if not (len(given.images) and len(data.test)):
         return  # the fit says what is wrong, if anything is
+    run.event("comparing synthetic images with real ones", 0, 1)
     began = time.monotonic()
     found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored)
     if leaked(found.near_test, found.checked):
