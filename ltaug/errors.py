@@ -56,6 +56,12 @@ class WorkerError(LtaugError):
     exit_code = 8
 
 
+class LeakError(LtaugError):
+    """Synthetic images show test images, so that nothing learnt from them can be judged by these."""
+
+    exit_code = 9
+
+
 class EndedElsewhere(LtaugError):
     """Another process of this command ended it and says why; this one ends in silence with the same exit code."""
 

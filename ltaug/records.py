@@ -203,8 +203,11 @@ class ClassifierRecord(RunRecord):
     """A train-classifier run; `arm` and `about` are what a report calls it and says of it, and may be empty.
 
     Reports leave out a `judge`, which serves others as a judge or an extractor. `synthetic_*` are the synthetic training
-    images of every class, if any, and where they came from. `resampled_counts` are the real images of every class that were
-    drawn again in place of synthetic ones, if any. `steps` were trained, 0 where unknown; `groups` holds class indices by group.
+    images of every class, if any, and where they came from; `synthetic_origin` is "synthesize" for a run's, and how they were
+    given for others, of which no more is known: "folder", "npz" or "shards". `resampled_counts` are the real images of every
+    class that were drawn again in place of synthetic ones, if any. `overlap` says how near synthetic images come to real ones
+    (metrics.overlap) and `duplicates` counts equal real images (data.load); both are empty in early runs. `steps` were trained,
+    0 where unknown; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -220,6 +223,9 @@ class ClassifierRecord(RunRecord):
     steps: int
     groups: Mapping[str, list[int]]
     synthetic_run: RunInput | None
+    synthetic_origin: str
+    overlap: Json
+    duplicates: Mapping[str, int]
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
@@ -229,10 +235,10 @@ class ClassifierRecord(RunRecord):
 def _found(stage: str, path: Path, record: Json) -> Json:
     """Every field of every record by its name, as far as the run at `path` has it."""
     facts, told, inputs = record["facts"], record["options"], record["inputs"]
-    train = inputs.get("train") or {}
-    by_class = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups")
+    train, added = inputs.get("train") or {}, inputs.get("synthetic") or {}
+    mappings = ("wanted", "kept", "candidates", "rejected", "shortfall", "real_nearest", "groups", "overlap", "duplicates")
     options: Any = _options(STAGES[stage], record, stage, path)
-    added = {key: facts.get(key) for key in ("synthetic_counts", "resampled_counts")}
+    counts_of = {key: facts.get(key) for key in ("synthetic_counts", "resampled_counts")}
     return {
         "path": path,
         "label": record.get("label", path.name),
@@ -249,14 +255,15 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "draw_seed": train.get("draw_seed", record["seed"]),
         "test_digest": (inputs.get("test") or {}).get("digest", ""),
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
-        **{key: facts.get(key) or {} for key in by_class},
+        **{key: facts.get(key) or {} for key in mappings},
         "parameters": facts.get("parameters"),
-        **{key: None if counts is None else tuple(counts) for key, counts in added.items()},
+        **{key: None if counts is None else tuple(counts) for key, counts in counts_of.items()},
         "steps": facts.get("steps", getattr(options, "steps", None)) or 0,
         "source_run": _run(path, inputs.get("source")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
         "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),
-        "synthetic_run": _run(path, inputs.get("synthetic")),
+        "synthetic_run": _run(path, added),
+        "synthetic_origin": added.get("origin", "synthesize") if added else "",
     }
 
 

@@ -161,7 +161,7 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(capsys, fitted, tmp_pa
         (["fit-generator", "--from", ".", "--out", "gen"], 7, "run.json is missing"),
         (["synthesize", "nowhere", "--out", "syn"], 2, "'nowhere' does not exist"),
         (["synthesize", ".", "--out", "syn"], 7, "run.json is missing"),
-        (["train-classifier", "--synthetic", ".", "--out", "clf"], 7, "run.json is missing"),
+        (["train-classifier", "--synthetic", ".", "--out", "clf"], 2, "so nothing says which dataset its images belong to"),
         (["report", ".", "--out", "rep"], 2, "no finished classifier run"),
     ],
 )

@@ -45,7 +45,7 @@ A generator by itself:   ltaug evaluate-generator
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
-                         8 worker lost, 130 interrupted (rerun to resume), 1 anything else
+                         8 worker lost, 9 test images leaked, 130 interrupted (rerun to resume), 1 anything else
 """
 
 
@@ -144,7 +144,8 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @group.command("train-classifier", cls=SectionCommand)
 @options_of(DatasetOptions, "Dataset")
 @options_of(ClassifierOptions, "Classifier")
-@option("--synthetic", type=RUN, metavar="RUN", section="Comparison", help="a synthesize run to add")
+@option("--synthetic", type=click.Path(path_type=Path, exists=True), metavar="PATH", section="Comparison",
+              help="images to add: a synthesize run, or any others as class folders, .npz or WebDataset shards")  # fmt: skip
 @option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
 @option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
@@ -164,16 +165,15 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     ltaug train-classifier --dataset digits --imbalance 100 --out runs/real
     ltaug train-classifier --synthetic runs/syn --seeds 5 --out runs/clf
     ltaug train-classifier --synthetic runs/syn --loss logit-adjusted --arm-name both --out runs/both
+    ltaug train-classifier --dataset folder:birds --image-size 32 --synthetic vendor/birds --out runs/vendor
 
-    With --synthetic the dataset is the generator's unless given. Runs go to DIR/ARM/seed-S. All arms take the same
-    number of steps.
+    With --synthetic RUN the dataset is the generator's unless given. Images that show test images are refused. Runs go to
+    DIR/ARM/seed-S. All arms take the same number of steps.
     """
     dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
     seed = values["seed"]
     if synthetic is not None:
-        drawn, draw_seed = origin(synthetic)
-        dataset = dataset or drawn
-        seed = draw_seed if seed is None else seed
+        dataset, seed = origin(synthetic, dataset, seed)
     tasks = plan_classifiers(
         dataset, options, out=out, seeds=values["seeds"], seed=seed or 0, synthetic=synthetic,
         arm=values["arm_name"], baseline=values["baseline"],

@@ -75,14 +75,14 @@ def read_files(
     return _open(target, skip_bad)
 
 
-def require_readable(bad: dict[str, str]) -> None:
+def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:
     """Raise DataError naming the unreadable files, if there are any."""
     if not bad:
         return
     named = "; ".join(f"{path} ({reason})" for path, reason in list(bad.items())[:10])
     more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
     count = "1 image" if len(bad) == 1 else f"{len(bad)} images"
-    raise DataError(f"{count} cannot be read: {named}{more}; repair or remove them, or pass --skip-bad to leave them out")
+    raise DataError(f"{count} cannot be read: {named}{more}; {remedy}")
 
 
 def _key(root: Path, files: Sequence[File], image_size: int | None) -> str:
@@ -145,7 +145,7 @@ def _build(
     all_grey = True
     images: Images | None = None
     first = ""
-    outcomes = decode_all(root, paths, image_size)
+    outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size))
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))

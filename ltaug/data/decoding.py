@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -27,31 +28,44 @@ UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, Typ
 UNREADABLE += (struct.error, zlib.error, Image.DecompressionBombError)
 
 
+Size = tuple[int, int]  # (width, height), as Pillow has it
+
+
 class Decoded(NamedTuple):
-    """Pixels of one image, uint8 (3, H, W), and whether the file was grey (then all channels are equal)."""
+    """Pixels of one image, uint8 (3, H, W), and Pillow's mode and size of what they were made from."""
 
     pixels: Images
-    grey: bool
+    mode: str
+    size: Size
+
+    @property
+    def grey(self) -> bool:
+        """Whether the image was grey; then all channels are equal."""
+        return self.mode in _GREY
 
 
-def decode(path: Path, *, image_size: int | None) -> Decoded:
-    """Decode a file: EXIF orientation applied, alpha on white, 16 bits scaled to 8, the first frame of an animation.
-
-    Args:
-        image_size: resize the shorter side to this and crop the centre; None keeps the size.
+def decode(source: Path | bytes, *, image_size: Size | None) -> Decoded:
+    """Decode a file or its content: EXIF orientation applied, the first frame of an animation, and as `to_pixels` says.
 
     Raises:
         one of UNREADABLE: the file is damaged, not an image, or has floating-point pixels.
     """
-    if path.stat().st_size == 0:
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise OSError("the file is empty")
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        grey = image.mode in _GREY
-        rgb = _as_rgb(image)
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        return to_pixels(ImageOps.exif_transpose(file), image_size)
+
+
+def to_pixels(image: Image.Image, image_size: Size | None) -> Decoded:
+    """A picture's pixels: alpha on white, 16 bits scaled to 8.
+
+    Args:
+        image_size: resize to fill this and crop the centre; None keeps the size.
+    """
+    rgb = _as_rgb(image)
     if image_size is not None:
-        rgb = square(rgb, image_size)
-    return Decoded(np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)), grey)
+        rgb = filling(rgb, image_size)
+    return Decoded(np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1)), image.mode, image.size)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -67,29 +81,29 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """Resize the shorter side to `side` (bicubic, antialiased) and crop the centre, in one resampling."""
-    width, height = image.size
-    if (width, height) == (side, side):
+def filling(image: Image.Image, size: Size) -> Image.Image:
+    """Resize to fill `size` (bicubic, antialiased) and crop the centre, in one resampling."""
+    if image.size == size:
         return image
-    edge = min(width, height)
-    left, top = (width - edge) / 2, (height - edge) / 2
-    return image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
+    (width, height), (across, down) = image.size, size
+    wide, high = min(width, height * across / down), min(height, width * down / across)
+    left, top = (width - wide) / 2, (height - high) / 2
+    return image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left + wide, top + high))
 
 
 def resize_all(images: Images, side: int) -> Images:
-    """`square` for an array of images, uint8 (N, C, H, W) with C of 1 or 3."""
+    """`filling` a square, for an array of images, uint8 (N, C, H, W) with C of 1 or 3."""
     if images.shape[2:] == (side, side):
         return images
     resized = np.empty((len(images), images.shape[1], side, side), dtype=np.uint8)
     for target, image in zip(resized, images, strict=True):
         for channel, plane in zip(target, image, strict=True):
-            channel[...] = np.asarray(square(Image.fromarray(np.ascontiguousarray(plane)), side))
+            channel[...] = np.asarray(filling(Image.fromarray(np.ascontiguousarray(plane)), (side, side)))
     return resized
 
 
 def decode_all(
-    root: Path, paths: Sequence[str], image_size: int | None, *, threads: int | None = None
+    root: Path, paths: Sequence[str], image_size: Size | None, *, threads: int | None = None
 ) -> Iterator[Decoded | str]:
     """For each path, in order, its image or what is wrong with it.
 
@@ -98,7 +112,7 @@ def decode_all(
     """
 
     def block(start: int) -> list[Decoded | str]:
-        return [_decode(root / path, image_size) for path in paths[start : start + _TASK]]
+        return [try_decode(root / path, image_size) for path in paths[start : start + _TASK]]
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
@@ -115,9 +129,10 @@ def decode_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode(path: Path, image_size: int | None) -> Decoded | str:
+def try_decode(source: Path | bytes, image_size: Size | None) -> Decoded | str:
+    """The image, or what is wrong with it."""
     try:
-        return decode(path, image_size=image_size)
+        return decode(source, image_size=image_size)
     except UNREADABLE as error:
         return _reason(error)
 

@@ -39,8 +39,8 @@ def read_folder(request: Request) -> Splits:
     root = Path(request.argument).expanduser()
     try:
         train_folder, test_folder, notes = _splits(root)
-        train = _list_tree(root, train_folder)
-        test = _list_tree(root, test_folder) if test_folder is not None else None
+        train = list_tree(root, train_folder)
+        test = list_tree(root, test_folder) if test_folder is not None else None
     except OSError as error:
         raise DataError(f"{root} cannot be listed ({error}); check its permissions") from error
     if test is not None and test.class_names != train.class_names:
@@ -49,6 +49,10 @@ def read_folder(request: Request) -> Splits:
         lacking = ((test_folder, missing), (train_folder, extra))
         differences = [f"{which} lacks {listed(names)}" for which, names in lacking if names]
         raise MismatchError(f"train and test have different class folders: {'; '.join(differences)}; make them the same")
+    for folder, found in ((train_folder, train), (test_folder, test)):
+        empty = [name for name, count in zip(found.class_names, found.counts, strict=True) if count == 0] if found else []
+        if empty:
+            raise DataError(f"{folder}: no images for class {listed(empty)}; add some or remove the folder")
     ignored = train.ignored + (test.ignored if test else 0)
     if ignored:
         notes.append(f"files ignored, not images by their extension or outside the class folders: {ignored}")
@@ -99,7 +103,19 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _list_tree(root: Path, folder: Path) -> Tree:
+def class_folder(name: str) -> str:
+    """A class's folder name: the class name, with characters that a file system could misread written as %XX."""
+    safe = "".join(ch if ch.isalnum() or ch in " -_.+()" else "".join(f"%{b:02X}" for b in ch.encode()) for ch in name)
+    return f"%2E{safe[1:]}" if safe.startswith(".") else safe
+
+
+def list_tree(root: Path, folder: Path) -> Tree:
+    """The images in the class folders of `folder`, which is `root` or below it.
+
+    Raises:
+        DataError: there are no class folders.
+        OSError: a folder cannot be listed.
+    """
     classes = _visible_folders(folder)
     loose = [p for p in folder.iterdir() if p.is_file() and not _hidden(p.name)]
     if not classes:
@@ -114,8 +130,6 @@ def _list_tree(root: Path, folder: Path) -> Tree:
         files += images
         counts.append(len(images))
         ignored += len(found) - len(images)
-    if empty := [path.name for path, count in zip(classes, counts, strict=True) if count == 0]:
-        raise DataError(f"{folder}: no images for class {listed(empty)}; add some or remove the folder")
     return Tree(tuple(p.name for p in classes), tuple(files), tuple(counts), ignored)
 
 

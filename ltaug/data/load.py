@@ -113,15 +113,9 @@ def _thin_classes(train: ImageSet, test: ImageSet) -> list[str]:
 
 
 def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
-    """Counts, groups, imbalance, notes, digests and exact duplicates of a dataset.
-
-    The imbalance factor is the largest class over the smallest. Duplicates are images with the very same pixels:
-    within_train counts each copy after the first, test_in_train counts test images that are also training images.
-    """
+    """Counts, groups, imbalance (the largest class over the smallest), notes, digests and `duplicates` of a dataset."""
     train, test = dataset.train, dataset.test
     groups = class_groups(train.class_counts)
-    train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
-    distinct = set(train_pixels)
     return {
         "source": train.source,
         "image_shape": list(train.image_shape),
@@ -132,11 +126,20 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "imbalance": float(train.class_counts.max() / train.class_counts.min()),
         "groups": {name: [train.class_names[c] for c in members] for name, members in groups.members.items()},
         "groups_rule": groups.rule,
-        "duplicates": {
-            "within_train": len(train_pixels) - len(distinct),
-            "test_in_train": sum(pixels in distinct for pixels in test_pixels),
-        },
+        "duplicates": duplicates(train, test),
         "notes": list(dataset.notes),
+    }
+
+
+def duplicates(train: ImageSet, test: ImageSet) -> dict[str, int]:
+    """Images with the very same pixels: within_train, each copy after the first, and test_in_train, test images that are also
+    training images.
+    """
+    train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
+    distinct = set(train_pixels)
+    return {
+        "within_train": len(train_pixels) - len(distinct),
+        "test_in_train": sum(pixels in distinct for pixels in test_pixels),
     }
 
 

@@ -106,14 +106,14 @@ def read_arrays(request: Request) -> Splits:
         MismatchError: training and test images differ in shape.
     """
     path = Path(request.argument).expanduser()
-    arrays = _read_npz(path)
-    images, labels = _checked_pair(path, arrays, "")
+    arrays = read_npz(path)
+    images, labels = checked_pair(path, arrays, "")
     named = arrays.get("class_names")
     numbers = np.arange(max(int(labels.max()), 0) + 1)
     class_names = tuple(str(name) for name in (numbers if named is None else named.ravel()))
     if len(set(class_names)) != len(class_names):
         raise DataError(f"{path}: class_names repeats a name; give each class its own")
-    _check_labels(path, "labels", labels, class_names)
+    check_labels(path, "labels", labels, class_names)
     counts = np.bincount(labels, minlength=len(class_names))
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
         raise DataError(f"{path}: no images for class {listed(empty)}; add some, or relabel")
@@ -121,15 +121,15 @@ def read_arrays(request: Request) -> Splits:
     if "test_images" not in arrays and "test_labels" not in arrays:
         train_index, test_index, notes = hold_out(labels, class_names, per_class=request.test_per_class)
         return Splits(train.take(train_index), train.take(test_index), notes, held_out=True)
-    test_images, test_labels = _checked_pair(path, arrays, "test_")
-    _check_labels(path, "test_labels", test_labels, class_names)
+    test_images, test_labels = checked_pair(path, arrays, "test_")
+    check_labels(path, "test_labels", test_labels, class_names)
     if test_images.shape[1:] != images.shape[1:]:
         shapes = ["x".join(str(n) for n in (*a.shape[2:], a.shape[1])) for a in (images, test_images)]
         raise MismatchError(f"{path}: images are {shapes[0]}, test_images {shapes[1]}; make them the same")
     return Splits(train, _image_set(test_images, test_labels, class_names, str(path), request.image_size))
 
 
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; name a .npz file with images and labels")
     try:
@@ -139,7 +139,7 @@ def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise DataError(f"{path} cannot be read ({error}); write it with numpy.savez, without object arrays") from error
 
 
-def _checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> tuple[Images, Labels]:
+def checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> tuple[Images, Labels]:
     for name in (f"{prefix}images", f"{prefix}labels"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}, only {listed(sorted(arrays))}; add it")
@@ -159,7 +159,7 @@ def _checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) 
     raise DataError(f"{path}: {prefix}images have shape {images.shape}; give {allowed}")
 
 
-def _check_labels(path: Path, name: str, labels: Labels, class_names: tuple[str, ...]) -> None:
+def check_labels(path: Path, name: str, labels: Labels, class_names: tuple[str, ...]) -> None:
     if labels.min() < 0 or labels.max() >= len(class_names):
         limit = len(class_names) - 1
         raise DataError(f"{path}: {name} run from {labels.min()} to {labels.max()}; they must lie between 0 and {limit}")

@@ -76,7 +76,7 @@ def purity(features: Floats, labels: Labels, *, neighbours: int = 10) -> npt.NDA
     if looked_at.max(initial=0) == 0:
         return np.full(len(labels), np.nan)
     cloud = frame_of(features).place(features)
-    index, _ = nearest(cloud, cloud, int(looked_at.max()), themselves=True)
+    index, _ = nearest(cloud, cloud, int(looked_at.max()), but=np.arange(len(cloud.values)))
     same = np.cumsum(labels[index] == labels[:, None], axis=1)
     shares = same[np.arange(len(labels)), np.maximum(looked_at, 1) - 1] / np.maximum(looked_at, 1)
     return np.asarray(np.where(looked_at > 0, shares, np.nan))

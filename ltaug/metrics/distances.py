@@ -83,22 +83,22 @@ def frame_of(*samples: Values) -> Frame:
     return Frame(centre, float(2.0 ** -np.ceil(np.log2(reach))) if reach > 0 else 1.0)
 
 
-def nearest(queries: Cloud, base: Cloud, k: int, *, themselves: bool = False, first: int = 0) -> tuple[Ints, Doubles]:
+def nearest(queries: Cloud, base: Cloud, k: int, *, but: Ints | None = None) -> tuple[Ints, Doubles]:
     """The k nearest points of `base` for each of M queries, nearest first, of equally near ones the lower index first.
 
     Args:
-        themselves: the queries are points of `base`, from number `first` on; none is its own neighbour.
+        but: (M,) for each query the number of a point that is not its neighbour, such as itself.
 
     Returns:
         Their indices (M, k) and their squared distances (M, k).
     """
-    assert 1 <= k <= len(base.values) - themselves, "as many points as neighbours"
+    assert 1 <= k <= len(base.values) - (but is not None), "as many points as neighbours"
     index, squared = np.empty((len(queries.values), k), np.int64), np.empty((len(queries.values), k))
     for start, low, high in _bounds(queries, base):
         rows = torch.arange(len(low))
-        if themselves:
-            own = first + start + rows
-            low[rows, own] = high[rows, own] = torch.inf
+        if but is not None:
+            left_out = torch.from_numpy(but[start : start + len(low)])
+            low[rows, left_out] = high[rows, left_out] = torch.inf
         furthest = high.amin(1, keepdim=True) if k == 1 else high.kthvalue(k, dim=1, keepdim=True).values
         row, column = (pairs.numpy() for pairs in (low <= furthest).nonzero(as_tuple=True))
         exact = _squared(queries.values, start + row, base.values, column)

@@ -50,8 +50,8 @@ def manifold(generated: Features, reference: Features, *, neighbours: int = 5) -
     require_images(len(reference), neighbours + 1, what="reference images")
     frame = frame_of(generated, reference)
     ours, theirs = frame.place(generated), frame.place(reference)
-    our_radius = nearest(ours, ours, neighbours, themselves=True)[1][:, -1]
-    their_radius = nearest(theirs, theirs, neighbours, themselves=True)[1][:, -1]
+    our_radius = nearest(ours, ours, neighbours, but=np.arange(len(ours.values)))[1][:, -1]
+    their_radius = nearest(theirs, theirs, neighbours, but=np.arange(len(theirs.values)))[1][:, -1]
     in_ours = np.zeros(len(reference), bool)
     holding = np.zeros(len(reference), bool)
     balls = np.zeros(len(generated), np.int64)

@@ -183,6 +183,7 @@ def plan_classifiers(
     """Classifiers with and without one set of synthetic images, and their control, over several seeds of one draw.
 
     Args:
+        synthetic: a synthesize run, or images of any origin (data.given).
         seed: the draw's seed (a generator's, where its images are added) and the first classifier's.
         arm: what the classifiers with synthetic images are called; without, they are called "real", and on real images
             resampled to the same class counts "resampled".
@@ -204,18 +205,34 @@ def plan_classifiers(
     return tasks
 
 
-def origin(synthetic: Path) -> tuple[Given, int]:
-    """The dataset options and the draw's seed of the generator that a synthesize run's images come from.
+def origin(synthetic: Path, dataset: Given, seed: int | None) -> tuple[Given, int]:
+    """The dataset options and the draw's seed that synthetic images belong to.
+
+    Args:
+        synthetic: a synthesize run, or images of any origin (data.given).
+        dataset, seed: as given; what is not is that of the run's generator, or 0.
 
     Raises:
-        MismatchError: not a synthesize run, or its generator is no longer where the run says.
+        OptionError: images of which nothing says what dataset they belong to.
+        DataError: neither a run nor images.
+        MismatchError: a run of another stage, or its generator is no longer where it says.
     """
+    if not (synthetic / RUN_FILE).is_file():
+        from ltaug.data.given import form_of  # loads numpy
+
+        form_of(synthetic)
+        if "dataset" not in dataset:
+            unknown = f"{synthetic} is not a synthesize run, so nothing says which dataset its images belong to"
+            raise OptionError(f"{unknown}; give --dataset, with the options and the --seed of its draw")
+        return dataset, seed or 0
     record = SynthesisRecord.read(synthetic)
+    if dataset and seed is not None:
+        return dataset, seed
     made = record.generator()
     if made is None:
         lay = record.generator_run.path
         raise MismatchError(f"the generator of {synthetic} is not at {lay} any more; give --dataset and --seed")
-    return dataclasses.asdict(made.dataset), made.seed
+    return dataset or dataclasses.asdict(made.dataset), made.seed if seed is None else seed
 
 
 def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ltaug.data.given import read_given
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, RunExistsError
+from ltaug.errors import DataError, MismatchError, RunExistsError
 from ltaug.options import DatasetOptions
+from ltaug.records import ClassifierRecord
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import class_table, confusion_change
@@ -18,8 +20,8 @@ from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
 from ltaug.report.gains import gains, worth
-from ltaug.report.gallery import Gallery, gallery
-from ltaug.report.gates import gates
+from ltaug.report.gallery import Gallery, gallery, gallery_of_given
+from ltaug.report.gates import FORMS, gates
 from ltaug.report.generators import generator_tables
 from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
@@ -175,12 +177,27 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
     if load_train is None:
         return None, "The real images were not at hand, so no images are shown."
     result = experiment.first(arm)
-    if result.synthesis is None:
-        return None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
+    gone = None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
+    if result.synthesis is None and result.record.synthetic_origin not in FORMS:
+        return gone
     try:
         real = load_train(result.record.dataset, result.record.draw_seed)
     except DataError as error:  # the numbers stand without the images
         return None, f"The real images could not be read ({error}), so no images are shown."
     if real.digest != result.record.train_digest:
         return None, f"The real images loaded now are not those of {arm}'s run (their digests differ), so no images are shown."
-    return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
+    if result.synthesis is not None:
+        return gallery(result.synthesis, real, arm=arm, seed=result.seed), None
+    images = _given(result.record, real)
+    return gone if images is None else (gallery_of_given(images, result.record.overlap, real, arm=arm, seed=result.seed), None)
+
+
+def _given(record: ClassifierRecord, real: ImageSet) -> ImageSet | None:
+    """The synthetic images that were not made here, if they still lie where they did and are what they were."""
+    assert record.synthetic_run is not None
+    assert record.synthetic_run.path is not None, "a run records where its images lay"
+    try:
+        images = read_given(record.synthetic_run.path.resolve(), real).images
+    except (DataError, MismatchError):
+        return None
+    return images if images.digest == record.synthetic_run.digest else None

@@ -16,7 +16,7 @@ from ltaug.report.method import Origin, Selection, Settings
 from ltaug.report.published import Published
 from ltaug.report.statistics import Paired, Spread
 from ltaug.report.verdict import Verdict
-from ltaug.report.wording import cost_text, minutes, plain, signed
+from ltaug.report.wording import cost_text, count, minutes, plain, signed
 
 ROLES = {"baseline": "baseline", "best_without": "best without synthesis", "control": "control", "best_with": "best with"}
 CHECKED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicates", "origin": "origin known"}

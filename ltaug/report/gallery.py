@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,18 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A synthetic image: the key it is read by, its class, its nearest real image and the distance, if known."""
+
+    key: str
+    class_name: str
+    nearest: int | None
+    distance: float
+
+
+@dataclass(frozen=True)
 class Gallery:
-    """The pictures of one synthesis run: classes, most frequent first, and the kept images nearest to a real one, nearest first.
+    """The pictures of one synthetic set: classes, most frequent first, and the images nearest to a real one, nearest first.
 
     `left_out` counts the classes without a row; `real_nearest` has quantiles of the same distance among real images.
     """
@@ -74,22 +84,55 @@ def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) 
         DataError: a shard's URL cannot be read.
     """
     path = synthesis.path
-    kept = _kept(path)
-    by_class: dict[str, list[dict[str, str]]] = {}
-    for entry in kept:
-        by_class.setdefault(entry["class"], []).append(entry)
+
+    def read(files: Sequence[str]) -> dict[str, Images]:
+        return {files[i]: image for i, image in read_images(path, files)}
+
+    kept = [_entry(path, row, len(real)) for row in _kept(path)]
+    return _hang(kept, read, real, real_nearest=synthesis.real_nearest, arm=arm, seed=seed)
+
+
+def gallery_of_given(images: ImageSet, overlap: Mapping[str, Any], real: ImageSet, *, arm: str, seed: int) -> Gallery:
+    """Real against synthetic images that were made elsewhere.
+
+    Args:
+        overlap: as the classifier's run recorded it (metrics.overlap), with the images nearest to a real one.
+    """
+    near = {int(i): (int(nearest), float(distance)) for i, nearest, distance in overlap.get("closest", ())}
+    entries = [
+        Entry(str(i), images.class_names[label], *near.get(i, (None, math.nan))) for i, label in enumerate(images.labels.tolist())
+    ]
+
+    def read(keys: Sequence[str]) -> dict[str, Images]:
+        return {key: images.images[int(key)] for key in keys}
+
+    return _hang(entries, read, real, real_nearest=overlap.get("real_nearest", {}), arm=arm, seed=seed)
+
+
+def _hang(
+    entries: Iterable[Entry],
+    read: Callable[[Sequence[str]], Mapping[str, Images]],
+    real: ImageSet,
+    *,
+    real_nearest: Mapping[str, float],
+    arm: str,
+    seed: int,
+) -> Gallery:
+    """The gallery of these entries; only images that are shown are read."""
+    by_class: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_class.setdefault(entry.class_name, []).append(entry)
     order = by_frequency(real.class_counts)
     rest, rarest = order[:-RAREST], order[-RAREST:]
     between = CLASSES - RAREST
     spaced = rest if len(rest) <= between else [rest[round(i * (len(rest) - 1) / (between - 1))] for i in range(between)]
     shown = [*spaced, *rarest]
-    near = sorted((e for e in kept if math.isfinite(_distance(e))), key=lambda e: (_distance(e), e["file"]))[:COPIES]
-    first = [e["file"] for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
-    files = list(dict.fromkeys([*first, *(e["file"] for e in near)]))
-    images = {files[i]: image for i, image in read_images(path, files)}
+    known = (e for of_class in by_class.values() for e in of_class if e.nearest is not None and math.isfinite(e.distance))
+    near = sorted(known, key=lambda e: (e.distance, e.key))[:COPIES]
+    first = [e.key for k in shown for e in by_class.get(real.class_names[k], [])[:PER_CLASS]]
+    images = read(list(dict.fromkeys([*first, *(e.key for e in near)])))
     rows = tuple(_row(images, real, k, by_class.get(real.class_names[k], [])) for k in shown)
-    copies = tuple(_copy(path, images, real, e) for e in near)
-    return Gallery(arm, seed, rows, len(order) - len(shown), copies, synthesis.real_nearest)
+    return Gallery(arm, seed, rows, len(order) - len(shown), tuple(_copy(images, real, e) for e in near), real_nearest)
 
 
 def _kept(synthesis: Path) -> list[dict[str, str]]:
@@ -103,24 +146,25 @@ def _kept(synthesis: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["verdict"] == "kept" and row["file"]]
 
 
-def _distance(entry: Mapping[str, str]) -> float:
-    """To the nearest real image; NaN where none is recorded."""
-    return float(entry["nearest_distance"] or "nan") if entry["nearest_real"] else math.nan
+def _entry(synthesis: Path, row: Mapping[str, str], real: int) -> Entry:
+    """A kept image's row of the manifest, where there are so many real images."""
+    nearest = int(float(row["nearest_real"])) if row["nearest_real"] else None
+    if nearest is not None and not 0 <= nearest < real:
+        where = f"{synthesis / MANIFEST_FILE} names real image {nearest} of {real}"
+        raise CorruptError(f"{where}; delete {synthesis} and run its command again")
+    return Entry(row["file"], row["class"], nearest, float(row["nearest_distance"] or "nan"))
 
 
-def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence[Mapping[str, str]]) -> ClassRow:
+def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence[Entry]) -> ClassRow:
     own = np.flatnonzero(real.labels == k)
-    made = strip([images[e["file"]] for e in entries[:PER_CLASS]])
+    made = strip([images[e.key] for e in entries[:PER_CLASS]])
     return ClassRow(real.class_names[k], len(own), len(entries), strip([real.images[i] for i in own[:PER_CLASS]]), made)
 
 
-def _copy(synthesis: Path, images: Mapping[str, Images], real: ImageSet, entry: Mapping[str, str]) -> Copy:
-    index = int(float(entry["nearest_real"]))
-    if not 0 <= index < len(real):
-        where = f"{synthesis / MANIFEST_FILE} names real image {index} of {len(real)}"
-        raise CorruptError(f"{where}; delete {synthesis} and run its command again")
-    synthetic, nearest = strip([images[entry["file"]]]), strip([real.images[index]])
-    return Copy(entry["class"], real.class_names[real.labels[index]], _distance(entry), synthetic, nearest)
+def _copy(images: Mapping[str, Images], real: ImageSet, entry: Entry) -> Copy:
+    assert entry.nearest is not None, "only entries with a nearest real image are hung beside it"
+    synthetic, nearest = strip([images[entry.key]]), strip([real.images[entry.nearest]])
+    return Copy(entry.class_name, real.class_names[real.labels[entry.nearest]], entry.distance, synthetic, nearest)
 
 
 def strip(images: Sequence[Any]) -> str:

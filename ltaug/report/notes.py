@@ -9,7 +9,7 @@ from ltaug.report.classes import ClassTable
 from ltaug.report.collect import Experiment
 from ltaug.report.cost import Cost
 from ltaug.report.decision import Standing
-from ltaug.report.gates import Gate
+from ltaug.report.gates import Gate, unknown_origin
 from ltaug.report.wording import count, several
 
 
@@ -100,7 +100,10 @@ def _cost(costs: Mapping[str, Cost | None]) -> list[str]:
 
 
 def _selection(experiment: Experiment, scores: Scores) -> list[str]:
-    lost = [a for a in scores.order if a in scores.synthetic and not any(r.synthesis for r in experiment.results[a].values())]
+    elsewhere = unknown_origin(experiment)
+    known = [*(elsewhere.arms if elsewhere else ())]
+    synthetic = [arm for arm in scores.order if arm in scores.synthetic and arm not in known]
+    lost = [arm for arm in synthetic if not any(result.synthesis for result in experiment.results[arm].values())]
     if not lost:
         return []
     return [f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."]

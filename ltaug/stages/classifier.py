@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any, Unpack
 
 from ltaug.classifier.fit import total_steps
 from ltaug.classifier.stage import run_classifier
+from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
+from ltaug.data.load import Dataset, duplicates
 from ltaug.data.longtail import resample
-from ltaug.errors import MismatchError, OptionError
+from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions
 from ltaug.records import SynthesisRecord
+from ltaug.runs import RUN_FILE, Run
 from ltaug.runtime import derive_seed, for_classifier
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
-from ltaug.synthesis.manifest import read_synthetic
+from ltaug.synthesis.manifest import KEPT, read_manifest, read_synthetic
+
+NAMED = 5  # images that leak test images which an error names
 
 
 def train_judge(dataset: Given, *, out: Path, seed: int, index: int, **how: Unpack[How]) -> Path:
@@ -63,7 +70,7 @@ def train_classifier(
     Args:
         dataset, given: DatasetOptions and ClassifierOptions by name. `given` None trains a judge, logit-adjusted and augmented
             (options.JUDGE), which reports leave out.
-        synthetic: a finished synthesize run made from the same draw.
+        synthetic: a finished synthesize run made from the same draw, or images of any origin (data.given).
         resampled_to: synthetic images (as `synthetic`) in whose place as many real images of every class are drawn again: the
             control that differs in nothing but what the added images show.
         arm, about: what this classifier is called and said to be in the report.
@@ -73,6 +80,7 @@ def train_classifier(
 
     Raises:
         OptionError: both `synthetic` and `resampled_to`.
+        LeakError: synthetic images show test images (metrics.overlap); nothing is trained.
     """
     if synthetic is not None and resampled_to is not None:
         raise OptionError(f"synthetic = {synthetic} does not go with resampled_to = {resampled_to}; give one of them")
@@ -87,7 +95,8 @@ def train_classifier(
     judge = JUDGE | (SMALL_JUDGE if side <= SMALL_SIDE else {})
     chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where=job.stage)
     taken = synthetic or resampled_to
-    images, added = (None, None) if taken is None else _synthetic(taken, data.train, job)
+    found, added, mirrored = (None, None, False) if taken is None else _synthetic(taken, data.train, job)
+    images = None if found is None else found.images
     if images is not None and resampled_to is not None:
         images = resample(data.train, images.class_counts, seed=derive_seed(seed, "resample"))
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
@@ -100,13 +109,30 @@ def train_classifier(
         inputs=inputs | ({"synthetic": added} if resampled_to is None else {"resampled_to": added}),
     ) as run:
         if not run.finished:
+            if found is not None and resampled_to is None:
+                _compare(found, data, run, seed=seed, mirrored=mirrored)
+            same = duplicates(data.train, data.test)
+            run.note(duplicates=same)
+            if same["test_in_train"]:
+                run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
             resampled = resampled_to is not None
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, resampled=resampled)
     return out
 
 
-def _synthetic(run: Path, train: ImageSet, job: Job) -> tuple[ImageSet, dict[str, Any]]:
-    """The images of a finished synthesis that was made for these training images, and the input that run.json records."""
+def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict[str, Any], bool]:
+    """Synthetic images for these training images, the input that run.json records, and whether mirror images may be among them.
+
+    Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
+    """
+    if (path / RUN_FILE).is_file():
+        origin, found, mirrored = SynthesisRecord.stage, *_synthesized(path, train)
+    else:
+        origin, found, mirrored = form_of(path), read_given(path, train), True
+    return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
+
+
+def _synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
     if made.train_digest != train.digest:
@@ -114,5 +140,36 @@ def _synthetic(run: Path, train: ImageSet, job: Job) -> tuple[ImageSet, dict[str
             f"{run} was made for another draw of the training images; "
             "give the dataset options and the seed its generator was fitted with"
         )
-    images = read_synthetic(run)
-    return images, {**job.input(images.digest, run), "images": len(images)}
+    generator = made.generator()
+    files = tuple(row.file for row in read_manifest(run) if row.verdict == KEPT)
+    return GivenImages(read_synthetic(run), files, ()), generator is None or generator.options.flip
+
+
+def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored: bool) -> None:
+    """Note how near synthetic images come to real ones; raise LeakError where too many show test images."""
+    if not (len(given.images) and len(data.test)):
+        return  # the fit says what is wrong, if anything is
+    run.event("comparing synthetic images with real ones", 0, 1)
+    began = time.monotonic()
+    found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored)
+    if leaked(found.near_test, found.checked):
+        raise LeakError(_leaks(found, given, data.test))
+    run.timing("overlap", time.monotonic() - began)
+    facts = dataclasses.asdict(found)
+    del facts["leaks"]
+    run.note(overlap=facts, synthetic_notes=list(given.notes))
+    for note in given.notes:
+        run.event(note)
+
+
+def _leaks(found: Overlap, given: GivenImages, test: ImageSet) -> str:
+    shown = [
+        f"{given.names[one.synthetic]} shows test image {one.real} (class {test.class_names[test.labels[one.real]]})"
+        for one in found.leaks[:NAMED]
+    ]
+    more = f", and {len(found.leaks) - NAMED} more" if len(found.leaks) > NAMED else ""
+    return (
+        f"{len(found.leaks)} of {found.checked} synthetic images show test images: {100 * found.near_test:.1f} %, where at most "
+        f"{100 * LEAK_LIMIT:g} % may, so the test images could not judge the classifier ({'; '.join(shown)}{more}); "
+        "remove these images, or make others without the test images"
+    )

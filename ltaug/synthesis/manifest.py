@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ltaug.data.folder import class_folder
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import read_images
 from ltaug.data.sheet import to_picture
@@ -46,12 +47,6 @@ HEADER = [f.name.rstrip("_") for f in fields(Row)]
 def pixel_digest(image: Images) -> str:
     """SHA-256 of an image's pixels (C, H, W); independent of how PNG compresses them."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def class_folder(name: str) -> str:
-    """A class's folder name: the class name, with characters that a file system could misread written as %XX."""
-    safe = "".join(ch if ch.isalnum() or ch in " -_.+()" else "".join(f"%{b:02X}" for b in ch.encode()) for ch in name)
-    return f"%2E{safe[1:]}" if safe.startswith(".") else safe
 
 
 def image_key(class_name: str, index: int) -> str:

@@ -35,7 +35,6 @@ from ltaug.synthesis.stores import RoundWriter, claim_url, open_store
 
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
-QUANTILES = {"q01": 0.01, "q05": 0.05, "median": 0.5}  # of the distances from real images to their nearest other one
 
 
 def run_synthesis(
@@ -175,7 +174,6 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
             file.write(shards_to_csv(shards))
     _save_sheet(rows, train, run=run)
     reasons = [row.verdict for row in rows if row.verdict != KEPT]
-    between = selection.real.neighbours.between_real
     run.note(
         class_names=names,
         image_shape=train.image_shape,
@@ -184,7 +182,7 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         candidates=dict(zip(names, tally.candidates, strict=True)),
         rejected={reason: reasons.count(reason) for reason in sorted(set(reasons))},
         shortfall=short,
-        real_nearest={name: round(float(np.quantile(between, q)), 4) for name, q in QUANTILES.items()} if len(between) else None,
+        real_nearest=selection.real.neighbours.quantiles,
     )
     if short:
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from waiting import LONG
 
-from ltaug.data.decoding import decode, resize_all, square
+from ltaug.data.decoding import decode, filling, resize_all
 from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
@@ -152,7 +152,7 @@ def test_grey_needs_every_image_grey(tmp_path):
 def test_resizing_crops_the_centre_and_averages_fine_patterns():
     stripes = np.zeros((64, 128, 3), dtype=np.uint8)
     stripes[:, 32:96] = 200 * (np.indices((64, 64)).sum(0) % 2)[..., None]
-    small = np.asarray(square(Image.fromarray(stripes), 8))
+    small = np.asarray(filling(Image.fromarray(stripes), (8, 8)))
     assert small.shape == (8, 8, 3)
     assert np.abs(small[1:-1, 1:-1].astype(int) - 100).max() <= 3  # a point sample would give 0 or 200
     tall = np.repeat(np.repeat(np.array([[9], [50], [9]], dtype=np.uint8), 10, 0), 10, 1)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from making import NAMES, HalfJudge, files, synthesize
 from PIL import Image
 
+from ltaug.data.folder import class_folder
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import generate as generated
 from ltaug.synthesis import stores
 from ltaug.synthesis.candidates import Tally
-from ltaug.synthesis.manifest import class_folder, read_manifest, read_synthetic
+from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
 
 
