@@ -35,6 +35,7 @@ class Laboratory:
         counts: Sequence[int],
         precision: float | None = None,
         synthetic_counts: Sequence[int] | None = None,
+        resampled_counts: Sequence[int] | None = None,
         synthesis: Path | None = None,
         options: Mapping[str, Any] | None = None,
         train: str | None = None,
@@ -96,7 +97,8 @@ class Laboratory:
                 "rule": "terciles",
             }
             write_json(path / "metrics.json", metrics)
-            run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, groups=groups, rule="terciles")
+            run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, resampled_counts=resampled_counts)
+            run.note(groups=groups, rule="terciles")
             run.timing("fit", 4.0 + seed)
             if finished:
                 run.finish(["metrics.json"])
