@@ -192,6 +192,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 @group.command("report", cls=SectionCommand)
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
 @option("--baseline", metavar="ARM", help="the arm to compare with [default: real]")
+@option("--primary", metavar="NAME", help="claims are about macro_recall or macro_precision first [default: macro_recall]")
 @option("--title", help="the report's heading")
 @option("--published", metavar="NAME",
               help="the papers' results to show: cifar100-lt or cifar10-lt [default: by the runs' dataset]")  # fmt: skip
@@ -210,7 +211,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
     from ltaug import stages
 
     with progress(quiet=quiet) as listener:
-        named = {key: values[key] for key in ("baseline", "title", "published")}
+        named = {key: values[key] for key in ("baseline", "primary", "title", "published")}
         made = stages.write_report(list(runs), out=out, **named, machine=machine(values), listener=listener)
     show.report(made, as_json=as_json)
 

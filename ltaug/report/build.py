@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ltaug.data.given import read_given
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError, RunExistsError
+from ltaug.errors import DataError, MismatchError, OptionError, RunExistsError, nearest
 from ltaug.options import DatasetOptions
 from ltaug.records import ClassifierRecord
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import class_table, confusion_change
-from ltaug.report.collect import HEADLINE, Experiment, collect
+from ltaug.report.collect import HEADLINE, PRIMARY, Experiment, collect
 from ltaug.report.cost import costs, seed_cost
 from ltaug.report.document import ArmRow, Report, compared_arm
 from ltaug.report.evaluations import Evaluation, collect_evaluations
@@ -40,6 +40,7 @@ def build_report(
     out: Path,
     load_train: LoadTrain | None,
     baseline: str | None = None,
+    primary: str | None = None,
     title: str | None = None,
     published: str | None = None,
     listener: Listener = ignore_events,
@@ -51,6 +52,7 @@ def build_report(
         out: the directory to write to; an earlier report in it is replaced.
         load_train: the real training images of (dataset options, seed), for pictures; None leaves the pictures out.
         baseline: the arm to compare with [default: "real", or else the first arm without synthetic images].
+        primary: the metric of PRIMARY that arms are ordered by and claims are made about first [default: its first].
         published: the dataset whose published results to show [default: the one that the runs' options name, if any].
 
     Raises:
@@ -67,7 +69,10 @@ def build_report(
     experiment = dataclasses.replace(experiment, skipped=(*experiment.skipped, *unfinished))
     for label in experiment.skipped:
         listener(Event("report", f"{label} is not finished and is left out."))
-    report = _assemble(experiment, evaluations, out, load_train, title, papers)
+    if primary not in (None, *PRIMARY):
+        raise OptionError(f"--primary {primary!r} is not a metric that claims are made about; {nearest(str(primary), PRIMARY)}")
+    scores = score(experiment, primary=primary or PRIMARY[0])
+    report = _assemble(experiment, scores, evaluations, out, load_train, title, papers)
     write_report(report)
     listener(Event("report", f"The report is in {out}."))
     return report
@@ -75,13 +80,13 @@ def build_report(
 
 def _assemble(
     experiment: Experiment,
+    scores: Scores,
     evaluations: Sequence[Evaluation],
     out: Path,
     load_train: LoadTrain | None,
     title: str | None,
     papers: Published | None,
 ) -> Report:
-    scores = score(experiment)
     classes = class_table(experiment)
     checks, minutes, further = gates(experiment), costs(experiment), seed_cost(experiment, evaluations)
     changes = {

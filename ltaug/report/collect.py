@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -153,6 +154,9 @@ def _read_result(record: ClassifierRecord) -> Result:
     missing += [k for k in PRIMARY if k not in metrics.get("summary", {})]
     if missing:
         raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
+    wrong = [key for key, value in metrics["summary"].items() if value is not None and not math.isfinite(value)]
+    if wrong:
+        raise CorruptError(f"{path / METRICS_FILE}: {', '.join(wrong)} is not a number; delete {path} and run its command again")
     return Result(record, metrics)
 
 

@@ -54,6 +54,7 @@ class Comparison:
 class Standing:
     """Where every arm stands against the best one without synthesis, in the first metric of the verdict."""
 
+    metric: str
     reference: str
     against: Mapping[str, Comparison]
 
@@ -233,4 +234,4 @@ def _rivals(scores: Scores, evidence: Evidence, tail: float) -> Sequence[tuple[C
 
 def _standing(scores: Scores, evidence: Evidence, reference: str, k: int) -> Standing:
     others = [arm for arm in scores.order if arm != reference]
-    return Standing(reference, {arm: evidence.compare(arm, reference, LEVEL, k) for arm in others})
+    return Standing(scores.primary, reference, {arm: evidence.compare(arm, reference, LEVEL, k) for arm in others})

@@ -17,7 +17,7 @@ from ltaug.report.arms import Scores
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.decision import MARGIN, Standing
 from ltaug.report.generators import GeneratorTable
-from ltaug.report.wording import several, signed
+from ltaug.report.wording import metric_name, several, signed
 
 BASELINE, SYNTHETIC, CHEAP = drawing.GREY, drawing.BLUE, drawing.ORANGE
 COLOURS = {"baseline": BASELINE, "without synthesis": CHEAP, "control": drawing.AMBER, "with synthesis": SYNTHETIC}
@@ -112,7 +112,7 @@ def standing_of(standing: Standing, kinds: Mapping[str, str], *, name: str, alt:
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-        axis.set_xlabel(f"macro recall, difference from {standing.reference}")
+        axis.set_xlabel(f"{metric_name(standing.metric)}, difference from {standing.reference}")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
         used = [kind for kind, group in zip(COLOURS, groups, strict=True) if group]
         handles = [Line2D([], [], color=COLOURS[k], marker=MARKERS[k], linewidth=2, label=k) for k in used]

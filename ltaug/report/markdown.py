@@ -47,7 +47,7 @@ def _first_screen(report: Report) -> list[str]:
         names = {arm.name: arm.kind for arm in report.arms}
         found = {name: verdict.standing.against[name] for name in names if name in verdict.standing.against}
         rows = [[name, names[name], wording.paired_text(one), one.outcome] for name, one in found.items()]
-        against = f"macro recall against {verdict.standing.reference}"
+        against = f"{wording.metric_name(verdict.standing.metric)} against {verdict.standing.reference}"
         parts += ["## The arms", _table(["arm", "images", against, "which is"], rows)]
     parts += report.notes["standing"]
     parts += ["## Before and after", *report.notes["gains"]]

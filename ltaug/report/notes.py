@@ -10,7 +10,7 @@ from ltaug.report.collect import Experiment
 from ltaug.report.cost import Cost
 from ltaug.report.decision import Standing
 from ltaug.report.gates import Gate, unknown_origin
-from ltaug.report.wording import count, several
+from ltaug.report.wording import count, metric_name, several
 
 
 def notes(
@@ -54,7 +54,8 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
     found = [
         "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
         f"over seeds, that is over {covered}",
-        "The arms singled out as best are picked by their mean macro recall on the test images, which flatters them slightly.",
+        "The arms singled out as best are picked by their mean "
+        f"{metric_name(scores.primary)} on the test images, which flatters them slightly.",
     ]
     for arm in scores.order:
         gone = [seed for seed in experiment.seeds if seed not in experiment.results[arm]]

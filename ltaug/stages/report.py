@@ -19,6 +19,7 @@ def write_report(
     *,
     out: Path,
     baseline: str | None = None,
+    primary: str | None = None,
     title: str | None = None,
     published: str | None = None,
     machine: Machine = Machine(),  # noqa: B008
@@ -29,6 +30,7 @@ def write_report(
     Args:
         runs: directories searched for finished train-classifier and evaluate-generator runs.
         baseline: the arm others are compared with [default: "real", else the first arm without synthetic images].
+        primary: macro_recall or macro_precision, which claims are made about first [default: macro_recall].
         published: the dataset whose published results to show (cifar100-lt, cifar10-lt) [default: the one that the runs'
             dataset options name, if any].
     """
@@ -37,5 +39,12 @@ def write_report(
         return load_data(dataset, seed, machine, "report", listener).train
 
     return build_report(
-        runs, out=out, load_train=load_train, baseline=baseline, title=title, published=published, listener=listener
+        runs,
+        out=out,
+        load_train=load_train,
+        baseline=baseline,
+        primary=primary,
+        title=title,
+        published=published,
+        listener=listener,
     )

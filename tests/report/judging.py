@@ -24,7 +24,14 @@ def judged(scores: Scores, *_: object, **__: object) -> Verdict:
         points=(Finding("Did synthetic images help?", "They did.", "cbdm minus real: a number."),),
         recommendation=Recommendation("use", f"Use {scores.best_with}.", scores.best_with),
         decision=Decision(
-            (), None, None, None, (), (), (), Standing(reference, {a: against(a) for a in scores.order if a != reference})
+            (),
+            None,
+            None,
+            None,
+            (),
+            (),
+            (),
+            Standing("macro_recall", reference, {a: against(a) for a in scores.order if a != reference}),
         ),
         decided=True,
         seeds_needed=None,

@@ -1,10 +1,14 @@
 """Finding runs, refusing those that do not belong together, lining classes up."""
 
+import math
+
 import numpy as np
 import pytest
 
+import ltaug.report.collect as collecting
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.report.arms import score
+from ltaug.report.build import build_report
 from ltaug.report.classes import class_table, confusion_change
 from ltaug.report.collect import collect
 from ltaug.report.method import selections, settings
@@ -95,6 +99,26 @@ def test_changed_metrics_are_refused(lab):
     (path / "metrics.json").write_text(text.replace("0.5", "0.9"))
     with pytest.raises(CorruptError, match="SHA-256"):
         collect([lab.root])
+
+
+def test_a_metric_that_is_not_a_number_is_refused(lab, monkeypatch):
+    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    read = collecting.read_json
+    monkeypatch.setattr(
+        collecting, "read_json", lambda p: read(p) | {"summary": {"macro_recall": math.nan, "macro_precision": 0.5}}
+    )
+    with pytest.raises(CorruptError, match=f"{path.name}.*macro_recall is not a number"):
+        collect([lab.root])
+
+
+def test_an_unknown_primary_metric_suggests_the_nearest(small_experiment, tmp_path):
+    with pytest.raises(OptionError, match="did you mean 'macro_precision'"):
+        build_report([small_experiment()], out=tmp_path / "report", load_train=None, primary="precision")
+
+
+def test_claims_are_about_the_primary_metric(small_experiment, tmp_path):
+    report = build_report([small_experiment()], out=tmp_path / "report", load_train=None, primary="macro_precision")
+    assert all(one.metric == "macro_precision" for one in report.verdict.standing.against.values())
 
 
 def test_classes_are_lined_up_by_rank_where_the_tail_moves(lab):

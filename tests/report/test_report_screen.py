@@ -268,7 +268,7 @@ def test_the_arms_stand_by_kind_and_then_from_best_to_worst():
     kinds = {"syn": "with synthesis", "syn-best": "with synthesis", "resampled": "control", "cheap": "without synthesis"}
     kinds |= {"real": "baseline", "apart": "with synthesis"}
     means = {"syn": 0.01, "syn-best": 0.03, "resampled": -0.02, "real": -0.1, "apart": None}
-    standing = Standing("cheap", {arm: against(arm, mean, "undecided") for arm, mean in means.items()})
+    standing = Standing("macro_recall", "cheap", {arm: against(arm, mean, "undecided") for arm, mean in means.items()})
     svg = figures.standing_of(standing, kinds, name="s", alt="arms")
     drawn = re.findall(r"<!-- ([\w-]+)(?: \(reference\))? -->", svg)
     rows = [name for name in drawn if name in kinds]
