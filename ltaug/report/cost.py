@@ -36,9 +36,12 @@ def costs(experiment: Experiment) -> dict[str, Cost | None]:
     """For every arm what one seed of it alone takes, mean over its seeds: classifier, synthesis, judges, generator and the
     generators that it was fine-tuned from, as if no other arm shared them.
 
-    None where a part no longer lies where the run says. What images of another origin took is not known and not counted.
+    None where a part no longer lies where the run says, or the synthetic images are of another origin.
     """
-    made = {arm: [_parts(result) for result in by_seed.values()] for arm, by_seed in experiment.results.items()}
+    made = {
+        arm: [None if _of_unknown_origin(result) else _parts(result) for result in by_seed.values()]
+        for arm, by_seed in experiment.results.items()
+    }
     unit = _unit(part for runs in made.values() for parts in runs for part in parts or ())
     found: dict[str, Cost | None] = {}
     for arm, runs in made.items():
@@ -51,8 +54,8 @@ def seed_cost(experiment: Experiment, evaluations: Sequence[Evaluation] = ()) ->
     """What one more seed of all arms takes: every run behind a seed and every evaluation of its generators once, mean over the
     seeds that all arms have.
 
-    Runs behind several seeds, as one synthesis for classifiers of several seeds, would not be made again and are left out. None
-    where `costs` has None for an arm, or no seed is complete.
+    Runs behind several seeds, as one synthesis for classifiers of several seeds, would not be made again and are left out, as are
+    images of another origin. None where a part no longer lies where the run says, or no seed is complete.
     """
     seeds: dict[int, dict[Path, Part]] = {}
     for seed in experiment.seeds:
@@ -71,10 +74,14 @@ def seed_cost(experiment: Experiment, evaluations: Sequence[Evaluation] = ()) ->
     return _cost((part for runs in seeds.values() for path, part in runs.items() if times[path] == 1), unit, len(seeds))
 
 
+def _of_unknown_origin(result: Result) -> bool:
+    return result.record.synthetic_origin not in ("", SynthesisRecord.stage)
+
+
 def _parts(result: Result) -> list[Part] | None:
     """Every run behind a classifier, itself included; None where one is not to be found."""
     own: list[Part] = [(result.record.stage, result.record)]
-    if result.record.synthetic_run is None or result.record.synthetic_origin != SynthesisRecord.stage:
+    if result.record.synthetic_run is None or _of_unknown_origin(result):
         return own
     synthesis, generators = result.synthesis, list(result.generator.lineage()) if result.generator else []
     if synthesis is None or not generators or generators[-1].source_run is not None:

@@ -120,7 +120,7 @@ class Report:
         arms = {arm.name: arm for arm in self.arms}
         roles: dict[str, list[str]] = {}
         for role, name in ROLES.items():
-            if role in self.shown:
+            if role in self.shown and not (role == "control" and self.shown[role] in roles):
                 roles.setdefault(self.shown[role], []).append(name)
         rows = []
         for name, own in roles.items():

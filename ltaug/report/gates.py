@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 from ltaug.metrics.overlap import COPY_LIMIT, LEAK_LIMIT, leaked
 from ltaug.report.collect import Experiment
@@ -28,7 +29,8 @@ def gates(experiment: Experiment) -> tuple[Gate, ...]:
     duplicates where the runs counted them, origin where nothing is known of how an arm's images were made.
     """
     synthetic = [arm for arm in experiment.results if experiment.synthetic(arm)]
-    near_test, near_train = (_worst(experiment, synthetic, key) for key in ("near_test", "near_train"))
+    near_test = _shares_of(experiment, synthetic, "near_test", max)  # one leak is enough
+    near_train = _shares_of(experiment, synthetic, "near_train", fmean)
     found = [_leak(experiment, synthetic, near_test)] if synthetic else []
     found += [_copies(near_train)] if near_train else []
     found += [_duplicates(experiment)] if any(run.record.duplicates for run in experiment.runs) else []
@@ -47,11 +49,13 @@ def unknown_origin(experiment: Experiment) -> Gate | None:
     return Gate("origin", "warn", text, arms)
 
 
-def _worst(experiment: Experiment, arms: Iterable[str], share: str) -> dict[str, float]:
-    """The largest share at any seed that was checked, of the arms that have one, largest first."""
+def _shares_of(
+    experiment: Experiment, arms: Iterable[str], share: str, over_seeds: Callable[[list[float]], float]
+) -> dict[str, float]:
+    """One share over the seeds that were checked, of the arms that have one, largest first."""
     told = {arm: [run.record.overlap for run in experiment.results[arm].values() if run.record.overlap] for arm in arms}
-    worst = {arm: max(float(overlap[share]) for overlap in found) for arm, found in told.items() if found}
-    return dict(sorted(worst.items(), key=lambda item: -item[1]))
+    found = {arm: over_seeds([float(overlap[share]) for overlap in overlaps]) for arm, overlaps in told.items() if overlaps}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, float]) -> Gate:

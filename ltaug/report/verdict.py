@@ -18,6 +18,7 @@ from ltaug.report.statistics import Paired
 from ltaug.report.wording import count, plain, several, signed
 
 PRACTICAL_SEEDS = 20  # no more than these are advised
+WORTH_SAYING = 1.5  # times the cost, from which on a price is said
 AGAINST = {
     "better": "beats",
     "worse": "falls short of",
@@ -101,7 +102,7 @@ def verdict(
     best = found.best
     assert best is not None, "there are arms with and without synthetic images"
     decided = bool(found.winner or found.cheaper or best.outcome == "equivalent")
-    needed = None if decided or best.seeds_needed is None else max(best.seeds_needed, best.n + 1, CLAIM_SEEDS)
+    needed = None if decided else _seeds_needed(best)
     shown = found.winner or featured
     harm = harm_of(scores, shown, (changes or {}).get(shown, {}))
     outcome, said = _outcome(scores, found, featured)
@@ -116,6 +117,13 @@ def verdict(
         decided,
         needed,
     )
+
+
+def _seeds_needed(best: Comparison) -> int | None:
+    """Seeds in all after which the best arms could be told apart: at first those of any claim, as spreads of fewer say little."""
+    if best.n < CLAIM_SEEDS:
+        return CLAIM_SEEDS
+    return None if best.seeds_needed is None else max(best.seeds_needed, best.n + 1)
 
 
 def _nothing(headline: str) -> Verdict:
@@ -179,36 +187,29 @@ def _against_the_best(scores: Scores, found: Decision) -> str:
 def _recommendation(
     found: Decision, best: Comparison, needed: int | None, costs: Mapping[str, Cost | None], seed_cost: Cost | None
 ) -> Recommendation:
-    def times(arm: str, other: str) -> float | None:
-        one, two = costs.get(arm), costs.get(other)
-        comparable = one is not None and two is not None and one.unit == two.unit and two.minutes > 0
-        return one.minutes / two.minutes if comparable and one and two else None
+    def price(dear: str, cheap: str) -> str:
+        one, other = costs.get(dear), costs.get(cheap)
+        times = one.minutes / other.minutes if one and other and one.unit == other.unit and other.minutes > 0 else 0.0
+        return f" {dear} takes {times:.3g} times the computing of {cheap}." if times >= WORTH_SAYING else ""
 
     if found.winner:
-        ratio = times(found.winner, best.other)
-        price = "" if ratio is None else f" It takes {ratio:.1f} times the computing of {best.other}."
-        return Recommendation("use", f"Use {found.winner}, with synthetic images.{price}", found.winner)
+        return Recommendation("use", f"Use {found.winner}, with synthetic images.{price(found.winner, best.other)}", found.winner)
     if found.cheaper or best.outcome == "equivalent":
         arm = found.cheaper or best.other
-        ratio = times(best.arm, arm)
-        price = "" if ratio is None else f", at {1 / ratio:.0%} of its computing" if ratio > 1 else ""
         why = "is better than" if found.cheaper else "does as well as"
-        return Recommendation("without", f"Do not synthesize: use {arm}, which {why} {best.arm}{price}.", arm)
-    if needed is None:
-        return Recommendation(
-            "more", f"Run {CLAIM_SEEDS} seeds: nothing can be claimed with fewer.", None, max(0, CLAIM_SEEDS - best.n)
-        )
-    if needed > PRACTICAL_SEEDS and best.n >= CLAIM_SEEDS:
+        return Recommendation("without", f"Do not synthesize: use {arm}, which {why} {best.arm}.{price(best.arm, arm)}", arm)
+    assert needed is not None, "arms with CLAIM_SEEDS seeds have a spread, and what is not decided needs more"
+    if needed > PRACTICAL_SEEDS:
         return Recommendation(
             "without",
             f"Use {best.other}, without synthetic images, unless a gain of {plain(MARGIN, 2)} is worth about {needed} seeds.",
             best.other,
         )
-    more = min(needed, PRACTICAL_SEEDS) - best.n
-    price = "" if seed_cost is None else f", about {_minutes(more * seed_cost.minutes, seed_cost.unit)}"
-    return Recommendation(
-        "more", f"Run {more} more {'seed' if more == 1 else 'seeds'} ({best.n + more} in all{price}).", None, more
-    )
+    more = needed - best.n
+    about = "" if seed_cost is None else f", about {_minutes(more * seed_cost.minutes, seed_cost.unit)}"
+    text = f"Run {more} more {'seed' if more == 1 else 'seeds'} ({needed} in all{about})"
+    why = f": nothing is claimed with fewer than {CLAIM_SEEDS}" if best.n < CLAIM_SEEDS else ""
+    return Recommendation("more", f"{text}{why}.", None, more)
 
 
 def _minutes(minutes: float, unit: str) -> str:
