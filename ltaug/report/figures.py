@@ -112,7 +112,7 @@ def standing_of(standing: Standing, kinds: Mapping[str, str], *, name: str, alt:
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-        axis.set_xlabel(f"{metric_name(standing.metric)}, difference from {standing.reference}")
+        axis.set_xlabel(f"{metric_name(standing.metric)}, difference from the reference")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
         used = [kind for kind, group in zip(COLOURS, groups, strict=True) if group]
         handles = [Line2D([], [], color=COLOURS[k], marker=MARKERS[k], linewidth=2, label=k) for k in used]

@@ -121,6 +121,31 @@ def test_claims_are_about_the_primary_metric(small_experiment, tmp_path):
     assert all(one.metric == "macro_precision" for one in report.verdict.standing.against.values())
 
 
+def test_a_control_belongs_to_the_arms_that_are_trained_alike_and_have_the_nearest_counts(lab):
+    adjusted = {"loss": "logit-adjusted"}
+    lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    lab.classifier("small", 0, recall=HALF, counts=COUNTS, synthetic_counts=[0, 1, 1])
+    lab.classifier("large", 0, recall=HALF, counts=COUNTS, synthetic_counts=[0, 5, 9])
+    lab.classifier("adjusted", 0, recall=HALF, counts=COUNTS, synthetic_counts=[0, 5, 9], options=adjusted)
+    lab.classifier("resampled", 0, recall=HALF, counts=COUNTS, resampled_counts=[0, 1, 2])
+    lab.classifier("resampled-large", 0, recall=HALF, counts=COUNTS, resampled_counts=[0, 5, 9])
+    found = score(collect([lab.root]))
+    assert found.controls == {"small": "resampled", "large": "resampled-large"}
+    assert found.partners == {"small": "real", "large": "real"}
+    assert found.synthetic == {"small", "large", "adjusted"}
+
+
+def test_one_draw_and_one_set_of_images_for_all_seeds_is_told_from_a_draw_a_seed(lab):
+    for seed in range(2):
+        lab.classifier("real", seed, recall=HALF, counts=COUNTS, train="a" * 64)
+        lab.classifier("cbdm", seed, recall=HALF, counts=COUNTS, train="a" * 64, synthetic_counts=[0, 1, 2])
+    assert score(collect([lab.root])).fixed_draw
+    lab.root = lab.root / "drawn"
+    for seed in range(2):
+        lab.classifier("real", seed, recall=HALF, counts=COUNTS)
+    assert not score(collect([lab.root])).fixed_draw
+
+
 def test_classes_are_lined_up_by_rank_where_the_tail_moves(lab):
     lab.classifier("real", 0, recall=[0.9, 0.5, 0.1], counts=[100, 10, 1])
     lab.classifier("real", 1, recall=[0.2, 0.8, 0.6], counts=[1, 100, 10])
