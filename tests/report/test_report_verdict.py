@@ -67,6 +67,14 @@ def test_a_gain_of_class_balance_is_not_credited_to_the_images():
     assert found.recommendation.action != "use"
 
 
+def test_the_best_arm_without_is_named_also_where_it_is_the_control_of_another_training():
+    means = {"real": 0.7, "resampled": 0.7, "resampled-both": 0.8, "syn": 0.801, "both": 0.8}
+    controls = {"syn": "resampled", "both": "resampled-both"}
+    found = verdict(scores(means, synthetic=("syn", "both"), partners={"syn": "real"}, controls=controls))
+    assert found.outcome == "helped"
+    assert "resampled-both, without them, does as well as the best arm with them" in found.headline
+
+
 def test_harm_is_called_harm():
     found = verdict(scores({"real": 0.7, "syn": 0.6}))
     assert found.outcome == "hurt"
