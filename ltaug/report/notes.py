@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ltaug.data.longtail import listed
 from ltaug.report.arms import Scores
-from ltaug.report.classes import ClassTable
+from ltaug.report.classes import ClassTable, untested
 from ltaug.report.collect import Experiment
 from ltaug.report.cost import Cost
 from ltaug.report.decision import Standing
@@ -31,7 +32,7 @@ def notes(
         "standing": tuple(_standing(scores, standing)),
         "gains": (_gains(scores, compared),),
         "cost": tuple(_cost(costs)),
-        "classes": (BY_RANK,) if classes.by == "rank" else (),
+        "classes": tuple(_classes(experiment, classes)),
         "images": (no_pictures,) if no_pictures else (),
         "selection": tuple(_selection(experiment, scores)),
     }
@@ -64,6 +65,12 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found
+
+
+def _classes(experiment: Experiment, classes: ClassTable) -> list[str]:
+    names = [repr(experiment.class_names[k]) for k in untested(experiment.runs[0])]
+    nothing = f"No test image shows class {listed(names)}, so nothing is measured on {'it' if len(names) == 1 else 'them'}."
+    return [*([BY_RANK] if classes.by == "rank" else []), *([nothing] if names else [])]
 
 
 def _gains(scores: Scores, compared: str | None) -> str:
