@@ -47,6 +47,11 @@ class Result:
     def summary(self) -> dict[str, float]:
         return {key: float(value) for key, value in self.metrics["summary"].items() if value is not None}
 
+    @property
+    def brought(self) -> bool:
+        """Whether its synthetic images are not of a synthesize run, so that nothing is known of how they were made."""
+        return self.record.synthetic_origin not in ("", SynthesisRecord.stage)
+
     @cached_property
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis run it was given, where it still lies there."""

@@ -38,7 +38,7 @@ def gates(experiment: Experiment) -> tuple[Gate, ...]:
 
 def unknown_origin(experiment: Experiment) -> Gate | None:
     """The arms whose synthetic images ltaug did not make, if there are any."""
-    given = [run for run in experiment.runs if run.record.synthetic_origin in FORMS]
+    given = [run for run in experiment.runs if run.brought]
     if not given:
         return None
     arms = tuple(dict.fromkeys(run.arm for run in given))
