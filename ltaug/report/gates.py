@@ -32,11 +32,11 @@ def gates(experiment: Experiment) -> tuple[Gate, ...]:
     found = [_leak(experiment, synthetic, near_test)] if synthetic else []
     found += [_copies(near_train)] if near_train else []
     found += [_duplicates(experiment)] if any(run.record.duplicates for run in experiment.runs) else []
-    origin = unknown_origin(experiment)
+    origin = _origin(experiment)
     return (*found, *([origin] if origin else []))
 
 
-def unknown_origin(experiment: Experiment) -> Gate | None:
+def _origin(experiment: Experiment) -> Gate | None:
     """The arms whose synthetic images ltaug did not make, if there are any."""
     given = [run for run in experiment.runs if run.brought]
     if not given:

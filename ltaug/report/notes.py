@@ -10,7 +10,7 @@ from ltaug.report.classes import ClassTable, untested
 from ltaug.report.collect import Experiment
 from ltaug.report.cost import Cost
 from ltaug.report.decision import Standing
-from ltaug.report.gates import Gate, unknown_origin
+from ltaug.report.gates import Gate
 from ltaug.report.wording import count, several
 
 
@@ -107,10 +107,8 @@ def _cost(costs: Mapping[str, Cost | None]) -> list[str]:
 
 
 def _selection(experiment: Experiment, scores: Scores) -> list[str]:
-    elsewhere = unknown_origin(experiment)
-    known = [*(elsewhere.arms if elsewhere else ())]
-    synthetic = [arm for arm in scores.order if arm in scores.synthetic and arm not in known]
-    lost = [arm for arm in synthetic if not any(result.synthesis for result in experiment.results[arm].values())]
+    made = {arm: experiment.results[arm].values() for arm in scores.order if arm in scores.synthetic}
+    lost = [arm for arm, results in made.items() if not any(result.synthesis or result.brought for result in results)]
     if not lost:
         return []
     return [f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."]
