@@ -147,7 +147,8 @@ def report(made: Report, *, as_json: bool) -> None:
         screen.print(text, markup=False, soft_wrap=wraps, **more)
 
     say(made.verdict.recommendation.text, style="bold")
-    say(made.verdict.headline)
+    if made.verdict.headline != made.verdict.recommendation.text:
+        say(made.verdict.headline)
     for line in made.checks:
         say(line)
     columns, rows = made.brief

@@ -12,6 +12,8 @@ from ltaug.report.wording import count, several
 # How images were given whose making is unknown (ClassifierRecord.synthetic_origin).
 FORMS = {"folder": "as class folders", "npz": "in a .npz file", "shards": "as WebDataset shards"}
 
+PASSED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicates", "origin": "origin known"}
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -21,6 +23,11 @@ class Gate:
     outcome: str  # "ok", "warn" or "stop"
     text: str  # one sentence
     arms: tuple[str, ...] = ()  # that a "warn" or "stop" is about; none: all
+
+    @property
+    def passed(self) -> str:
+        """What is said in two words where nothing was found."""
+        return PASSED[self.kind]
 
 
 def gates(experiment: Experiment) -> tuple[Gate, ...]:
@@ -67,7 +74,7 @@ def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, flo
     if unchecked:
         text = f"Whether synthetic images of {several(unchecked)} show test images was not checked: the runs do not say."
         return Gate("leak", "warn", text, unchecked)
-    largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images come as near to one"
+    largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images look like one"
     sampled = [overlap["checked"] for overlap in checked if overlap["checked"] < overlap["images"]]
     looked_at = f", in random samples of {max(sampled):,}" if sampled else ""
     return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{looked_at}).")
