@@ -129,11 +129,11 @@ def test_finished_is_what_the_run_says(recipe, tmp_path):
 
 def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(tmp_path):
     tasks = plan_classifiers({}, {"steps": 5}, out=tmp_path, seeds=2, seed=3, synthetic=tmp_path / "syn", arm="both")
-    assert [t.name for t in tasks] == [f"{arm}/seed-{s}" for s in (3, 4) for arm in ("real", "resampled", "both")]
+    assert [t.name for t in tasks] == [f"{arm}/seed-{s}" for s in (3, 4) for arm in ("both", "real", "resampled")]
     assert [t.kwargs["seed"] for t in tasks] == [3, 3, 3, 4, 4, 4]
     assert {t.kwargs["draw_seed"] for t in tasks} == {3}
-    assert [t.kwargs["synthetic"] for t in tasks] == [None, None, tmp_path / "syn"] * 2
-    assert [t.kwargs.get("resampled_to") for t in tasks] == [None, tmp_path / "syn", None] * 2
+    assert [t.kwargs["synthetic"] for t in tasks] == [tmp_path / "syn", None, None] * 2
+    assert [t.kwargs.get("resampled_to") for t in tasks] == [None, None, tmp_path / "syn"] * 2
     alone = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm="both", baseline=False)
     assert [t.name for t in alone] == ["both/seed-0"]
     real = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=None, arm="both", baseline=False)

@@ -12,7 +12,7 @@ from ltaug.classifier.fit import fit_classifier, require_like, total_steps
 from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError
+from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write, write_json
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
@@ -45,7 +45,7 @@ def run_classifier(
     Raises:
         DataError: the training or the test set is empty.
         MismatchError: test or synthetic images have other classes or another shape than the training images.
-        OptionError: an unknown name, or a model or augmentation that cannot take these images.
+        OptionError: an unknown name, or a model or augmentation that cannot take these images; a fit that diverged.
         CorruptError: the checkpoint to resume from is damaged.
     """
     if len(test) == 0:
@@ -76,6 +76,10 @@ def run_classifier(
     started = time.monotonic()
     found = probabilities(network, test.images, runtime=runtime)
     run.timing("evaluate", time.monotonic() - started)
+    if not np.isfinite(found).all():
+        raise OptionError(
+            f"the classifier diverged: with --lr {options.lr:g} it gives no finite probabilities; use a smaller --lr"
+        )
 
     save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:

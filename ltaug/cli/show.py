@@ -120,9 +120,9 @@ def _figure(value: float | None) -> str:
 
 
 def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json: bool) -> None:
-    """Each arm's mean over its seeds."""
+    """Each arm's mean over its seeds, arms with synthetic images last."""
     arms: dict[str, list[dict[str, float]]] = {}
-    for task in tasks:
+    for task in sorted(tasks, key=lambda task: task.kwargs["synthetic"] is not None):
         arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / METRICS_FILE)["summary"])
     means = {arm: {key: sum(r[key] for r in rows) / len(rows) for key in HEADLINE} for arm, rows in arms.items()}
     if as_json:
@@ -147,7 +147,8 @@ def report(made: Report, *, as_json: bool) -> None:
         screen.print(text, markup=False, soft_wrap=wraps, **more)
 
     say(made.verdict.recommendation.text, style="bold")
-    say(made.verdict.headline)
+    if made.verdict.headline != made.verdict.recommendation.text:
+        say(made.verdict.headline)
     for line in made.checks:
         say(line)
     columns, rows = made.brief

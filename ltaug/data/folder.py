@@ -124,8 +124,8 @@ def list_tree(root: Path, folder: Path) -> Tree:
     files: list[File] = []
     counts: list[int] = []
     ignored = len(loose)
-    for class_folder in classes:
-        found = list(_files_below(str(class_folder), class_folder.relative_to(root).as_posix()))
+    for path in classes:
+        found = list(_files_below(str(path), path.relative_to(root).as_posix()))
         images = sorted(file for file in found if file.path.lower().endswith(tuple(EXTENSIONS)))
         files += images
         counts.append(len(images))

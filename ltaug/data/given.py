@@ -22,7 +22,7 @@ from ltaug.data.folder import class_folder, list_tree
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.longtail import listed
 from ltaug.data.sheet import to_picture
-from ltaug.data.sources import check_labels, checked_pair, read_npz
+from ltaug.data.sources import check_labels, checked_pair, named_classes, read_npz
 from ltaug.errors import DataError, MismatchError
 
 FORMS = "a synthesize run, a folder with a folder of images for each class, a .npz file, or WebDataset shards (.tar)"
@@ -145,11 +145,11 @@ def _in_folders(target: Target) -> Iterator[Found]:
 def _in_arrays(target: Target) -> Iterator[Found]:
     arrays = read_npz(target.path)
     images, labels = checked_pair(target.path, arrays, "")
-    named = arrays.get("class_names")
-    own = target.class_names if named is None else tuple(str(name) for name in named.ravel())
+    named = named_classes(target.path, arrays)
+    own = named or target.class_names
     check_labels(target.path, "labels", labels, own)
     known = target.labels(own)
-    if named is None:
+    if not named:
         target.note_numbers()
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         picture = to_picture(np.ascontiguousarray(image.transpose(1, 2, 0)))
@@ -163,7 +163,9 @@ def _in_shards(target: Target) -> Iterator[Found]:
         images, classes = _samples(tar, target.size)
         for keys, lacking in ((images.keys() - classes.keys(), ".cls"), (classes.keys() - images.keys(), "image")):
             if keys:
-                raise DataError(f"{tar}: {listed(sorted(keys))} has no {lacking}; give each sample KEY.png (or .jpg) and KEY.cls")
+                raise DataError(
+                    f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give each sample KEY.png (or .jpg) and KEY.cls"
+                )
         numbers = {text: int(text) for text in classes.values() if text.removeprefix("-").isdecimal()}
         check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
         known = target.labels(sorted({text for text in classes.values() if text not in numbers})) | numbers
@@ -179,7 +181,7 @@ def _samples(tar: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[str, Dec
     images: dict[str, tuple[str, Decoded | str]] = {}
     classes: dict[str, str] = {}
     try:
-        with tarfile.open(tar) as archive:
+        with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is None:

@@ -108,11 +108,7 @@ def read_arrays(request: Request) -> Splits:
     path = Path(request.argument).expanduser()
     arrays = read_npz(path)
     images, labels = checked_pair(path, arrays, "")
-    named = arrays.get("class_names")
-    numbers = np.arange(max(int(labels.max()), 0) + 1)
-    class_names = tuple(str(name) for name in (numbers if named is None else named.ravel()))
-    if len(set(class_names)) != len(class_names):
-        raise DataError(f"{path}: class_names repeats a name; give each class its own")
+    class_names = named_classes(path, arrays) or tuple(map(str, range(max(int(labels.max()), 0) + 1)))
     check_labels(path, "labels", labels, class_names)
     counts = np.bincount(labels, minlength=len(class_names))
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
@@ -133,10 +129,20 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; name a .npz file with images and labels")
     try:
+        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, or for one array
+            raise zipfile.BadZipFile("it is not a .npz file")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}); write it with numpy.savez, without object arrays") from error
+
+
+def named_classes(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
+    """The class names in a .npz file, empty where it has none; raises DataError if one is there twice."""
+    names = tuple(str(name) for name in arrays.get("class_names", np.array([])).ravel())
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: class_names repeats a name; give each class its own")
+    return names
 
 
 def checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> tuple[Images, Labels]:

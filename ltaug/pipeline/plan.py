@@ -182,6 +182,8 @@ def plan_classifiers(
 ) -> list[Task]:
     """Classifiers with and without one set of synthetic images, and their control, over several seeds of one draw.
 
+    Those with synthetic images come first, so that images which cannot be used are refused before anything is trained.
+
     Args:
         synthetic: a synthesize run, or images of any origin (data.given).
         seed: the draw's seed (a generator's, where its images are added) and the first classifier's.
@@ -194,7 +196,7 @@ def plan_classifiers(
     """
     real: Given = {"arm": "real", "synthetic": None}
     control = {"arm": CONTROL, "about": _about_control(arm), "synthetic": None, "resampled_to": synthetic}
-    arms = [real] if synthetic is None else [*([real, control] if baseline else []), {"arm": arm, "synthetic": synthetic}]
+    arms = [real] if synthetic is None else [{"arm": arm, "synthetic": synthetic}, *([real, control] if baseline else [])]
     if baseline and synthetic is not None and arm in ("real", CONTROL):
         raise OptionError(f"--arm-name {arm!r} is what classifiers without synthetic images are called; use another name")
     tasks = []

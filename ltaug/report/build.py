@@ -21,7 +21,7 @@ from ltaug.report.evaluations import Evaluation, collect_evaluations
 from ltaug.report.figures import draw, draw_generators, kind_of
 from ltaug.report.gains import gains, worth
 from ltaug.report.gallery import Gallery, gallery, gallery_of_given
-from ltaug.report.gates import FORMS, gates
+from ltaug.report.gates import gates
 from ltaug.report.generators import generator_tables
 from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
@@ -183,7 +183,7 @@ def _pictures(experiment: Experiment, arm: str | None, load_train: LoadTrain | N
         return None, "The real images were not at hand, so no images are shown."
     result = experiment.first(arm)
     gone = None, f"The synthetic images of {arm} no longer lie where its run says, so no images are shown."
-    if result.synthesis is None and result.record.synthetic_origin not in FORMS:
+    if result.synthesis is None and not result.brought:
         return gone
     try:
         real = load_train(result.record.dataset, result.record.draw_seed)

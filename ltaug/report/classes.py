@@ -119,11 +119,16 @@ def _shares(result: Result) -> Floats:
 def _rows(by_seed: Mapping[int, Result], orders: Orders, measure: str, n: int) -> list[dict[int, float]]:
     rows: list[dict[int, float]] = [{} for _ in range(n)]
     for seed, result in sorted(by_seed.items()):
-        values = result.metrics["per_class"].get(measure, [None] * n)
+        values, missing = result.metrics["per_class"].get(measure, [None] * n), untested(result)
         for row, k in enumerate(orders[seed]):
-            if values[k] is not None:
+            if values[k] is not None and k not in missing:
                 rows[row][seed] = float(values[k])
     return rows
+
+
+def untested(result: Result) -> list[int]:
+    """The classes without a test image, of which a run nevertheless records recall 0."""
+    return [k for k, images in enumerate(result.metrics["per_class"].get("support", ())) if images == 0]
 
 
 def class_curve(by_row: Mapping[str, Mapping[int, Evaluation]]) -> ClassCurve | None:

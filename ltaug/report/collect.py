@@ -47,6 +47,11 @@ class Result:
     def summary(self) -> dict[str, float]:
         return {key: float(value) for key, value in self.metrics["summary"].items() if value is not None}
 
+    @property
+    def brought(self) -> bool:
+        """Whether its synthetic images are not of a synthesize run, so that nothing is known of how they were made."""
+        return self.record.synthetic_origin not in ("", SynthesisRecord.stage)
+
     @cached_property
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis run it was given, where it still lies there."""
@@ -151,13 +156,22 @@ def _read_result(record: ClassifierRecord) -> Result:
         record.verify(METRICS_FILE)
     metrics = read_json(path / METRICS_FILE)
     missing = [k for k in ("summary", "per_class", "confusion", "class_names") if k not in metrics]
-    missing += [k for k in PRIMARY if k not in metrics.get("summary", {})]
+    missing += [k for k in PRIMARY if metrics.get("summary", {}).get(k) is None]
     if missing:
         raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
-    wrong = [key for key, value in metrics["summary"].items() if value is not None and not math.isfinite(value)]
-    if wrong:
-        raise CorruptError(f"{path / METRICS_FILE}: {', '.join(wrong)} is not a number; delete {path} and run its command again")
+    numbers = {name: [value] for name, value in metrics["summary"].items()} | metrics["per_class"]
+    for name, values in numbers.items():
+        wrong = [value for value in values if value is not None and not _finite(value)]
+        if wrong:
+            raise CorruptError(
+                f"{path / METRICS_FILE}: {name} is {wrong[0]!r}, where a finite number is needed; delete {path} and run its "
+                "command again"
+            )
     return Result(record, metrics)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _require_comparable(results: Sequence[Result]) -> None:

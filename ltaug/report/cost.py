@@ -36,12 +36,9 @@ def costs(experiment: Experiment) -> dict[str, Cost | None]:
     """For every arm what one seed of it alone takes, mean over its seeds: classifier, synthesis, judges, generator and the
     generators that it was fine-tuned from, as if no other arm shared them.
 
-    None where a part no longer lies where the run says, or the synthetic images are of another origin.
+    None where a part no longer lies where the run says, and where images of another origin took nobody knows what.
     """
-    made = {
-        arm: [None if _of_unknown_origin(result) else _parts(result) for result in by_seed.values()]
-        for arm, by_seed in experiment.results.items()
-    }
+    made = {arm: [None if r.brought else _parts(r) for r in by_seed.values()] for arm, by_seed in experiment.results.items()}
     unit = _unit(part for runs in made.values() for parts in runs for part in parts or ())
     found: dict[str, Cost | None] = {}
     for arm, runs in made.items():
@@ -74,14 +71,10 @@ def seed_cost(experiment: Experiment, evaluations: Sequence[Evaluation] = ()) ->
     return _cost((part for runs in seeds.values() for path, part in runs.items() if times[path] == 1), unit, len(seeds))
 
 
-def _of_unknown_origin(result: Result) -> bool:
-    return result.record.synthetic_origin not in ("", SynthesisRecord.stage)
-
-
 def _parts(result: Result) -> list[Part] | None:
     """Every run behind a classifier, itself included; None where one is not to be found."""
     own: list[Part] = [(result.record.stage, result.record)]
-    if result.record.synthetic_run is None or _of_unknown_origin(result):
+    if result.record.synthetic_run is None or result.brought:
         return own
     synthesis, generators = result.synthesis, list(result.generator.lineage()) if result.generator else []
     if synthesis is None or not generators or generators[-1].source_run is not None:

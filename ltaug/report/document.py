@@ -19,7 +19,6 @@ from ltaug.report.verdict import Verdict
 from ltaug.report.wording import cost_text, count, minutes, plain, signed
 
 ROLES = {"baseline": "baseline", "best_without": "best without synthesis", "control": "control", "best_with": "best with"}
-CHECKED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicates", "origin": "origin known"}
 BRIEF = ("macro_recall", "macro_precision", "recall/few")
 
 
@@ -101,17 +100,13 @@ class Report:
         largest = f"{count(round(sum(counts)), 'real training image')} a seed ({max(counts):.0f} to {min(counts):.0f} a class)"
         return ", ".join([*parts, largest, *([self.steps] if self.steps else [])])
 
-    @staticmethod
-    def passed(gate: Gate) -> str:
-        """What a check that found nothing says, in two words."""
-        return CHECKED[gate.kind]
-
     @property
     def checks(self) -> list[str]:
-        """The checks that found something, a line each, or one line that says that none did."""
-        found = [f"{gate.outcome}: {gate.text}" for gate in self.gates if gate.outcome != "ok"]
-        passed = [self.passed(gate) for gate in self.gates if gate.outcome == "ok"]
-        return found or [f"checks: {', '.join(dict.fromkeys(passed))}" if passed else f"checks: {self.notes['gates'][0]}"]
+        """The checks that found something, a line each unless the headline says it, or one line that says that none did."""
+        warned = [gate for gate in self.gates if gate.outcome != "ok"]
+        found = [f"{gate.outcome}: {gate.text}" for gate in warned if gate.text not in self.verdict.headline]
+        passed = dict.fromkeys(gate.passed for gate in self.gates if gate.outcome == "ok")
+        return found or [f"checks: {text}" for text in (", ".join(passed), *self.notes["gates"]) if text]
 
     @property
     def brief(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

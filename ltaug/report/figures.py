@@ -31,10 +31,10 @@ CELLS = 12  # classes up to which a matrix prints its numbers
 
 
 def kind_of(scores: Scores, arm: str) -> str:
-    """How the arm is drawn and listed: baseline, without synthesis, control (real images resampled) or with synthesis."""
-    if arm == scores.baseline:
-        return "baseline"
-    return "with synthesis" if arm in scores.synthetic else "control" if arm in scores.controls.values() else "without synthesis"
+    """How the arm is drawn and listed: with synthesis, baseline, control (real images resampled) or without synthesis."""
+    if arm in scores.synthetic:
+        return "with synthesis"
+    return "baseline" if arm == scores.baseline else "control" if arm in scores.controls.values() else "without synthesis"
 
 
 def draw(

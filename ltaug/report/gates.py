@@ -13,6 +13,8 @@ from ltaug.report.wording import count, several
 # How images were given whose making is unknown (ClassifierRecord.synthetic_origin).
 FORMS = {"folder": "as class folders", "npz": "in a .npz file", "shards": "as WebDataset shards"}
 
+PASSED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicates", "origin": "origin known"}
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -22,6 +24,11 @@ class Gate:
     outcome: str  # "ok", "warn" or "stop"
     text: str  # one sentence
     arms: tuple[str, ...] = ()  # that a "warn" or "stop" is about; none: all
+
+    @property
+    def passed(self) -> str:
+        """What is said in two words where nothing was found."""
+        return PASSED[self.kind]
 
 
 def gates(experiment: Experiment) -> tuple[Gate, ...]:
@@ -34,13 +41,13 @@ def gates(experiment: Experiment) -> tuple[Gate, ...]:
     found = [_leak(experiment, synthetic, near_test)] if synthetic else []
     found += [_copies(near_train)] if near_train else []
     found += [_duplicates(experiment)] if any(run.record.duplicates for run in experiment.runs) else []
-    origin = unknown_origin(experiment)
+    origin = _origin(experiment)
     return (*found, *([origin] if origin else []))
 
 
-def unknown_origin(experiment: Experiment) -> Gate | None:
+def _origin(experiment: Experiment) -> Gate | None:
     """The arms whose synthetic images ltaug did not make, if there are any."""
-    given = [run for run in experiment.runs if run.record.synthetic_origin in FORMS]
+    given = [run for run in experiment.runs if run.brought]
     if not given:
         return None
     arms = tuple(dict.fromkeys(run.arm for run in given))
@@ -71,7 +78,7 @@ def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, flo
     if unchecked:
         text = f"Whether synthetic images of {several(unchecked)} show test images was not checked: the runs do not say."
         return Gate("leak", "warn", text, unchecked)
-    largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images come as near to one"
+    largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images look like one"
     sampled = [overlap["checked"] for overlap in checked if overlap["checked"] < overlap["images"]]
     looked_at = f", in random samples of {max(sampled):,}" if sampled else ""
     return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{looked_at}).")

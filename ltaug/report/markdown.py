@@ -41,14 +41,15 @@ def to_markdown(report: Report) -> str:
 
 def _first_screen(report: Report) -> list[str]:
     verdict, baseline, compared = report.verdict, report.shown["baseline"], report.compared
-    parts = [f"# {report.title}", f"**{verdict.recommendation.text}**", verdict.headline, f"{report.about}."]
+    headline = "" if verdict.headline == verdict.recommendation.text else verdict.headline
+    parts = [f"# {report.title}", f"**{verdict.recommendation.text}**", headline, f"{report.about}."]
     parts += ["\n".join(f"- {gate.outcome}: {gate.text}" for gate in report.gates), *report.notes["gates"]]
     if verdict.standing is not None:
         names = {arm.name: arm.kind for arm in report.arms}
         found = {name: verdict.standing.against[name] for name in names if name in verdict.standing.against}
         rows = [[name, names[name], wording.paired_text(one), one.outcome] for name, one in found.items()]
         against = f"{wording.metric_name(verdict.standing.metric)} against {verdict.standing.reference}"
-        parts += ["## The arms", _table(["arm", "images", against, "which is"], rows)]
+        parts += ["## The arms", _table(["arm", "images", against, "outcome"], rows)]
     parts += report.notes["standing"]
     parts += ["## Before and after", *report.notes["gains"]]
     if compared is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ltaug.data.longtail import listed
 from ltaug.report.arms import Scores
-from ltaug.report.classes import ClassTable
+from ltaug.report.classes import ClassTable, untested
 from ltaug.report.collect import Experiment
 from ltaug.report.cost import Cost
 from ltaug.report.decision import Standing
-from ltaug.report.gates import Gate, unknown_origin
+from ltaug.report.gates import Gate
 from ltaug.report.wording import count, metric_name, several
 
 
@@ -31,7 +32,7 @@ def notes(
         "standing": tuple(_standing(scores, standing)),
         "gains": (_gains(scores, compared),),
         "cost": tuple(_cost(costs)),
-        "classes": (BY_RANK,) if classes.by == "rank" else (),
+        "classes": tuple(_classes(experiment, classes)),
         "images": (no_pictures,) if no_pictures else (),
         "selection": tuple(_selection(experiment, scores)),
     }
@@ -65,6 +66,12 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found
+
+
+def _classes(experiment: Experiment, classes: ClassTable) -> list[str]:
+    names = [repr(experiment.class_names[k]) for k in untested(experiment.runs[0])]
+    nothing = f"No test image shows class {listed(names)}, so nothing is measured on {'it' if len(names) == 1 else 'them'}."
+    return [*([BY_RANK] if classes.by == "rank" else []), *([nothing] if names else [])]
 
 
 def _gains(scores: Scores, compared: str | None) -> str:
@@ -101,10 +108,8 @@ def _cost(costs: Mapping[str, Cost | None]) -> list[str]:
 
 
 def _selection(experiment: Experiment, scores: Scores) -> list[str]:
-    elsewhere = unknown_origin(experiment)
-    known = [*(elsewhere.arms if elsewhere else ())]
-    synthetic = [arm for arm in scores.order if arm in scores.synthetic and arm not in known]
-    lost = [arm for arm in synthetic if not any(result.synthesis for result in experiment.results[arm].values())]
+    made = {arm: experiment.results[arm].values() for arm in scores.order if arm in scores.synthetic}
+    lost = [arm for arm, results in made.items() if not any(result.synthesis or result.brought for result in results)]
     if not lost:
         return []
     return [f"What was generated and kept for {several(lost)} is not known: the synthesis runs no longer lie where the runs say."]

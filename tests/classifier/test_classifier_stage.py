@@ -10,7 +10,7 @@ import torch
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import CorruptError, DataError, MismatchError
+from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
 from ltaug.fields import resolve
 from ltaug.metrics.recognition import recognition
 from ltaug.options import ClassifierOptions
@@ -29,8 +29,8 @@ def noise(counts, *, seed=0, side=8, names=("ant", "bee", "cat")):
 TRAIN, TEST, MADE = noise([30, 10, 3]), noise([5, 5, 5], seed=1), noise([0, 10, 20], seed=2)
 
 
-def train_classifier(path, *, train=TRAIN, test=TEST, synthetic=MADE, seed=0):
-    options = resolve(ClassifierOptions, {"steps": 6, "batch_size": 16, "augment": "shift"}, image_side=8)
+def train_classifier(path, *, train=TRAIN, test=TEST, synthetic=MADE, seed=0, **given):
+    options = resolve(ClassifierOptions, {"steps": 6, "batch_size": 16, "augment": "shift"} | given, image_side=8)
     with open_run(
         path,
         stage="train-classifier",
@@ -76,6 +76,12 @@ def test_the_same_run_twice_gives_equal_files_and_another_seed_does_not(finished
     assert again == read_run(finished)["outputs"]
     other = read_run(train_classifier(tmp_path / "other", seed=1))["outputs"]
     assert other["weights.safetensors"] != again["weights.safetensors"]
+
+
+def test_a_classifier_that_diverged_is_refused_with_its_learning_rate(tmp_path):
+    with pytest.raises(OptionError, match=r"diverged: with --lr 1e\+08 .* use a smaller --lr"):
+        train_classifier(tmp_path / "clf", lr=1e8)
+    assert not (tmp_path / "clf/metrics.json").exists()
 
 
 def test_a_judge_gives_the_runs_own_probabilities_and_draws_nothing(finished):

@@ -133,8 +133,8 @@ PNG = encoded(pixels(1)[0])
         ({"a.png": PNG, "a.cls": b"3"}, DataError, "numbers run from 0 to 3; they must lie between 0 and 2"),
         ({"a.png": PNG, "a.cls": b"-1"}, DataError, "numbers run from -1 to 0"),
         ({"a.png": PNG, "a.cls": b"bee"}, MismatchError, "has no class bee"),
-        ({"a.png": PNG}, DataError, "a has no .cls"),
-        ({"a.cls": b"0"}, DataError, "a has no image"),
+        ({"a.png": PNG}, DataError, "no .cls for a;"),
+        ({"a.cls": b"0"}, DataError, "no image for a;"),
         ({"a.png": PNG, "a.jpg": PNG, "a.cls": b"0"}, DataError, "a has two images, a.png and a.jpg"),
         ({}, DataError, "has no images"),
     ],
@@ -149,6 +149,7 @@ def test_shards_that_do_not_fit_are_refused(tmp_path, members, error, said):
     [
         ({"labels": [0, 3]}, DataError, "labels run from 0 to 3; they must lie between 0 and 2"),
         ({"labels": [0, 1], "class_names": ["ant", "bee"]}, MismatchError, "has no class bee .*; rename or remove it"),
+        ({"labels": [0, 1], "class_names": ["ant", "ant"]}, DataError, "class_names repeats a name"),
         ({"labels": [0, 1, 2]}, DataError, "one whole number for each image"),
     ],
 )
@@ -176,5 +177,8 @@ def test_what_is_no_set_of_images_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"holds shards .* and folders"):
         form_of(root)
     (tmp_path / "cut.tar").write_bytes(b"not a tar" * 100)
-    with pytest.raises(DataError, match="not a readable tar"):
+    with pytest.raises(DataError, match=r"not a readable tar \([^\n]*\); make it again"):
         read_given(tmp_path / "cut.tar", like())
+    np.save(tmp_path / "one.npy", pixels(2))
+    with pytest.raises(DataError, match=r"cannot be read \(it is not a .npz file\)"):
+        read_given((tmp_path / "one.npy").rename(tmp_path / "one.npz"), like())

@@ -1,11 +1,12 @@
 """Finding runs, refusing those that do not belong together, lining classes up."""
 
+import hashlib
+import json
 import math
 
 import numpy as np
 import pytest
 
-import ltaug.report.collect as collecting
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.report.arms import score
 from ltaug.report.build import build_report
@@ -101,16 +102,6 @@ def test_changed_metrics_are_refused(lab):
         collect([lab.root])
 
 
-def test_a_metric_that_is_not_a_number_is_refused(lab, monkeypatch):
-    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS)
-    read = collecting.read_json
-    monkeypatch.setattr(
-        collecting, "read_json", lambda p: read(p) | {"summary": {"macro_recall": math.nan, "macro_precision": 0.5}}
-    )
-    with pytest.raises(CorruptError, match=f"{path.name}.*macro_recall is not a number"):
-        collect([lab.root])
-
-
 def test_an_unknown_primary_metric_suggests_the_nearest(small_experiment, tmp_path):
     with pytest.raises(OptionError, match="did you mean 'macro_precision'"):
         build_report([small_experiment()], out=tmp_path / "report", load_train=None, primary="precision")
@@ -144,6 +135,45 @@ def test_one_draw_and_one_set_of_images_for_all_seeds_is_told_from_a_draw_a_seed
     for seed in range(2):
         lab.classifier("real", seed, recall=HALF, counts=COUNTS)
     assert not score(collect([lab.root])).fixed_draw
+
+
+def edit_metrics(run, **parts):
+    """Put other values into metrics.json, and into a record without a seal their digest."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    for part, values in parts.items():
+        metrics[part] |= values
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    record = json.loads((run / "run.json").read_text())
+    record["outputs"]["metrics.json"] = hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()
+    del record["sha256"]
+    (run / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "said"),
+    [
+        ("summary", {"macro_recall": math.nan}, "macro_recall is nan, where a finite number"),
+        ("summary", {"recall/few": math.inf}, "recall/few is inf"),
+        ("summary", {"macro_precision": "high"}, "macro_precision is 'high'"),
+        ("summary", {"macro_recall": None}, "has no macro_recall"),
+        ("per_class", {"recall": [0.5, math.nan, 0.5]}, "recall is nan"),
+    ],
+)
+def test_metrics_that_are_no_finite_numbers_are_refused(lab, part, values, said):
+    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS)
+    edit_metrics(path, **{part: values})
+    with pytest.raises(CorruptError, match=said):
+        collect([lab.root])
+
+
+def test_a_class_without_test_images_has_no_recall_and_a_note(lab):
+    for arm, added in (("real", None), ("syn", [0, 1, 2])):
+        path = lab.classifier(arm, 0, recall=[0.9, 0.5, 0.0], counts=COUNTS, synthetic_counts=added)
+        edit_metrics(path, per_class={"support": [50, 50, 0]})
+    made = build_report([lab.root], out=lab.root / "report", load_train=None)
+    assert made.classes.measures["recall"] == {"real": (0.9, 0.5, None), "syn": (0.9, 0.5, None)}
+    assert [change.n for change in made.classes.changes["recall"]["syn"]] == [1, 1, 0]
+    assert made.notes["classes"] == ("No test image shows class '2', so nothing is measured on it.",)
 
 
 def test_classes_are_lined_up_by_rank_where_the_tail_moves(lab):

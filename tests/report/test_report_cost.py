@@ -116,3 +116,16 @@ def test_one_set_of_images_for_classifiers_of_several_seeds_is_not_made_again_fo
     found = collect([lab.root])
     assert costs(found)["cbdm"].minutes == 122
     assert seed_cost(found) == Cost(3, "processor", {"train-classifier": 3})
+
+
+def test_what_images_of_another_origin_took_is_not_known_but_a_further_seed_makes_none(lab):
+    for seed in (0, 1):
+        own = {"counts": COUNTS, "names": "abc", "recall": RECALL, "train": "r" * 64}
+        minutes(lab.classifier("real", seed, **own), 1)
+        given = {"digest": "s" * 64, "path": "vendor", "origin": "folder"}
+        vendor = minutes(lab.classifier("vendor", seed, synthetic_counts=[0, 0, 2], **own), 2)
+        inputs = json.loads((vendor / "run.json").read_text())["inputs"]
+        change(vendor, inputs=inputs | {"synthetic": given})
+    found = collect([lab.root])
+    assert costs(found) == {"real": Cost(1, "processor", {"train-classifier": 1}), "vendor": None}
+    assert seed_cost(found) == Cost(3, "processor", {"train-classifier": 3})

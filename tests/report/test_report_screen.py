@@ -131,6 +131,25 @@ def test_the_terminal_says_it_in_twelve_lines_whatever_was_found(fourteen, tmp_p
     assert lines[-1] == f"The report: {tmp_path / 'report' / 'report.html'}"
 
 
+def test_nothing_is_said_twice(lab, tmp_path, capsys, monkeypatch):
+    copied = Gate("copies", "warn", "Images copy.", ("made",))
+    monkeypatch.setattr(build, "gates", lambda experiment: (copied,))
+    for seed in range(3):
+        for arm, counts in (("real", None), ("made", [0, 0, 2])):
+            recall = [0.5 + 0.01 * seed * (arm == "made")] * 3
+            lab.classifier(arm, seed, recall=recall, counts=[3, 2, 1], synthetic_counts=counts)
+    report = build_report([lab.root], out=tmp_path / "report", load_train=None)
+    assert report.verdict.headline.endswith(copied.text)
+    show.report(report, as_json=False)
+    assert capsys.readouterr().out.count(copied.text) == 1
+    nothing = build_report([lab.root / "made"], out=tmp_path / "nothing", load_train=None)
+    assert nothing.verdict.headline == nothing.verdict.recommendation.text
+    show.report(nothing, as_json=False)
+    for text in (capsys.readouterr().out, *((nothing.path / f"report.{kind}").read_text() for kind in ("html", "md"))):
+        assert text.count(nothing.verdict.headline) == 1
+    assert [arm.kind for arm in nothing.arms] == ["with synthesis"], "the baseline, of all there is"
+
+
 def test_the_terminal_shows_the_arms_that_the_verdict_turns_on(fourteen, tmp_path, capsys):
     made = build_report([fourteen], out=tmp_path / "report", load_train=None)
     show.report(made, as_json=False)
