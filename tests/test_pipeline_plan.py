@@ -129,7 +129,7 @@ def test_finished_is_what_the_run_says(recipe, tmp_path):
 
 def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(tmp_path):
     tasks = plan_classifiers({}, {"steps": 5}, out=tmp_path, seeds=2, seed=3, synthetic=tmp_path / "syn", arm="both")
-    assert [t.name for t in tasks] == [f"{arm}/seed-{s}" for s in (3, 4) for arm in ("both", "real", "resampled")]
+    assert [t.name for t in tasks] == [f"{arm}/seed-{s}" for s in (3, 4) for arm in ("both", "real", "resampled-both")]
     assert [t.kwargs["seed"] for t in tasks] == [3, 3, 3, 4, 4, 4]
     assert {t.kwargs["draw_seed"] for t in tasks} == {3}
     assert [t.kwargs["synthetic"] for t in tasks] == [tmp_path / "syn", None, None] * 2
@@ -140,7 +140,12 @@ def test_classifiers_are_planned_with_and_without_synthetic_images_on_one_draw(t
     assert [t.name for t in real] == ["real/seed-0"]
 
 
-@pytest.mark.parametrize("arm", ["real", "resampled"])
+def test_the_control_of_unnamed_classifiers_has_the_plain_name(tmp_path):
+    tasks = plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm="real+synthetic")
+    assert [t.kwargs["arm"] for t in tasks] == ["real+synthetic", "real", "resampled"]
+
+
+@pytest.mark.parametrize("arm", ["real", "resampled", "resampled-real"])
 def test_classifiers_with_synthetic_images_are_not_called_as_those_without(arm, tmp_path):
     with pytest.raises(OptionError, match=f"--arm-name '{arm}' is what classifiers without synthetic images are called"):
         plan_classifiers({}, {}, out=tmp_path, seeds=1, synthetic=tmp_path / "syn", arm=arm)

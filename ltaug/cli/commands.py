@@ -35,7 +35,7 @@ from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
 from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
-from ltaug.pipeline import origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
+from ltaug.pipeline import WITH_SYNTHETIC, origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 EPILOG = """\b
@@ -148,7 +148,7 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
               help="images to add: a synthesize run, or any others as class folders, .npz or WebDataset shards")  # fmt: skip
 @option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
-@option("--arm-name", default="real+synthetic", show_default=True, section="Comparison",
+@option("--arm-name", default=WITH_SYNTHETIC, show_default=True, section="Comparison",
               help="what the classifiers with synthetic images are called")  # fmt: skip
 @option("--baseline/--no-baseline", default=True, section="Comparison",
               help="with --synthetic: train on the real images alone, and on real images resampled to the same "

@@ -15,7 +15,7 @@ from ltaug.files import write_json
 from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
-from ltaug.pipeline.plan import Task, check_of, origin, plan, plan_classifiers
+from ltaug.pipeline.plan import WITH_SYNTHETIC, Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ltaug.report import Report
 
 __all__ = [
+    "WITH_SYNTHETIC",
     "Task",
     "claim",
     "origin",

@@ -27,6 +27,7 @@ STAGE_OF = {
     "train_judge": "train-classifier",
     "train_classifier": "train-classifier",
 }
+WITH_SYNTHETIC = "real+synthetic"  # what classifiers with synthetic images are called unless the user says otherwise
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
 
 
@@ -188,16 +189,18 @@ def plan_classifiers(
         synthetic: a synthesize run, or images of any origin (data.given).
         seed: the draw's seed (a generator's, where its images are added) and the first classifier's.
         arm: what the classifiers with synthetic images are called; without, they are called "real", and on real images
-            resampled to the same class counts "resampled".
+            resampled to the same class counts "resampled", or "resampled-ARM" if `arm` is not WITH_SYNTHETIC, so that one
+            report can compare several sets of images, each with its own control.
         baseline: whether to train the two others as well.
 
     Raises:
-        OptionError: `arm` is what one of the others is called.
+        OptionError: `arm` is what one of the others may be called.
     """
     real: Given = {"arm": "real", "synthetic": None}
-    control = {"arm": CONTROL, "about": _about_control(arm), "synthetic": None, "resampled_to": synthetic}
+    name = CONTROL if arm == WITH_SYNTHETIC else f"{CONTROL}-{arm}"
+    control = {"arm": name, "about": _about_control(arm), "synthetic": None, "resampled_to": synthetic}
     arms = [real] if synthetic is None else [{"arm": arm, "synthetic": synthetic}, *([real, control] if baseline else [])]
-    if baseline and synthetic is not None and arm in ("real", CONTROL):
+    if baseline and synthetic is not None and (arm == "real" or arm.startswith(CONTROL)):
         raise OptionError(f"--arm-name {arm!r} is what classifiers without synthetic images are called; use another name")
     tasks = []
     for s in range(seed, seed + seeds):

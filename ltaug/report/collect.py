@@ -123,7 +123,8 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
         result = _read_result(record)
         earlier = results.setdefault(result.arm, {}).setdefault(result.seed, result)
         if earlier is not result:
-            raise MismatchError(f"{earlier.path} and {path} are both {result.arm!r} at seed {result.seed}; give only one")
+            both = f"{earlier.path} and {path} are both {result.arm!r} at seed {result.seed}"
+            raise MismatchError(f"{both}; give only one, if need be by naming the directories of single arms")
     if not results:
         unfinished = f" ({len(skipped)} unfinished: {', '.join(skipped[:3])})" if skipped else ""
         raise OptionError(
