@@ -22,7 +22,6 @@ from ltaug.report.wording import metric_name, several, signed
 BASELINE, SYNTHETIC, CHEAP = drawing.GREY, drawing.BLUE, drawing.ORANGE
 COLOURS = {"baseline": BASELINE, "without synthesis": CHEAP, "control": drawing.AMBER, "with synthesis": SYNTHETIC}
 MARKERS = {"baseline": "s", "without synthesis": "D", "control": "^", "with synthesis": "o"}
-CLAIMED = ("better", "worse", "equivalent")
 INK, LINE = "#3a414b", "#9aa1ab"
 HALF = 5.4  # inches: two figures beside each other, and one on a telephone
 WRAPPED = 24  # characters of an arm's name in a line
@@ -103,7 +102,7 @@ def standing_of(standing: Standing, kinds: Mapping[str, str], *, name: str, alt:
             found, colour = standing.against.get(arm), COLOURS[kinds[arm]]
             if found is not None and found.low is not None and found.high is not None:
                 axis.plot([found.low, found.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-            filled = found is None or found.outcome in CLAIMED
+            filled = found is None or (found.low is not None and found.high is not None and not found.low <= 0 <= found.high)
             axis.plot(means[arm], row, MARKERS[kinds[arm]], color=colour, markersize=6, mfc=colour if filled else "white")
             text = signed(means[arm]) if found is not None else ""
             axis.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=INK)

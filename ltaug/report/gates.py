@@ -78,7 +78,10 @@ def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, flo
     if unchecked:
         text = f"Whether synthetic images of {several(unchecked)} show test images was not checked: the runs do not say."
         return Gate("leak", "warn", text, unchecked)
-    largest = f"at most {_percent(max(near_test.values()))} of an arm's synthetic images look like one"
+    share = max(near_test.values())
+    largest = (
+        f"at most {_percent(share)} of an arm's synthetic images look like one" if share else "no synthetic image looks like one"
+    )
     sampled = [overlap["checked"] for overlap in checked if overlap["checked"] < overlap["images"]]
     looked_at = f", in random samples of {max(sampled):,}" if sampled else ""
     return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{looked_at}).")

@@ -47,9 +47,9 @@ def _first_screen(report: Report) -> list[str]:
     if verdict.standing is not None:
         names = {arm.name: arm.kind for arm in report.arms}
         found = {name: verdict.standing.against[name] for name in names if name in verdict.standing.against}
-        rows = [[name, names[name], wording.paired_text(one), one.outcome] for name, one in found.items()]
+        rows = [[name, names[name], wording.paired_text(one)] for name, one in found.items()]
         against = f"{wording.metric_name(verdict.standing.metric)} against {verdict.standing.reference}"
-        parts += ["## The arms", _table(["arm", "images", against, "outcome"], rows)]
+        parts += ["## The arms", _table(["arm", "images", against], rows)]
     parts += report.notes["standing"]
     parts += ["## Before and after", *report.notes["gains"]]
     if compared is not None:

@@ -222,7 +222,7 @@ def _findings(scores: Scores, found: Decision, harm: Harm) -> list[Finding]:
     for gain in found.gains:
         over, control = gain.over_partner, gain.over_control
         text = f"{over.arm} {_word(over, claimed=over.better or gain in found.hurt)} {over.other}"
-        if control is not None:
+        if control is not None and over.better:
             text += f"; it {_word(control, claimed=gain.better)} {control.other}"
         points.append(Finding("Do synthetic images help?", f"{text}.", _numbers(gain)))
     for gain in found.added:
