@@ -77,7 +77,9 @@ def run_classifier(
     found = probabilities(network, test.images, runtime=runtime)
     run.timing("evaluate", time.monotonic() - started)
     if not np.isfinite(found).all():
-        raise OptionError(f"the classifier diverged: with --lr {options.lr:g} it gives no finite probabilities; use a smaller --lr")
+        raise OptionError(
+            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
+        )
 
     save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:
