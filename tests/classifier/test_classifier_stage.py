@@ -79,7 +79,7 @@ def test_the_same_run_twice_gives_equal_files_and_another_seed_does_not(finished
 
 
 def test_a_classifier_that_diverged_is_refused_with_its_learning_rate(tmp_path):
-    with pytest.raises(OptionError, match=r"diverged: with --lr 1e\+08 .* use a smaller --lr"):
+    with pytest.raises(OptionError, match=r"diverged with --lr 1e\+08: .* use a smaller --lr"):
         train_classifier(tmp_path / "clf", lr=1e8)
     assert not (tmp_path / "clf/metrics.json").exists()
 
