@@ -78,7 +78,7 @@ def run_classifier(
     run.timing("evaluate", time.monotonic() - started)
     if not np.isfinite(found).all():
         raise OptionError(
-            f"the classifier diverged: with --lr {options.lr:g} it gives no finite probabilities; use a smaller --lr"
+            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
         )
 
     save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
