@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ltaug.looks import LOOKS
 from ltaug.report.arms import Scores
 from ltaug.report.collect import HEADLINE
 from ltaug.report.cost import Cost
@@ -255,7 +256,7 @@ def _sure(found: Decision) -> Finding:
         )
     else:
         text = (
-            f"Claims err in at most 5 % of experiments that are looked at with 3, 5 and 10 seeds ({100 * LEVEL:.2f} % a look, "
+            f"Claims err in at most 5 % of experiments that are looked at with {several(LOOKS)} seeds ({100 * LEVEL:.2f} % a look, "
             "corrected for the arms compared). Intervals in tables are 95 % intervals of single differences, and no claims."
         )
     return Finding("How sure is this?", text)
