@@ -191,7 +191,7 @@ def decide(scores: Scores) -> Decision:
     evidence, second = Evidence(scores, scores.primary), Evidence(scores, scores.secondary)
     with_ = [arm for arm in scores.order if arm in scores.synthetic]
     without = [arm for arm in scores.order if arm not in scores.synthetic]
-    if not with_ or not without:
+    if scores.best_with is None or scores.best_without is None:
         return Decision((), None, None, None, (), (), (), None)
     clean = [arm for arm in with_ if scores.partners.get(arm) == scores.baseline]
     judged = clean or [arm for arm in with_ if arm in scores.partners]
@@ -204,7 +204,6 @@ def decide(scores: Scores) -> Decision:
         return replace(first, second=also.over_partner) if first.better and also.better else first
 
     gains = tuple(gain(arm, LEVEL / 2 / len(judged)) for arm in judged)
-    best_with, best_without = with_[-1], max(without, key=scores.mean)
     helped = not judged or any(one.better for one in gains)  # with nothing to compare alike, the second claim stands alone
     winners = [w for w in with_ if helped and all(evidence.compare(w, c, LEVEL, len(with_)).better for c in without)]
     cheaper = [c for c in without if all(evidence.compare(c, w, LEVEL / 2, len(without)).better for w in with_)]
@@ -213,13 +212,13 @@ def decide(scores: Scores) -> Decision:
     tail = LEVEL / 4 / max(1, len(also) + pairs)
     return Decision(
         gains=gains,
-        best=evidence.compare(best_with, best_without, LEVEL, len(with_)),
+        best=evidence.compare(scores.best_with, scores.best_without, LEVEL, len(with_)),
         winner=winners[-1] if winners else None,
         cheaper=max(cheaper, key=scores.mean, default=None),
         hurt=tuple(one for one in gains if cheaper and one.over_partner.outcome == "worse"),
         added=tuple(gain(arm, tail) for arm in also) if helped else (),
         rivals=tuple(_rivals(scores, evidence, tail)) if helped else (),
-        standing=_standing(scores, evidence, best_without, len(with_)),
+        standing=_standing(scores, evidence, scores.best_without, len(with_)),
     )
 
 

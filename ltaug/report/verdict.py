@@ -5,38 +5,21 @@ Nothing is claimed here that decision.decide or harm_of does not claim; everythi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ltaug.looks import LOOKS
 from ltaug.report.arms import Scores
-from ltaug.report.collect import HEADLINE
 from ltaug.report.cost import Cost
-from ltaug.report.decision import CLAIM_SEEDS, LEVEL, MARGIN, Comparison, Decision, Gain, Standing, decide
+from ltaug.report.decision import CLAIM_SEEDS, MARGIN, Comparison, Decision, Gain, Standing, decide
+from ltaug.report.findings import Finding, change_text, findings, word
 from ltaug.report.gates import Gate
-from ltaug.report.harm import GROUPS, Harm, harm_of
+from ltaug.report.harm import Harm, harm_of
 from ltaug.report.statistics import Paired
-from ltaug.report.wording import count, plain, several, signed
+from ltaug.report.wording import cost_text, plain
 
 PRACTICAL_SEEDS = 20  # no more than these are advised
 WORTH_SAYING = 1.5  # times the cost, from which on a price is said
-AGAINST = {
-    "better": "beats",
-    "worse": "falls short of",
-    "equivalent": "does as well as",
-    "undecided": "is not told apart from",
-    "promising": "looks better than",
-    "unknown": "is undecided against",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding: its topic, the sentence, and the numbers behind it."""
-
-    topic: str
-    text: str
-    numbers: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,12 +90,12 @@ def verdict(
     shown = found.winner or featured
     harm = harm_of(scores, shown, (changes or {}).get(shown, {}))
     outcome, said = _outcome(scores, found, featured)
-    copied = [gate.text for gate in gates if gate.kind == "copies" and gate.outcome == "warn"]
+    copied = [gate.text for gate in gates if gate.kind == "copies" and gate.outcome == "warn" and shown in gate.arms]
     return Verdict(
         outcome,
         " ".join([f"{said}{_against_the_best(scores, found)}{harm.clause}.", *copied]),
         _recommendation(found, best, needed, costs or {}, seed_cost),
-        tuple(_findings(scores, found, harm)),
+        tuple(findings(scores, found, harm)),
         found,
         harm,
         decided,
@@ -120,11 +103,15 @@ def verdict(
     )
 
 
-def _seeds_needed(best: Comparison) -> int | None:
-    """Seeds in all after which the best arms could be told apart: at first those of any claim, as spreads of fewer say little."""
-    if best.n < CLAIM_SEEDS:
+def _seeds_needed(best: Comparison) -> int:
+    """Seeds in all that show the difference seen between the best arms, or one of the margin if that is larger.
+
+    Spreads of fewer seeds than a claim takes say little, so that at first it is these.
+    """
+    if best.n < CLAIM_SEEDS or best.seeds_needed is None:
         return CLAIM_SEEDS
-    return None if best.seeds_needed is None else max(best.seeds_needed, best.n + 1)
+    seen = max(abs(best.mean or 0.0), MARGIN)
+    return max(math.ceil(best.seeds_needed * (MARGIN / seen) ** 2), best.n + 1)
 
 
 def _nothing(headline: str) -> Verdict:
@@ -140,11 +127,11 @@ def _outcome(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
 def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
     if found.helped:
         top = max(found.helped, key=_size)
-        over, also = top.over_partner, f" and {_change(top.second)}" if top.second else ""
-        return "helped", f"synthetic images help: {over.arm} gains {_change(over)}{also} over {over.other}"
+        over, also = top.over_partner, f" and {change_text(top.second)}" if top.second else ""
+        return "helped", f"synthetic images help: {over.arm} gains {change_text(over)}{also} over {over.other}"
     if found.hurt:
         over = min(found.hurt, key=_size).over_partner
-        return "hurt", f"synthetic images hurt: {over.arm} changes {_change(over)} against {over.other}"
+        return "hurt", f"synthetic images hurt: {over.arm} changes {change_text(over)} against {over.other}"
     if not found.gains:
         outcome = "helped" if found.winner else "undecided"
         return outcome, "no two arms differ in their synthetic images alone, so what the images add by themselves is open"
@@ -153,20 +140,26 @@ def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
         over, control = gained.over_partner, gained.over_control
         assert control is not None, "what is better than its partner and did not help has a control"
         return "balance", (
-            f"synthetic images are not shown to help beyond class balance: {over.arm} gains {_change(over)} over {over.other}, "
-            f"and {_word(control, claimed=False)} {control.other}, real images in the same numbers ({_change(control)})"
+            f"synthetic images are not shown to help beyond class balance: {over.arm} gains {change_text(over)} over "
+            f"{over.other}, and {word(control, claimed=False)} {control.other}, real images resampled ({change_text(control)})"
         )
     promising = max((gain for gain in found.gains if gain.promising), key=_size, default=None)
     shown = promising or next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
     over = shown.over_partner
-    numbers = f"{over.arm} against {over.other}: {_change(over)}"
+    numbers = f"{over.arm} against {over.other}: {change_text(over)}"
     if promising:
         return "promising", f"synthetic images look promising ({numbers}); a claim takes {CLAIM_SEEDS} seeds"
     if all(gain.over_partner.outcome == "equivalent" for gain in found.gains):
         return "equivalent", f"synthetic images make no difference of {plain(MARGIN, 2)} or more ({numbers})"
-    if over.n < 2:
-        return "undecided", f"whether synthetic images help cannot be told from {count(over.n, 'seed')} ({numbers})"
-    could = "" if over.detectable is None else f"; {count(over.n, 'seed')} show a gain of {plain(over.detectable)} or more"
+    if over.n == 0:
+        return "undecided", f"whether synthetic images help cannot be told, as {over.arm} and {over.other} share no seed"
+    if over.n == 1:
+        return "undecided", f"whether synthetic images help cannot be told from 1 seed ({numbers})"
+    if over.outcome == "worse":
+        return "undecided", f"synthetic images are not shown to help ({numbers})"
+    could = (
+        f"; {over.n} seeds show a gain of {plain(over.detectable)} or more" if over.detectable and over.n >= CLAIM_SEEDS else ""
+    )
     return "undecided", f"whether synthetic images help is undecided ({numbers}{could})"
 
 
@@ -200,7 +193,7 @@ def _recommendation(
         arm = found.cheaper or best.other
         why = "is better than" if found.cheaper else "does as well as"
         return Recommendation("without", f"Do not synthesize: use {arm}, which {why} {best.arm}.{price(best.arm, arm)}", arm)
-    assert needed is not None, "arms with CLAIM_SEEDS seeds have a spread, and what is not decided needs more"
+    assert needed is not None, "what is not decided needs more seeds"
     if needed > PRACTICAL_SEEDS:
         return Recommendation(
             "without",
@@ -208,84 +201,10 @@ def _recommendation(
             best.other,
         )
     more = needed - best.n
-    about = "" if seed_cost is None else f", about {_minutes(more * seed_cost.minutes, seed_cost.unit)}"
+    about = f", about {cost_text(replace(seed_cost, minutes=more * seed_cost.minutes))}" if seed_cost else ""
     text = f"Run {more} more {'seed' if more == 1 else 'seeds'} ({needed} in all{about})"
     why = f": nothing is claimed with fewer than {CLAIM_SEEDS}" if best.n < CLAIM_SEEDS else ""
     return Recommendation("more", f"{text}{why}.", None, more)
-
-
-def _minutes(minutes: float, unit: str) -> str:
-    return f"{minutes:.0f} {unit} minutes" if minutes < 120 else f"{minutes / 60:.1f} {unit} hours"
-
-
-def _findings(scores: Scores, found: Decision, harm: Harm) -> list[Finding]:
-    points = []
-    for gain in found.gains:
-        over, control = gain.over_partner, gain.over_control
-        text = f"{over.arm} {_word(over, claimed=over.better or gain in found.hurt)} {over.other}"
-        if control is not None and over.better:
-            text += f"; it {_word(control, claimed=gain.better)} {control.other}"
-        points.append(Finding("Do synthetic images help?", f"{text}.", _numbers(gain)))
-    for gain in found.added:
-        add = "add to" if gain.better else "are not shown to add to"
-        text = f"Synthetic images ({gain.over_partner.arm}) {add} {gain.over_partner.other}."
-        points.append(Finding("Do they add to better training?", text, _numbers(gain)))
-    best = found.best
-    if best is not None and best.other != scores.baseline:
-        text = f"{best.arm} {_word(best, claimed=bool(found.winner or found.cheaper))} {best.other}."
-        points.append(Finding("Best with against best without", text, f"{_change(best)}.{_needs(best)}"))
-    for one, alike in found.rivals:
-        terms = "On the same terms" if alike else "Selected and used alike, each sampled in its own way"
-        points.append(Finding("Which generator?", f"{terms}, {one.arm} {_word(one)} {one.other}.", f"{_change(one)}."))
-    margin = plain(MARGIN, 2)
-    becomes = {"lost": "falls", "kept": f"loses less than {margin}", "undecided": f"may lose {margin} or more"}
-    for loss in harm.losses:
-        recall = f"{GROUPS[loss.group].capitalize()} recall of {loss.change.arm}"
-        text = f"{recall} {becomes[loss.outcome]} against {loss.change.other}."
-        points.append(Finding("Who pays?", text, f"{_change(loss.change)}."))
-    if harm.classes:
-        points.append(Finding("Who pays?", f"By single classes (Holm), recall falls for {several(harm.classes)}."))
-    return [*points, _sure(found)]
-
-
-def _sure(found: Decision) -> Finding:
-    assert found.best is not None
-    if found.best.n < CLAIM_SEEDS:
-        text = (
-            f"With {count(found.best.n, 'seed')} nothing is claimed; intervals here lean on the differences being roughly normal."
-        )
-    else:
-        text = (
-            f"Claims err in at most 5 % of experiments that are looked at with {several(LOOKS)} seeds ({100 * LEVEL:.2f} % a look, "
-            "corrected for the arms compared). Intervals in tables are 95 % intervals of single differences, and no claims."
-        )
-    return Finding("How sure is this?", text)
-
-
-def _word(one: Comparison, *, claimed: bool = True) -> str:
-    """How the first arm does against the second; what is not claimed is not shown."""
-    return AGAINST[one.outcome] if claimed or one.outcome not in ("better", "worse") else "is not shown to differ from"
-
-
-def _needs(one: Comparison) -> str:
-    """What these seeds could have shown, for a comparison that they leave open."""
-    if one.outcome not in ("undecided", "promising") or one.detectable is None:
-        return ""
-    return (
-        f" These seeds show a gain of {plain(one.detectable)} or more; one of {plain(MARGIN, 2)} takes about {one.seeds_needed}."
-    )
-
-
-def _numbers(gain: Gain) -> str:
-    parts = [f"{_change(one)} against {one.other}" for one in (gain.over_partner, gain.over_control) if one is not None]
-    second = f"; {_change(gain.second)} against {gain.second.other}" if gain.second else ""
-    return f"{', '.join(parts)}{second}."
-
-
-def _change(one: Comparison) -> str:
-    """+0.086 [+0.041, +0.131] macro recall, with the interval the claim rests on."""
-    interval = "" if one.low is None or one.high is None else f" [{signed(one.low)}, {signed(one.high)}]"
-    return f"{signed(one.mean)}{interval} {HEADLINE.get(one.metric, one.metric.replace('/', ', ')).lower()}"
 
 
 def _size(gain: Gain) -> float:

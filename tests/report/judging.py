@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ltaug.report.arms import Scores
 from ltaug.report.decision import Comparison, Decision, Standing
+from ltaug.report.findings import Finding
 from ltaug.report.gates import Gate
-from ltaug.report.verdict import Finding, Recommendation, Verdict
+from ltaug.report.verdict import Recommendation, Verdict
 
 
 def judged(scores: Scores, *_: object, **__: object) -> Verdict:
