@@ -229,7 +229,7 @@ def _conclude(out: Path, done: dict[str, str], lacking: list[str]) -> None:
     lines = (out / "tables.jsonl").read_text().splitlines() if (out / "tables.jsonl").exists() else []
     tables = [json.loads(line) for line in lines]
     report = out / "recipe" / "report" / "report.md"
-    arms = report.read_text().split("## All metrics")[0] if report.exists() else ""
+    arms = report.read_text().split("### All metrics")[0] if report.exists() else ""
     text = "\n".join([*(as_text(table) for table in tables), arms])
     (out / "gpu.md").write_text(text)
     found = {"steps": done, "tables": tables, "recipe": _read(report.with_suffix(".json")) or None}
