@@ -52,8 +52,8 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
         else "classifiers alone: every seed has the same real training images and, in an arm, the same synthetic ones. They say "
         "nothing about another draw, another generator or other test images."
         if scores.fixed_draw or not scores.synthetic
-        else "generators and classifiers: every seed has the same real training images. They say nothing about other training or test "
-        "images."
+        else "generators and classifiers: every seed has the same real training images. They say nothing about other training "
+        "or test images."
     )
     found = [
         "Differences are paired: the arms of one seed share the long-tailed draw of real images. Intervals are 95 % t intervals "
