@@ -45,6 +45,7 @@ class Cell:
     shared: float = 0.0  # noise that the arms with synthetic images share (draw and generator), as a factor
     fixed: bool = False  # the shared noise is drawn once: the claim is about this draw and generator
     head_classes: int = 0  # > 0: that many classes, equal in truth
+    also: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # metric -> arm -> another true mean than in `arms`
 
 
 def arms(real: float, cheap: list[float], generated: list[float]) -> dict[str, float]:
@@ -79,6 +80,11 @@ PARTIAL = (
     Cell("cheap arm better by the margin", arms(-0.1, [-0.1, 0, 0, 0.02], [0] * 5)),
     Cell("one generator better by the margin", arms(-0.1, [-0.1, 0, 0, 0], [0, 0, 0, 0, 0.02])),
     Cell("all hurt but one, which is equal", arms(0, [0, 0], [-0.1, -0.1, 0])),
+    Cell(
+        "recall rises, precision does not", arms(-0.1, [-0.1] * 4, [0] * 5), also={"macro_precision": arms(0, [0] * 4, [0] * 5)}
+    ),
+    Cell("equal but for few-shot recall, lower by the margin", EQUAL_4, also={"recall/few": arms(0, [0], [-MARGIN, -MARGIN])}),
+    Cell("4 arms, images cost the margin", arms(0, [0], [-MARGIN, -MARGIN])),
 )
 POWER = (
     Cell("10 arms, all five with synthesis .05 above the best without", arms(-0.1, [-0.1, -0.05, -0.02, 0], [0.05] * 5)),
@@ -99,9 +105,10 @@ def draw(cell: Cell, rng: np.random.Generator) -> tuple[dict[str, dict[str, floa
     truth: dict[str, dict[str, float]] = {metric: {} for metric in METRICS}
     values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
     shift = {metric: rng.normal(0, SHIFT, n) for metric in METRICS}
-    for arm, mean in cell.arms.items():
+    for arm in cell.arms:
         first = noise(cell, rng, n)
         for metric in METRICS:
+            mean = cell.also.get(metric, cell.arms)[arm]
             own = first if metric == "macro_recall" else (first + noise(cell, rng, n)) / np.sqrt(2)
             size = NOISE * cell.spread.get(arm, 1.0) * (2 if "/" in metric else 1)
             extra = together if arm.startswith("g") else np.zeros(1)
