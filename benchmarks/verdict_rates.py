@@ -1,6 +1,6 @@
 """How often the verdict is wrong, and how often it sees what is there: simulated experiments through the real `verdict()`.
 
-    python benchmarks/verdict_rates.py                    the table of docs/verdict.md, 12 minutes on two cores
+    python benchmarks/verdict_rates.py                    the tables of docs/verdict.md, five minutes on two cores
     python benchmarks/verdict_rates.py --experiments 200  a quick look
 
 An experiment has arms with known true means. A seed shifts all arms together (standard deviation .03) and every arm by its own

@@ -45,9 +45,9 @@ class Harm:
 def harm_of(scores: Scores, arm: str, changes: Mapping[str, Paired]) -> Harm:
     """What `arm` costs against the baseline.
 
-    A group has lost where its interval, Bonferroni for the two groups at LEVEL/2, is below zero; it has kept its recall
-    (non-inferiority) where it is not below -MARGIN at LEVEL, one-sided. Single classes are looked at only after a group has
-    lost, by Holm's procedure at LEVEL.
+    A group has lost where its interval, at LEVEL/2 and Bonferroni for the two groups, is below zero; it has kept its recall
+    (non-inferiority) where that interval is above -MARGIN. Single classes are looked at only after a group has lost, by Holm's
+    procedure at LEVEL.
 
     Args:
         changes: of every class's recall against the baseline, by its name.
@@ -58,8 +58,7 @@ def harm_of(scores: Scores, arm: str, changes: Mapping[str, Paired]) -> Harm:
         change = evidence.compare(arm, scores.baseline, LEVEL / 2 / len(GROUPS))
         if change.mean is None:
             continue
-        least = evidence.compare(arm, scores.baseline, LEVEL).low
-        kept = least is not None and least > -MARGIN and change.n >= CLAIM_SEEDS
+        kept = change.low is not None and change.low > -MARGIN and change.n >= CLAIM_SEEDS
         outcome = "lost" if change.outcome == "worse" else "kept" if kept else "undecided"
         losses.append(Loss(group, change, outcome))
     p = {name: change.p for name, change in changes.items() if change.p is not None}
