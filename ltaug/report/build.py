@@ -64,13 +64,13 @@ def build_report(
     if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
         raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
     papers = published_on(published) if published is not None else None  # a misspelt name is refused before anything is read
+    if primary not in (None, *PRIMARY):
+        raise OptionError(f"--primary {primary!r} is not a metric that claims are made about; {nearest(str(primary), PRIMARY)}")
     experiment = collect(runs, baseline=baseline)
     evaluations, unfinished = collect_evaluations(runs)
     experiment = dataclasses.replace(experiment, skipped=(*experiment.skipped, *unfinished))
     for label in experiment.skipped:
         listener(Event("report", f"{label} is not finished and is left out."))
-    if primary not in (None, *PRIMARY):
-        raise OptionError(f"--primary {primary!r} is not a metric that claims are made about; {nearest(str(primary), PRIMARY)}")
     scores = score(experiment, primary=primary or PRIMARY[0])
     report = _assemble(experiment, scores, evaluations, out, load_train, title, papers)
     write_report(report)

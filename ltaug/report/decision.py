@@ -114,8 +114,8 @@ class Evidence:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
         if n < CLAIM_SEEDS:
             outcome = "promising" if outcome == "better" else "undecided"
-        elif outcome == "undecided" and abs(mean) + t_quantile(LEVEL, df) * error < MARGIN:
-            outcome = "equivalent"  # two one-sided tests (Schuirmann 1987)
+        elif outcome == "undecided" and abs(mean) + t_quantile(tail, df) * error < MARGIN:
+            outcome = "equivalent"  # two one-sided tests (Schuirmann 1987), each at the tail of the family
         detectable = (t_quantile(0.025, df) + t_quantile(0.2, df)) * error
         return Comparison(*at, mean, n, low, high, outcome, detectable, math.ceil(POWER * variance / MARGIN**2))
 
