@@ -45,6 +45,7 @@ class Cell:
     shared: float = 0.0  # noise that the arms with synthetic images share (draw and generator), as a factor
     fixed: bool = False  # the shared noise is drawn once: the claim is about this draw and generator
     head_classes: int = 0  # > 0: that many classes, equal in truth
+    partners: Mapping[str, str] = field(default_factory=dict)  # arm with synthetic images -> the arm trained alike, if not real
     also: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # metric -> arm -> another true mean than in `arms`
 
 
@@ -56,6 +57,7 @@ def arms(real: float, cheap: list[float], generated: list[float]) -> dict[str, f
 
 EQUAL_4, EQUAL_12 = arms(0, [0], [0, 0]), arms(0, [0] * 5, [0] * 6)
 LEADS = arms(-0.1, [-0.1, -0.1, -0.1, 0], [0] * 5)  # synthetic images help; one cheap arm does exactly as well
+CALM = dict.fromkeys(LEADS, 0.5)
 NULL = (
     Cell("4 arms, equal", EQUAL_4),
     Cell("12 arms, equal", EQUAL_12),
@@ -84,6 +86,8 @@ PARTIAL = (
         "recall rises, precision does not", arms(-0.1, [-0.1] * 4, [0] * 5), also={"macro_precision": arms(0, [0] * 4, [0] * 5)}
     ),
     Cell("equal but for few-shot recall, lower by the margin", EQUAL_4, also={"recall/few": arms(0, [0], [-MARGIN, -MARGIN])}),
+    Cell("two of five add nothing to better training", LEADS, partners={"g3": "cheap3", "g4": "cheap3"}),
+    Cell("one generator better by the margin, half the noise", arms(-0.1, [-0.1, 0, 0, 0], [0, 0, 0, 0, 0.02]), spread=CALM),
     Cell("4 arms, images cost the margin", arms(0, [0], [-MARGIN, -MARGIN])),
 )
 POWER = (
@@ -131,7 +135,7 @@ def judge(cell: Cell, values: dict[str, dict[str, np.ndarray]], seeds: int, rng:
     scores = Scores(
         values=table,
         synthetic=frozenset(generated),
-        partners=dict.fromkeys(generated, "real"),
+        partners=dict.fromkeys(generated, "real") | dict(cell.partners),
         controls=dict.fromkeys(generated, "resampled"),
         baseline="real",
         rivals=(Rivals(tuple(generated), True),) if len(generated) > 1 else (),
@@ -169,6 +173,14 @@ def claims(found: Verdict, truth: Mapping[str, Mapping[str, float]], cell: Cell)
         claim("helped", gap(gain.over_partner) > 0 and (gain.over_control is None or gap(gain.over_control) > 0))
         if gain.second is not None:
             claim("precision too", gap(gain.second, "macro_precision") > 0)
+    for gain in (*decision.gains, *decision.added):
+        if gain.over_partner.better:
+            claim("beats its partner", gap(gain.over_partner) > 0)
+        if gain.over_partner.outcome == "equivalent":
+            claim("pair as good", abs(gap(gain.over_partner)) < MARGIN)
+    for gain in decision.added:
+        if gain.better:
+            claim("adds to training", gap(gain.over_partner) > 0)
     for gain in decision.hurt:
         claim("hurt", gap(gain.over_partner) < 0)
     if decision.winner:
@@ -180,6 +192,8 @@ def claims(found: Verdict, truth: Mapping[str, Mapping[str, float]], cell: Cell)
     if found.outcome == "equivalent":
         claim("no difference", all(abs(gap(gain.over_partner)) < MARGIN for gain in decision.gains))
     for one, _ in decision.rivals:
+        if one.outcome == "equivalent":
+            claim("pair as good", abs(gap(one)) < MARGIN)
         if one.outcome in ("better", "worse"):
             claim("generators", (gap(one) > 0) == (one.outcome == "better") and gap(one) != 0)
     for loss in harm.losses:
@@ -224,7 +238,8 @@ def main() -> None:
         found = pool.map(simulate, chunks, chunksize=1)
     n = asked.experiments // 4 * 4
     print(f"{n} experiments a cell; Monte Carlo error of a rate of .05: {(0.05 * 0.95 / n) ** 0.5:.3f}\n")
-    kinds = ("any", "helped", "precision too", "beats all without", "cheaper beats all with", "equivalent", "no difference",
+    kinds = ("any", "helped", "beats its partner", "adds to training", "pair as good", "precision too",
+             "beats all without", "cheaper beats all with", "equivalent", "no difference",
              "hurt", "generators", "group lost", "group kept", "class lost", "promising")  # fmt: skip
     print("False claims at any of the looks with 3, 5 and 10 seeds:\n")
     print("| truth | " + " | ".join(kinds) + " |\n|:--|" + "--:|" * len(kinds))

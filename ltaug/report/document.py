@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.cost import PARTS, Cost
-from ltaug.report.gains import Gain, Worth
+from ltaug.report.gains import BeforeAfter, Worth
 from ltaug.report.gallery import Gallery
 from ltaug.report.gates import Gate
 from ltaug.report.generators import GeneratorTable
@@ -60,7 +60,7 @@ class Report:
     title: str
     verdict: Verdict
     gates: tuple[Gate, ...]
-    gains: Mapping[str, Mapping[str, Gain]]
+    gains: Mapping[str, Mapping[str, BeforeAfter]]
     costs: Mapping[str, Cost | None]
     worth: Mapping[str, Worth]
     seed_cost: Cost | None

@@ -16,7 +16,7 @@ GROUPS = {"overall": "macro_{}", "many": "{}/many", "medium": "{}/medium", "few"
 
 
 @dataclass(frozen=True)
-class Gain:
+class BeforeAfter:
     """A measure before and after, as means over the seeds that both arms have, and the paired difference between them."""
 
     before: float
@@ -39,9 +39,9 @@ class Worth:
     per_hour: float | None
 
 
-def gains(scores: Scores, arm: str | None) -> dict[str, dict[str, Gain]]:
+def gains(scores: Scores, arm: str | None) -> dict[str, dict[str, BeforeAfter]]:
     """Group of classes -> measure -> gain of `arm` over the baseline, without what no shared seed has measured."""
-    found: dict[str, dict[str, Gain]] = {}
+    found: dict[str, dict[str, BeforeAfter]] = {}
     if arm is None:
         return found
     for group, pattern in GROUPS.items():
@@ -50,7 +50,7 @@ def gains(scores: Scores, arm: str | None) -> dict[str, dict[str, Gain]]:
             change = scores.paired(arm, scores.baseline, key)
             if change.mean is not None:
                 before, after = (_mean(scores.values[name][key], change.seeds) for name in (scores.baseline, arm))
-                found.setdefault(group, {})[measure] = Gain(before, after, change)
+                found.setdefault(group, {})[measure] = BeforeAfter(before, after, change)
     return found
 
 

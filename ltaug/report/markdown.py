@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltaug.report import wording
 from ltaug.report.document import Report
-from ltaug.report.gains import MEASURES, Gain
+from ltaug.report.gains import MEASURES, BeforeAfter
 from ltaug.report.generators import GeneratorTable
 
 
@@ -67,7 +67,7 @@ def _first_screen(report: Report) -> list[str]:
     return [*parts, f"One more seed of every arm costs {wording.cost_text(report.seed_cost)}." if report.seed_cost else ""]
 
 
-def _gain(found: Gain | None) -> tuple[str, str]:
+def _gain(found: BeforeAfter | None) -> tuple[str, str]:
     if found is None:
         return wording.NOTHING, wording.NOTHING
     return f"{wording.plain(found.before)} → {wording.plain(found.after)}", wording.paired_text(found.change)
