@@ -31,8 +31,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from ltaug.classifier.augment import build_augmentation
-from ltaug.classifier.batches import Batch, make_pool, plan_batches
-from ltaug.classifier.fit import batches_of, build_learner
+from ltaug.classifier.batches import Batch, make_pool
+from ltaug.classifier.fit import batches_of
+from ltaug.classifier.models import build_model
+from ltaug.classifier.phases import build_learner, phases_of
 from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.fields import resolve
@@ -57,11 +59,11 @@ def ways(device: str, *, compiled: bool) -> dict[str, Runtime]:
 
 def learning(options: ClassifierOptions, train: ImageSet, runtime: Runtime, *, seed: int) -> tuple[Learner, Iterator[Batch]]:
     """An untrained network and its batches."""
-    plan = plan_batches(train, None, options, seed=seed)
-    pool = make_pool(train, None, device=runtime.device)
+    phase, pool = phases_of(train, None, options, seed=seed)[0], make_pool(train, None, device=runtime.device)
     torch.manual_seed(seed)
-    learner = build_learner(train, plan, pool, options, runtime)
-    return learner, batches_of(plan, pool, build_augmentation(options), 0, ENDLESS)
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
+    learner = build_learner(network, phase, pool, runtime)
+    return learner, batches_of(phase.plan, pool, build_augmentation(options), 0, ENDLESS)
 
 
 def one_seed(options: ClassifierOptions, train: ImageSet, runtime: Runtime, *, seed: int = 0) -> Iterator[Tensor]:

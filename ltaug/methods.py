@@ -27,6 +27,7 @@ class Entry:
         moves_targets: of a target rule: an image's target may come from another image.
         tells_network: of an augmentation: its label, how an image was varied, is given to the network.
         needs_judges: of a selection rule: it asks classifiers trained on the real images.
+        balances: of a loss: it takes the class prior out of the logits.
         about: of a form of budgets: how it is written and what it asks for.
         path: of a source: it is written NAME:PATH.
         suffix: of a source: it is written as a file with this ending.
@@ -38,6 +39,7 @@ class Entry:
     moves_targets: bool = False
     tells_network: bool = False
     needs_judges: bool = False
+    balances: bool = False
     about: str = ""
     path: bool = False
     suffix: str = ""
@@ -150,8 +152,8 @@ LOSSES = Registry(
     "--loss",
     {
         "ce": "ltaug.classifier.losses:cross_entropy",
-        "logit-adjusted": "ltaug.classifier.losses:logit_adjusted",
-        "balanced-softmax": "ltaug.classifier.losses:balanced_softmax",
+        "logit-adjusted": Entry(where="ltaug.classifier.losses:logit_adjusted", balances=True),
+        "balanced-softmax": Entry(where="ltaug.classifier.losses:balanced_softmax", balances=True),
     },
 )
 # (batch, **settings) -> batch

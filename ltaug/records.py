@@ -224,12 +224,17 @@ class ClassifierRecord(RunRecord):
     groups: Mapping[str, list[int]]
     synthetic_run: RunInput | None
     synthetic_origin: str
+    teacher_runs: tuple[RunInput, ...]
     overlap: Json
     duplicates: Mapping[str, int]
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
         return None if self.synthetic_run is None else self.synthetic_run.open(SynthesisRecord)
+
+    def teachers(self) -> list[ClassifierRecord | None]:
+        """The classifiers that it was distilled from, each where it still lies there."""
+        return [run.open(ClassifierRecord) for run in self.teacher_runs]
 
 
 def _found(stage: str, path: Path, record: Json) -> Json:
@@ -262,6 +267,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "source_run": _run(path, inputs.get("source")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
         "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),
+        "teacher_runs": tuple(run for given in inputs.get("teachers") or () if (run := _run(path, given))),
         "synthetic_run": _run(path, added),
         "synthetic_origin": added.get("origin", "synthesize") if added else "",
     }

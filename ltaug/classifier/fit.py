@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
-from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
-from ltaug.classifier.losses import build_loss
+from ltaug.classifier.batches import Batch, BatchPlan, Pool, make_pool, to_input
+from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import build_model
+from ltaug.classifier.phases import build_learner, phases_of
 from ltaug.classifier.schedules import learning_rates
-from ltaug.classifier.step import Learner, step_taker, warming_steps
+from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError
+from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
@@ -41,16 +42,12 @@ def require_like(train: ImageSet, other: ImageSet) -> None:
         )
 
 
-def total_steps(train: ImageSet, options: ClassifierOptions) -> int:
-    """`steps` if given, otherwise those of `epochs` passes over the real images: synthetic ones add none, so arms are equal."""
-    return options.steps if options.steps is not None else math.ceil(options.epochs * len(train) / options.batch_size)
-
-
 def fit_classifier(
     train: ImageSet,
     options: ClassifierOptions,
     *,
     synthetic: ImageSet | None = None,
+    teachers: Sequence[Judge] = (),
     seed: int,
     runtime: Runtime,
     on_step: OnStep | None = None,
@@ -65,6 +62,7 @@ def fit_classifier(
 
     Args:
         synthetic: images to merge with the real ones; an empty set is the same as None.
+        teachers: classifiers of the real images, from which images that `distill` names learn as well.
         seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
         on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
         checkpoints: a directory that gets the state every `checkpoint_every` steps; a fit resumes from one it finds there.
@@ -72,7 +70,7 @@ def fit_classifier(
     Raises:
         DataError: `train` is empty.
         MismatchError: `synthetic` has other classes or another image shape.
-        OptionError: an unknown name, or a model or augmentation that cannot take these images.
+        OptionError: an unknown name, a model or augmentation that cannot take these images, or distillation without teachers.
         CorruptError: the checkpoint to resume from is damaged.
     """
     began = time.perf_counter()
@@ -81,76 +79,56 @@ def fit_classifier(
     if synthetic is not None:
         require_like(train, synthetic)
         synthetic = synthetic if len(synthetic) else None
-    plan, augmentation = plan_batches(train, synthetic, options, seed=seed), build_augmentation(options)
+    if options.distill != "none" and not teachers:
+        raise OptionError(f"--distill {options.distill} needs teachers; give classifier runs of the real images with --teacher")
+    phases, augmentation = phases_of(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
-    total = total_steps(train, options)
-    rates = learning_rates(total, lr=options.lr, schedule=options.schedule, warmup=options.warmup)
+    total = phases[-1].last
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        learner = build_learner(train, plan, pool, options, runtime)
-        start = 0 if checkpoints is None else _resume(learner, checkpoints)
-        take_step, warmed_up = step_taker(learner), min(start + warming_steps(runtime), total)
-        for done, batch in enumerate(batches_of(plan, pool, augmentation, start, total), start + 1):
-            loss = take_step(batch, rates[done - 1])
-            if done == warmed_up:
-                runtime.synchronize()
-                warm = time.perf_counter()
-            if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
-                on_step(done, total, {"loss": float(loss), "lr": rates[done - 1]})
-            if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                with new_checkpoint(checkpoints, done, kept=1) as path:
-                    state = {"model": learner.network.state_dict(), "optimizer": learner.optimizer.state_dict()}
-                    torch.save(state, path / STATE_FILE)
+        network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
+        start, state = (0, None) if checkpoints is None else _resume(network, checkpoints, runtime)
+        warmed_up = min(start + warming_steps(runtime), total)
+        for phase in phases:
+            if phase.last <= start:
+                continue
+            learner = build_learner(network, phase, pool, runtime, teachers=teachers)
+            if state is not None and phase.first < start:
+                learner.optimizer.load_state_dict(state)
+            take_step, own, begin = step_taker(learner), phase.options, max(start, phase.first)
+            rates = learning_rates(phase.last - phase.first, lr=own.lr, schedule=own.schedule, warmup=own.warmup)
+            for done, batch in enumerate(batches_of(phase.plan, pool, augmentation, begin, phase.last), begin + 1):
+                rate = rates[done - 1 - phase.first]
+                loss = take_step(batch, rate)
+                if done == warmed_up:
+                    runtime.synchronize()
+                    warm = time.perf_counter()
+                if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
+                    on_step(done, total, {"loss": float(loss), "lr": rate})
+                if checkpoints is not None and done % checkpoint_every == 0 and done < total:
+                    with new_checkpoint(checkpoints, done, kept=1) as path:
+                        held = {"model": network.state_dict(), "optimizer": learner.optimizer.state_dict()}
+                        torch.save(held, path / STATE_FILE)
         runtime.synchronize()
-    return learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm)
+    return network.eval().requires_grad_(True), Seconds(warm - began, time.perf_counter() - warm)
 
 
-def _resume(learner: Learner, checkpoints: Path) -> int:
-    """Load the newest checkpoint, if there is one; returns the steps that are done."""
+def _resume(network: nn.Module, checkpoints: Path, runtime: Runtime) -> tuple[int, dict[str, Any] | None]:
+    """Load the newest checkpoint, if there is one; returns the steps that are done and the optimizer's state after them."""
     step = max(checkpoint_steps(checkpoints), default=0)
-    if step:
-        newest = checkpoints / f"step-{step}"
-        verify_directory(newest)
-        state = torch.load(newest / STATE_FILE, map_location=learner.runtime.device, weights_only=True)
-        learner.network.load_state_dict(state["model"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-    return step
+    if not step:
+        return 0, None
+    newest = checkpoints / f"step-{step}"
+    verify_directory(newest)
+    state = torch.load(newest / STATE_FILE, map_location=runtime.device, weights_only=True)
+    network.load_state_dict(state["model"])
+    return step, state["optimizer"]
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
     """Seconds per training step, measured on this machine after the warm-up steps."""
     measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
     return fit_classifier(train, measured, seed=0, runtime=runtime)[1].steps / steps
-
-
-def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
-    """The untrained network, from torch's global generator, and everything it learns with."""
-    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
-    priors = pool.class_counts.clone()
-    priors[REAL] = plan.real.prior(priors[REAL])
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=options.lr,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        nesterov=options.momentum > 0,
-        fused=True,
-    )
-    return Learner(
-        network=network,
-        forward=torch.compile(network) if runtime.compiled else network,
-        optimizer=optimizer,
-        loss_per_image=build_loss(options, class_counts=priors),
-        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
-        runtime=runtime,
-    )
-
-
-def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Tensor:
-    """(weight of a real image, of a synthetic one), scaled so that their mean over training is 1."""
-    per_batch = plan.synthetic_per_batch
-    share = plan.synthetic / len(pool.labels) if per_batch is None else per_batch / plan.batch_size
-    return torch.tensor([1.0, synthetic_weight]) / (1 - share + share * synthetic_weight)
 
 
 def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:

@@ -24,6 +24,7 @@ from ltaug.classifier.models import build_model, penultimate
 from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import MismatchError
 from ltaug.files import atomic_write
+from ltaug.methods import LOSSES
 from ltaug.records import ClassifierRecord
 from ltaug.runtime import Runtime
 
@@ -81,6 +82,15 @@ def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor,
     return np.concatenate(found).astype(np.float32, copy=False)
 
 
+def _log_prior(record: ClassifierRecord) -> Floats:
+    """(K,) see `Judge.log_prior`."""
+    counts = np.array(record.class_counts, np.float64)
+    if LOSSES.about(record.options.loss).balances or record.options.sampling != "natural":
+        return np.zeros(len(counts), np.float32)
+    shares: Floats = (np.maximum(counts, 1) / counts.sum()).astype(np.float32)
+    return np.log(shares)
+
+
 @dataclass(frozen=True)
 class Judge:
     """A trained classifier that is applied to images it was not trained on.
@@ -92,6 +102,7 @@ class Judge:
     class_names: tuple[str, ...]  # the class of each output
     image_shape: tuple[int, int, int]
     digest: str  # SHA-256 of its weights file
+    log_prior: Floats  # (K,), what its logits hold of the class prior of its training images; 0 where its loss takes that out
     runtime: Runtime
 
     @classmethod
@@ -105,7 +116,8 @@ class Judge:
         record = ClassifierRecord.read(path, finished=True)
         record.verify(WEIGHTS_FILE)
         model, class_names, image_shape = load_weights(path / WEIGHTS_FILE)
-        return cls(model.to(runtime.device), class_names, image_shape, record.outputs[WEIGHTS_FILE], runtime)
+        log_prior = _log_prior(record)
+        return cls(model.to(runtime.device), class_names, image_shape, record.outputs[WEIGHTS_FILE], log_prior, runtime)
 
     def features(self, images: AnyImages | Tensor) -> Floats:
         """`features` of uint8 images (N, C, H, W)."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ltaug.errors import OptionError, nearest
 from ltaug.methods import MODELS
 
+LAST_STAGES = ("layer4", "stages", "blocks")  # what timm's networks call their last stage, or the list that ends with it
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters (He et al., CVPR 2016, section 4.2, option A)."""
@@ -126,3 +128,23 @@ def penultimate(model: nn.Module, x: Tensor) -> Tensor:
     """The input of the last layer of `model` for a batch, (B, D)."""
     network = cast(Any, model)
     return cast(Tensor, network.forward_head(network.forward_features(x), pre_logits=True))
+
+
+def parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """The parts of `model` that a second stage may train, by their names in --refit: the last layer, all from the last stage on,
+    and all.
+
+    Raises:
+        OptionError: the network names neither layer4 nor stages nor blocks, as timm's do.
+    """
+    if isinstance(model, CifarResNet):
+        return {"head": [model.fc], "last": [model.stages[-len(model.stages) // 3 :], model.fc], "all": [model]}
+    children = list(model.named_children())
+    place = next((i for i, (name, _) in reversed(list(enumerate(children))) if name in LAST_STAGES), None)
+    if place is None:
+        names = " or ".join(LAST_STAGES)
+        raise OptionError(f"--refit: {type(model).__name__} has no {names} that could be its last stage; use another --model")
+    name, stage = children[place]
+    last = stage if name == "layer4" else cast(nn.Sequential, stage)[-1]
+    head = cast(nn.Module, cast(Any, model).get_classifier())
+    return {"head": [head], "last": [last, *(child for _, child in children[place + 1 :])], "all": [model]}

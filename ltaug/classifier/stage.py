@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ltaug.classifier.fit import fit_classifier, require_like, total_steps
-from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
+from ltaug.classifier.fit import fit_classifier, require_like
+from ltaug.classifier.judge import WEIGHTS_FILE, Floats, Judge, probabilities, save_weights
+from ltaug.classifier.phases import total_steps
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, OptionError
@@ -34,18 +36,21 @@ def run_classifier(
     runtime: Runtime,
     seed: int,
     resampled: bool = False,
+    teachers: Sequence[Judge] = (),
 ) -> None:
     """Fill `run` with weights.safetensors, predictions.npz, metrics.json and the facts of the training set; finish it.
 
     Args:
         resampled: `synthetic` are real images drawn again (data.longtail.resample), and recorded as such.
+        teachers: classifiers of the real images; asked for where `options.distill` names any images.
 
     A fit of more than fit.CHECKPOINT_EVERY steps writes checkpoints and resumes from the last one; a shorter one starts again.
 
     Raises:
         DataError: the training or the test set is empty.
         MismatchError: test or synthetic images have other classes or another shape than the training images.
-        OptionError: an unknown name, or a model or augmentation that cannot take these images; a fit that diverged.
+        OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers; a fit
+            that diverged.
         CorruptError: the checkpoint to resume from is damaged.
     """
     if len(test) == 0:
@@ -66,6 +71,7 @@ def run_classifier(
         train,
         options,
         synthetic=synthetic,
+        teachers=teachers,
         seed=seed,
         runtime=runtime,
         on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ltaug.classifier.batches import Batch
 from ltaug.classifier.losses import Loss
+from ltaug.classifier.teachers import Ensemble, distillation
 from ltaug.runtime import Runtime
 
 TakeStep = Callable[[Batch, float], Tensor]
@@ -34,19 +35,36 @@ class Learner:
     optimizer: torch.optim.Optimizer
     loss_per_image: Loss
     source_weights: Tensor  # (2,), the weights of a real and of a synthetic image in the loss
+    teachers: Ensemble | None
+    soft_shares: Tensor  # (2,), the part of their loss that is distillation, where there are teachers
+    smoothing: Tensor | None  # (K, K), the label weights of an image of each class, where labels are smoothed
     runtime: Runtime
 
     def learn(self, batch: Batch) -> Tensor:
         """One optimizer step; the loss of the batch, still on the device."""
         with self.runtime.autocast():
             logits = self.forward(batch.images)
-        losses = self.loss_per_image(logits.float(), batch.labels, batch.sources)
-        sources, of_source = batch.sources, self.source_weights
-        value = (losses * (of_source[sources] if sources.ndim == 1 else sources @ of_source)).mean()
+            soft = None if self.teachers is None else self.teachers(batch.images)
+        value = self._value(logits.float(), soft, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return value.detach()
+
+    def _value(self, logits: Tensor, soft: Tensor | None, batch: Batch) -> Tensor:
+        """The loss of a batch, from its logits and what teachers say of it, (B, K) both."""
+        labels, sources = batch.labels, batch.sources
+
+        def weight(of_source: Tensor) -> Tensor:
+            return of_source[sources] if sources.ndim == 1 else sources @ of_source
+
+        if self.smoothing is not None:
+            labels = self.smoothing[labels] if labels.ndim == 1 else labels @ self.smoothing
+        losses = self.loss_per_image(logits, labels, sources)
+        if soft is not None and self.teachers is not None:
+            share = weight(self.soft_shares)
+            losses = (1 - share) * losses + share * distillation(logits, soft, temperature=self.teachers.temperature)
+        return (losses * weight(self.source_weights)).mean()
 
 
 def warming_steps(runtime: Runtime) -> int:

@@ -146,6 +146,8 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @options_of(ClassifierOptions, "Classifier")
 @option("--synthetic", type=click.Path(path_type=Path, exists=True), metavar="PATH", section="Comparison",
               help="images to add: a synthesize run, or any others as class folders, .npz or WebDataset shards")  # fmt: skip
+@option("--teacher", "teachers_given", type=RUN, multiple=True, section="Classifier", metavar="RUN",
+              help="with --distill: classifiers of the real images, one at a time [default: they are trained]")  # fmt: skip
 @option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
 @option("--arm-name", default=WITH_SYNTHETIC, show_default=True, section="Comparison",
@@ -176,7 +178,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
         dataset, seed = origin(synthetic, dataset, seed)
     tasks = plan_classifiers(
         dataset, options, out=out, seeds=values["seeds"], seed=seed or 0, synthetic=synthetic,
-        arm=values["arm_name"], baseline=values["baseline"],
+        arm=values["arm_name"], baseline=values["baseline"], teachers=values["teachers_given"],
     )  # fmt: skip
     if dry_run:
         dryrun.tasks(tasks, machine(values), values["workers"], as_json=as_json)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ltaug.errors import OptionError
 from ltaug.files import write_json
@@ -144,7 +144,7 @@ def run_shared(
     module: str = STAGES_MODULE,
     place: Place = ALONE,
 ) -> None:
-    """Run tasks that need nothing of each other, each wholly by one of the processes that share them, below `out`.
+    """Run tasks, each wholly by one of the processes that share them, below `out`: those that need nothing, then the others.
 
     Every process calls this with the same tasks, and may be started again by itself. The one that leads claims `out` and
     returns when the runs of all are finished; the others return after their own.
@@ -160,8 +160,16 @@ def run_shared(
         if not place.leads:
             unclaimed = f"Waiting for rank 0 to claim {out}."
             wait_until(lambda: None if MARKER in names_in(out) else unclaimed, lambda text: listener(Event("", text)))
-        run_tasks(place.share(tasks), workers=workers, machine=machine, listener=listener, module=module, place=place)
-        if place.world > 1 and place.leads:
+        how: dict[str, Any] = {"workers": workers, "machine": machine, "listener": listener, "module": module, "place": place}
+        if place.world == 1:
+            run_tasks(tasks, **how)
+            return
+        first, last = [t for t in tasks if not t.needs], [dataclasses.replace(t, needs=()) for t in tasks if t.needs]
+        run_tasks(place.share(first), **how)
+        if last:
+            _await(first, listener)
+            run_tasks(place.share(last), **how)
+        if place.leads:
             _await(tasks, listener)
 
 

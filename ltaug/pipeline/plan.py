@@ -12,7 +12,7 @@ from typing import Any
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
-from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed
+from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed, teachers_needed
 from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
@@ -133,11 +133,15 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
 
     def train(name: str, about: str, arm: Arm, needs: Sequence[Task], **added: Path | None) -> None:
         """A classifier, trained as the arm says."""
-        asked: Given = {"dataset": recipe.dataset, "given": recipe.given(arm, "train-classifier"), **added}
-        add(f"{name}/classifier", "train_classifier", {**asked, "arm": name, "about": about}, needs)
+        given = recipe.given(arm, "train-classifier")
+        asked: Given = {"dataset": recipe.dataset, "given": given, **added}
+        if mine := judges[: teachers_needed(given)]:
+            asked["teachers"] = [teacher.directory for teacher in mine]
+        add(f"{name}/classifier", "train_classifier", {**asked, "arm": name, "about": about}, [*needs, *mine])
 
     controls, plain = recipe.controls(), recipe.given(by_name[recipe.baseline], "train-classifier")
-    wanted = max((_judges(recipe, arm) for arm in recipe.arms), default=0)
+    taught = [teachers_needed(recipe.given(arm, "train-classifier")) for arm in recipe.arms]
+    wanted = max([*taught, *(_judges(recipe, arm) for arm in recipe.arms)], default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
         if not arm.synthetic:
@@ -179,7 +183,16 @@ def check_of(tasks: Sequence[Task]) -> Task:
 
 
 def plan_classifiers(
-    dataset: Given, given: Given, *, out: Path, seeds: int, seed: int = 0, synthetic: Path | None, arm: str, baseline: bool = True
+    dataset: Given,
+    given: Given,
+    *,
+    out: Path,
+    seeds: int,
+    seed: int = 0,
+    synthetic: Path | None,
+    arm: str,
+    baseline: bool = True,
+    teachers: Sequence[Path] = (),
 ) -> list[Task]:
     """Classifiers with and without one set of synthetic images, and their control, over several seeds of one draw.
 
@@ -192,9 +205,10 @@ def plan_classifiers(
             resampled to the same class counts "resampled", or "resampled-ARM" if `arm` is not WITH_SYNTHETIC, so that one
             report can compare several sets of images, each with its own control.
         baseline: whether to train the two others as well.
+        teachers: classifier runs on the same draw, for distillation; without, those that the options ask for are trained first.
 
     Raises:
-        OptionError: `arm` is what one of the others may be called.
+        OptionError: `arm` is what one of the others may be called; teachers that nothing asks for.
     """
     real: Given = {"arm": "real", "synthetic": None}
     name = CONTROL if arm == WITH_SYNTHETIC else f"{CONTROL}-{arm}"
@@ -202,11 +216,19 @@ def plan_classifiers(
     arms = [real] if synthetic is None else [{"arm": arm, "synthetic": synthetic}, *([real, control] if baseline else [])]
     if baseline and synthetic is not None and (arm == "real" or arm.startswith(CONTROL)):
         raise OptionError(f"--arm-name {arm!r} is what classifiers without synthetic images are called; use another name")
-    tasks = []
+    needed = teachers_needed(given)
+    if teachers and not needed:
+        raise OptionError("--teacher is read only with --distill synthetic, real or all; add that or leave it out")
+    if synthetic is None and given.get("distill") == "synthetic":
+        raise OptionError("--distill synthetic needs synthetic images; give --synthetic, or --distill real")
+    planned = range(0 if teachers else needed)
+    judges = [_task(out, f"judges/judge-{i}", "train_judge", {"dataset": dataset, "index": i, "seed": seed}) for i in planned]
+    taught: Given = {"teachers": list(teachers) or [judge.directory for judge in judges]} if needed else {}
+    tasks = list(judges)
     for s in range(seed, seed + seeds):
         for own in arms:
-            asked: Given = {"dataset": dataset, "given": given, **own, "seed": s, "draw_seed": seed}
-            tasks.append(_task(out, f"{own['arm']}/seed-{s}", "train_classifier", asked))
+            asked: Given = {"dataset": dataset, "given": given, **own, **taught, "seed": s, "draw_seed": seed}
+            tasks.append(_task(out, f"{own['arm']}/seed-{s}", "train_classifier", asked, judges))
     return tasks
 
 

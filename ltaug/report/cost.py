@@ -74,20 +74,17 @@ def seed_cost(experiment: Experiment, evaluations: Sequence[Evaluation] = ()) ->
 def _parts(result: Result) -> list[Part] | None:
     """Every run behind a classifier, itself included; None where one is not to be found."""
     own: list[Part] = [(result.record.stage, result.record)]
-    if result.record.synthetic_run is None or result.brought:
-        return own
-    synthesis, generators = result.synthesis, list(result.generator.lineage()) if result.generator else []
-    if synthesis is None or not generators or generators[-1].source_run is not None:
+    judging = result.record.teachers()
+    if result.record.synthetic_run is not None and not result.brought:
+        synthesis, generators = result.synthesis, list(result.generator.lineage()) if result.generator else []
+        if synthesis is None or not generators or generators[-1].source_run is not None:
+            return None
+        judging += synthesis.judges()
+        own = [*((generator.stage, generator) for generator in generators), (synthesis.stage, synthesis), *own]
+    judges = {judge.path.resolve(): judge for judge in judging if judge is not None}
+    if None in judging:
         return None
-    judges = [judge for judge in synthesis.judges() if judge is not None]
-    if len(judges) < len(synthesis.judge_runs):
-        return None
-    return [
-        *((generator.stage, generator) for generator in generators),
-        *((JUDGES, judge) for judge in judges),
-        (synthesis.stage, synthesis),
-        *own,
-    ]
+    return [*((JUDGES, judge) for judge in judges.values()), *own]
 
 
 def _unit(parts: Iterable[Part]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from ltaug.classifier.fit import total_steps
+from ltaug.classifier.judge import Judge
+from ltaug.classifier.phases import total_steps
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
@@ -15,11 +17,12 @@ from ltaug.data.load import Dataset, duplicates
 from ltaug.data.longtail import resample
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
-from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions
-from ltaug.records import SynthesisRecord
-from ltaug.runs import RUN_FILE, Run
-from ltaug.runtime import derive_seed, for_classifier
+from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
+from ltaug.records import ClassifierRecord, SynthesisRecord
+from ltaug.runs import RUN_FILE, Event, Run
+from ltaug.runtime import Runtime, derive_seed, for_classifier
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
 from ltaug.synthesis.manifest import KEPT, read_manifest, read_synthetic
 
@@ -57,6 +60,7 @@ def train_classifier(
     *,
     synthetic: Path | None = None,
     resampled_to: Path | None = None,
+    teachers: Sequence[Path] | None = None,
     arm: str = "real",
     about: str = "",
     out: Path,
@@ -73,6 +77,8 @@ def train_classifier(
         synthetic: a finished synthesize run made from the same draw, or images of any origin (data.given).
         resampled_to: synthetic images (as `synthetic`) in whose place as many real images of every class are drawn again: the
             control that differs in nothing but what the added images show.
+        teachers: classifier runs of the same real images, for distillation. None trains them beside `out`, in OUT.judges, if
+            the options ask for any.
         arm, about: what this classifier is called and said to be in the report.
         seed: of the classifier.
         draw_seed: of the long-tailed draw; None takes `seed`.
@@ -80,6 +86,7 @@ def train_classifier(
 
     Raises:
         OptionError: both `synthetic` and `resampled_to`.
+        MismatchError: a teacher was trained on synthetic images, or on another draw.
         LeakError: synthetic images show test images (metrics.overlap); nothing is trained.
     """
     if synthetic is not None and resampled_to is not None:
@@ -99,6 +106,10 @@ def train_classifier(
     images = None if found is None else found.images
     if images is not None and resampled_to is not None:
         images = resample(data.train, images.class_counts, seed=derive_seed(seed, "resample"))
+    if teachers is None:
+        needed = range(teachers_needed(plain(chosen)))
+        teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed) for i in needed]
+    taught_by = load_judges(teachers, data.train, runtime=runtime)
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
     named = {"arm": arm, "about": about, "judge": given is None}
     inputs = {"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test)}
@@ -106,7 +117,9 @@ def train_classifier(
         runtime,
         seed=seed,
         options={**named, "dataset": plain(drawn), job.stage: plain(chosen)},
-        inputs=inputs | ({"synthetic": added} if resampled_to is None else {"resampled_to": added}),
+        inputs=inputs
+        | ({"synthetic": added} if resampled_to is None else {"resampled_to": added})
+        | ({"teachers": [job.input(t.digest, path) for t, path in zip(taught_by, teachers, strict=True)]} if taught_by else {}),
     ) as run:
         if not run.finished:
             if found is not None and resampled_to is None:
@@ -115,9 +128,37 @@ def train_classifier(
             run.note(duplicates=same)
             if same["test_in_train"]:
                 run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
-            resampled = resampled_to is not None
-            run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, resampled=resampled)
+            how_fitted: dict[str, Any] = {"resampled": resampled_to is not None, "teachers": taught_by}
+            run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
     return out
+
+
+def trained_judge(job: Job, index: int, dataset: Given, *, seed: int) -> Path:
+    """Judge `index` of OUT.judges: trained by the process that leads, waited for by the others."""
+    path = job.out.with_name(f"{job.out.name}.judges") / f"judge-{index}"
+    if job.place.leads:
+        return train_judge(dataset, out=path, seed=seed, index=index, **job.how(path.name))
+    wait_for_run(path, lambda text: job.listener(Event(path.name, text)), finished=True)
+    return path
+
+
+def load_judges(paths: Sequence[Path], train: ImageSet, *, runtime: Runtime) -> list[Judge]:
+    """Classifiers that judge or teach, each of these real images alone.
+
+    Raises:
+        MismatchError: one was trained on synthetic images or on another draw.
+    """
+    for path in paths:
+        record = ClassifierRecord.read(path, finished=True)
+        if record.synthetic_run is not None or record.resampled_counts is not None:
+            raise MismatchError(
+                f"{path} was trained on more than the real images; judges and teachers see these alone: give another run"
+            )
+        if record.train_digest != train.digest:
+            raise MismatchError(
+                f"{path} was trained on other images than {train.source}; give one of the same dataset, draw and seed"
+            )
+    return [Judge.load(path, runtime=runtime) for path in paths]
 
 
 def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict[str, Any], bool]:

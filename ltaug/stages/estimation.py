@@ -185,8 +185,9 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
 
 
 def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
-    from ltaug.classifier.fit import seconds_per_step, total_steps
+    from ltaug.classifier.fit import seconds_per_step
     from ltaug.classifier.models import build_model
+    from ltaug.classifier.phases import total_steps
 
     train = at.train
     steps = total_steps(train, options)

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from ltaug.classifier.judge import Judge
 from ltaug.data.budgets import parse_budget
 from ltaug.fields import plain, resolve
 from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
-from ltaug.meeting import wait_for_run
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place
-from ltaug.records import GeneratorRecord
-from ltaug.runs import Event
 from ltaug.runtime import for_sampling
-from ltaug.stages.classifier import train_judge
+from ltaug.stages.classifier import load_judges, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.stage import run_synthesis
 from ltaug.synthesis.stores import check_url
@@ -58,9 +54,9 @@ def synthesize(
     passes = Sampling.of(chosen).passes(sum(budget.values()))
     sampling = for_sampling(runtime, job.machine, image_side=side_of(real), passes=passes)
     if judges is None:
-        judges = [_judge(job, i, made) for i in range(judges_needed(plain(chosen)))]
+        judges = [trained_judge(job, i, plain(made.dataset), seed=made.seed) for i in range(judges_needed(plain(chosen)))]
     source = Generator.load(generator, runtime=runtime)
-    seen = [Judge.load(path, runtime=runtime) for path in judges]
+    seen = load_judges(judges, real, runtime=runtime)
     with job.open(
         sampling,
         seed=seed,
@@ -74,12 +70,3 @@ def synthesize(
         if not run.finished:
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
     return out
-
-
-def _judge(job: Job, index: int, generator: GeneratorRecord) -> Path:
-    """Judge `index` of OUT.judges: trained by the process that leads, waited for by the others."""
-    path = job.out.with_name(f"{job.out.name}.judges") / f"judge-{index}"
-    if job.place.leads:
-        return train_judge(plain(generator.dataset), out=path, seed=generator.seed, index=index, **job.how(path.name))
-    wait_for_run(path, lambda text: job.listener(Event(path.name, text)), finished=True)
-    return path

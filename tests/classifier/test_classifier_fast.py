@@ -18,9 +18,11 @@ from ltaug import train_classifier
 from ltaug.classifier import fit as fitting
 from ltaug.classifier import models
 from ltaug.classifier.augment import build_augmentation
-from ltaug.classifier.batches import make_pool, plan_batches
+from ltaug.classifier.batches import make_pool
 from ltaug.classifier.fit import fit_classifier, seconds_per_step
 from ltaug.classifier.judge import features, probabilities
+from ltaug.classifier.models import build_model
+from ltaug.classifier.phases import build_learner, phases_of
 from ltaug.classifier.step import BEFORE_CAPTURE, step_taker
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
@@ -233,6 +235,13 @@ def fused_sgd(parameters, gradients, momenta, *, lr, **settings):
     assert not isinstance(lr, torch.Tensor) or lr.device.type == parameters[0].device.type
 
 
+def learning(options, runtime):
+    """The plan of the first phase, an untrained network with what it learns with, and the images."""
+    phase, pool = phases_of(TRAIN, MADE, options, seed=0)[0], make_pool(TRAIN, MADE, device=runtime.device)
+    network = build_model(options.model, num_classes=TRAIN.num_classes, image_shape=TRAIN.image_shape).to(runtime.device)
+    return phase.plan, build_learner(network, phase, pool, runtime), pool
+
+
 def step_without_values(runtime, monkeypatch, **given):
     options = options_for(**given)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # these four are not known to fake tensors
@@ -240,9 +249,7 @@ def step_without_values(runtime, monkeypatch, **given):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
     monkeypatch.setattr(torch, "_fused_sgd_", fused_sgd)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        plan = plan_batches(TRAIN, MADE, options, seed=0)
-        pool = make_pool(TRAIN, MADE, device=runtime.device)
-        learner = fitting.build_learner(TRAIN, plan, pool, options, runtime)
+        plan, learner, pool = learning(options, runtime)
         parameters = list(learner.network.parameters())
         if runtime.device.type == "cuda":
             monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
@@ -326,9 +333,8 @@ def test_on_a_gpu_captured_steps_have_the_losses_of_the_others(augment, compiled
 @pytest.mark.parametrize("captured", [False, True], ids=["call by call", "captured"])
 def test_on_a_gpu_a_step_does_not_wait(captured, augment):
     runtime, options = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, captured=captured), options_for(augment=augment)
-    plan = plan_batches(TRAIN, MADE, options, seed=0)
-    pool = make_pool(TRAIN, MADE, device=runtime.device)
-    take_step = step_taker(fitting.build_learner(TRAIN, plan, pool, options, runtime))
+    plan, learner, pool = learning(options, runtime)
+    take_step = step_taker(learner)
     for step, batch in enumerate(fitting.batches_of(plan, pool, build_augmentation(options), 0, 8)):
         if step > BEFORE_CAPTURE:  # kernels are chosen and the graph is recorded before
             torch.cuda.set_sync_debug_mode("error")

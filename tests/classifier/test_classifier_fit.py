@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from ltaug.classifier.augment import build_augmentation
-from ltaug.classifier.batches import make_pool, plan_batches
-from ltaug.classifier.fit import batches_of, build_learner, fit_classifier, total_steps
+from ltaug.classifier.batches import make_pool
+from ltaug.classifier.fit import batches_of, fit_classifier
 from ltaug.classifier.judge import probabilities
+from ltaug.classifier.models import build_model
+from ltaug.classifier.phases import build_learner, phases_of, total_steps
 from ltaug.classifier.schedules import learning_rates
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
@@ -165,9 +167,10 @@ def test_synthetic_images_of_weight_0_leave_the_loss_to_the_real_ones():
 
 def test_the_weight_of_a_mixed_image_is_the_mixture_of_its_sources_weights():
     options = resolve(ClassifierOptions, {"synthetic_weight": 3.0, "batch_size": 16, "lr": 0.0}, image_side=8)
-    plan, pool = plan_batches(TRAIN, MADE, options, seed=0), make_pool(TRAIN, MADE, device=CPU.device)
-    learner = build_learner(TRAIN, plan, pool, options, CPU)
-    (batch,) = batches_of(plan, pool, build_augmentation(options), 0, 1)
+    (phase,), pool = phases_of(TRAIN, MADE, options, seed=0), make_pool(TRAIN, MADE, device=CPU.device)
+    network = build_model(options.model, num_classes=TRAIN.num_classes, image_shape=TRAIN.image_shape)
+    learner = build_learner(network, phase, pool, CPU)
+    (batch,) = batches_of(phase.plan, pool, build_augmentation(options), 0, 1)
     real, made, mixed = (
         float(learner.learn(batch._replace(sources=sources)))
         for sources in (torch.zeros(16, dtype=torch.long), torch.ones(16, dtype=torch.long), torch.tensor([[0.75, 0.25]] * 16))

@@ -1,0 +1,147 @@
+"""The stretches of a classifier's fit: joint training, then where `--refit` asks for it a second stage on part of the network.
+
+The second stage spells what the field calls cRT (`--refit head --refit-sampling balanced --refit-loss ce`), MiSLAS (mixup, then
+that with `--refit-smoothing`), label over-smoothing (`--refit-smoothing 0.98,0.98`), and a last stage fitted again on real images
+alone. It is a share of the steps and adds none, so arms with it and without it take equally many.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
+from ltaug.classifier.judge import Judge
+from ltaug.classifier.losses import build_loss
+from ltaug.classifier.models import parts_of
+from ltaug.classifier.step import Learner
+from ltaug.classifier.teachers import Ensemble
+from ltaug.data.imageset import ImageSet
+from ltaug.options import ClassifierOptions
+from ltaug.runtime import Runtime
+
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps `first` to `last` - 1 of a fit."""
+
+    first: int
+    last: int
+    plan: BatchPlan
+    options: ClassifierOptions  # loss, learning rate and schedule are this phase's
+    trained: str = WHOLE  # the part of the network that learns (models.parts_of)
+    smoothing: tuple[float, ...] = (0.0, 0.0)
+
+
+def total_steps(train: ImageSet, options: ClassifierOptions) -> int:
+    """`steps` if given, otherwise those of `epochs` passes over the real images: synthetic ones add none, so arms are equal."""
+    return options.steps if options.steps is not None else math.ceil(options.epochs * len(train) / options.batch_size)
+
+
+def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOptions, *, seed: int) -> list[Phase]:
+    """The phases of a fit, in order; each has at least a step where there are two steps or more.
+
+    Raises:
+        OptionError: an unknown sampling.
+    """
+    total = total_steps(train, options)
+    plan = plan_batches(train, synthetic, options, seed=seed)
+    if options.refit == "none":
+        return [Phase(0, total, plan, options)]
+    own = dataclasses.replace(
+        options, loss=options.refit_loss, sampling=options.refit_sampling, lr=options.refit_lr, schedule="cosine", warmup=0.0
+    )
+    again = plan_batches(train, synthetic if options.refit_on == "merged" else None, own, seed=seed)
+    first = total - max(1, round(options.refit_share * total))
+    joint = [Phase(0, first, plan, options)] if first else []
+    return [*joint, Phase(first, total, again, own, options.refit, options.refit_smoothing)]
+
+
+def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime, *, teachers: Sequence[Judge] = ()) -> Learner:
+    """The network with everything it learns with in a phase; its other parts are frozen, with their batch-norm statistics."""
+    options, plan = phase.options, phase.plan
+    learning = _freeze(network, phase.trained)
+    optimizer = torch.optim.SGD(
+        learning,
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=options.momentum > 0,
+        fused=True,
+    )
+    return Learner(
+        network=network,
+        forward=torch.compile(network) if runtime.compiled else network,
+        optimizer=optimizer,
+        loss_per_image=build_loss(options, class_counts=_priors(plan, pool, options)),
+        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
+        teachers=_ensemble(teachers, options, plan),
+        soft_shares=_soft_shares(options).to(runtime.device),
+        smoothing=smoothing_of(pool.class_counts[REAL], phase.smoothing) if any(phase.smoothing) else None,
+        runtime=runtime,
+    )
+
+
+def _freeze(network: nn.Module, trained: str) -> list[nn.Parameter]:
+    """Let the `trained` part of the network learn and nothing else; its parameters."""
+    network.eval().requires_grad_(False)
+    parts = [network] if trained == WHOLE else parts_of(network)[trained]
+    for part in parts:
+        part.train().requires_grad_(True)
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def _priors(plan: BatchPlan, pool: Pool, options: ClassifierOptions) -> Tensor:
+    """(2, K) how often each class is drawn from each source, up to a factor for each; what adjusted losses add the log of."""
+    priors = pool.class_counts.clone()
+    priors[REAL] = plan.real.prior(priors[REAL])
+    if options.prior == "source" or not plan.synthetic:
+        return priors
+    drawn, weights = priors / priors.sum(dim=1, keepdim=True), _source_weights(plan, pool, options.synthetic_weight)
+    share = _synthetic_share(plan, pool)
+    merged = (1 - share) * weights[0] * drawn[0] + share * weights[1] * drawn[1]
+    return merged.expand(2, -1)
+
+
+def _synthetic_share(plan: BatchPlan, pool: Pool) -> float:
+    per_batch = plan.synthetic_per_batch
+    return plan.synthetic / len(pool.labels) if per_batch is None else per_batch / plan.batch_size
+
+
+def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Tensor:
+    """(weight of a real image, of a synthetic one), scaled so that their mean over training is 1."""
+    share = _synthetic_share(plan, pool)
+    return torch.tensor([1.0, synthetic_weight]) / (1 - share + share * synthetic_weight)
+
+
+def _ensemble(teachers: Sequence[Judge], options: ClassifierOptions, plan: BatchPlan) -> Ensemble | None:
+    """The teachers of a phase that has images which learn from them."""
+    if options.distill == "none" or (options.distill == "synthetic" and not plan.synthetic):
+        return None
+    return Ensemble.of(teachers, temperature=options.distill_temperature, power=options.distill_power)
+
+
+def _soft_shares(options: ClassifierOptions) -> Tensor:
+    """(2,) the part of the loss of a real image, and of a synthetic one, that is distillation."""
+    named = torch.tensor([options.distill in ("real", "all"), options.distill in ("synthetic", "all")])
+    return named * options.distill_weight
+
+
+def smoothing_of(class_counts: Tensor, ends: tuple[float, ...]) -> Tensor:
+    """Label-aware smoothing (Zhong et al., CVPR 2021, eq. 8): the label weights (K, K) of an image of each class.
+
+    Class c keeps 1 - e_c and shares e_c over all K, where e_c goes with sin(pi/2 (n_c - n_min) / (n_max - n_min)) from the first
+    of `ends` for the rarest class to the second for the largest.
+    """
+    counts = class_counts.double()
+    reach = ((counts - counts.min()) / (counts.max() - counts.min()).clamp_min(1)).mul(torch.pi / 2).sin()
+    strength = (ends[0] + (ends[1] - ends[0]) * reach).float()[:, None]
+    k = len(counts)
+    return (1 - strength) * torch.eye(k, device=counts.device) + strength / k
