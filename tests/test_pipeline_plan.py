@@ -145,6 +145,57 @@ def test_the_control_of_unnamed_classifiers_has_the_plain_name(tmp_path):
     assert [t.kwargs["arm"] for t in tasks] == ["real+synthetic", "real", "resampled"]
 
 
+TAUGHT = """
+seeds = 1
+[train-classifier]
+distill = "real"
+[arms.real.train-classifier]
+distill = "none"
+[arms.taught.train-classifier]
+teachers = 3
+[arms.selected]
+synthesize = { select-agreement = true }
+train-classifier = { distill = "synthetic", teachers = 4 }
+"""
+
+
+def test_teachers_are_the_judges_of_the_seed_as_many_as_an_arm_asks_for(tmp_path):
+    (tmp_path / "taught.toml").write_text(TAUGHT)
+    tasks = {t.name: t for t in plan(read_recipe(tmp_path / "taught.toml"), tmp_path)}
+    judges = [f"seed-0/judges/judge-{i}" for i in range(4)]
+    assert [name for name in tasks if "judges" in name] == judges
+    asked = {name: t.kwargs.get("teachers") for name, t in tasks.items() if t.function == "train_classifier"}
+    assert asked == {
+        "seed-0/real/classifier": None,
+        "seed-0/taught/classifier": [tmp_path / j for j in judges[:3]],
+        "seed-0/resampled-selected/classifier": [tmp_path / j for j in judges],
+        "seed-0/selected/classifier": [tmp_path / j for j in judges],
+    }
+    assert tasks["seed-0/taught/classifier"].needs == tuple(judges[:3])
+    assert set(judges) < set(tasks["seed-0/selected/classifier"].needs)
+    assert tasks["seed-0/selected/synthetic"].kwargs["judges"] == [tmp_path / j for j in judges[:2]]
+
+
+def test_classifiers_that_learn_from_teachers_share_those_that_are_trained_first(tmp_path):
+    how = {"out": tmp_path, "seeds": 2, "seed": 3, "synthetic": None, "arm": "both"}
+    tasks = plan_classifiers({}, {"distill": "real", "teachers": 2}, **how)
+    assert [t.name for t in tasks] == ["judges/judge-0", "judges/judge-1", "real/seed-3", "real/seed-4"]
+    assert {t.kwargs["seed"] for t in tasks[:2]} == {3}
+    for classifier in tasks[2:]:
+        assert classifier.needs == ("judges/judge-0", "judges/judge-1")
+        assert classifier.kwargs["teachers"] == [tmp_path / "judges/judge-0", tmp_path / "judges/judge-1"]
+    (given, *_) = plan_classifiers({}, {"distill": "real"}, teachers=[tmp_path / "mine"], **how)
+    assert (given.name, given.needs, given.kwargs["teachers"]) == ("real/seed-3", (), [tmp_path / "mine"])
+
+
+def test_teachers_that_nothing_asks_for_and_soft_labels_of_no_images_are_refused(tmp_path):
+    how = {"out": tmp_path, "seeds": 1, "synthetic": None, "arm": "both"}
+    with pytest.raises(OptionError, match="--teacher is read only with --distill"):
+        plan_classifiers({}, {}, teachers=[tmp_path], **how)
+    with pytest.raises(OptionError, match="--distill synthetic needs synthetic images"):
+        plan_classifiers({}, {"distill": "synthetic"}, **how)
+
+
 @pytest.mark.parametrize("arm", ["real", "resampled", "resampled-real"])
 def test_classifiers_with_synthetic_images_are_not_called_as_those_without(arm, tmp_path):
     with pytest.raises(OptionError, match=f"--arm-name '{arm}' is what classifiers without synthetic images are called"):

@@ -135,6 +135,20 @@ def test_processes_share_tasks_under_one_claim_and_the_one_that_leads_waits_for_
     assert all(t.finished for t in tasks)
 
 
+def test_of_several_processes_none_begins_what_needs_another_ones_task_before_that_is_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(meeting, "PATIENCE", 0.1)
+    tasks = [task(tmp_path, "a", "record"), task(tmp_path, "b", "record"), task(tmp_path, "c", "record", needs=("a", "b"))]
+    shared = {"out": tmp_path, "what": "train-classifier", "machine": CPU, "module": "fake_stages"}
+    heard, leader = [], threading.Thread(target=lambda: run_shared(tasks, **shared, place=Place(0, 2), listener=heard.append))
+    leader.start()
+    wait_for(lambda: any(event.text == "Waiting for other processes to finish b." for event in heard))
+    assert {t.name: t.finished for t in tasks} == {"a": True, "b": False, "c": False}
+    run_shared(tasks, **shared, place=Place(1, 2, 1))
+    leader.join(LONG)
+    assert not leader.is_alive()
+    assert all(t.finished for t in tasks)
+
+
 def test_a_users_mistake_reaches_the_caller_and_stops_the_others(tmp_path):
     tasks = [task(tmp_path, "a", "mistake"), task(tmp_path, "b", seconds=2 * LONG), task(tmp_path, "c", needs=("a",))]
     began = time.monotonic()

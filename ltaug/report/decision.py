@@ -99,8 +99,12 @@ class Evidence:
             variance, df = (own, 2 * (n - 1)) if own > 2 * shared else (2 * shared, shared_df)
         return float(d.mean()), n, variance, df
 
-    def compare(self, arm: str, other: str, tail: float, k: int = 1) -> Comparison:
-        """`arm` against `other`, where each side errs with probability `tail` over the k comparisons of its family."""
+    def compare(self, arm: str, other: str, tail: float, k: int = 1, *, chosen_from: int = 1) -> Comparison:
+        """`arm` against `other`, where each side errs with probability `tail` over the k comparisons of its family.
+
+        Args:
+            chosen_from: how many arms `other` is the best of: by chance it looks nearer to a better arm than it is.
+        """
         mean, n, variance, df = self._compared(arm, other)
         at = (arm, other, self._metric)
         if mean is None or df == 0:
@@ -114,7 +118,7 @@ class Evidence:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
         if n < CLAIM_SEEDS:
             outcome = "promising" if outcome == "better" else "undecided"
-        elif outcome == "undecided" and abs(mean) + t_quantile(tail, df) * error < MARGIN:
+        elif outcome == "undecided" and abs(mean) + t_quantile(tail / chosen_from, df) * error < MARGIN:
             outcome = "equivalent"  # two one-sided tests (Schuirmann 1987), each at the tail of the family
         detectable = (t_quantile(0.025, df) + t_quantile(0.2, df)) * error
         return Comparison(*at, mean, n, low, high, outcome, detectable, math.ceil(POWER * variance / MARGIN**2))
@@ -212,7 +216,7 @@ def decide(scores: Scores) -> Decision:
     tail = LEVEL / 4 / max(1, len(also) + pairs)
     return Decision(
         gains=gains,
-        best=evidence.compare(scores.best_with, scores.best_without, LEVEL, len(with_)),
+        best=evidence.compare(scores.best_with, scores.best_without, LEVEL, len(with_), chosen_from=len(without)),
         winner=winners[-1] if winners else None,
         cheaper=max(cheaper, key=scores.mean, default=None),
         hurt=tuple(one for one in gains if cheaper and one.over_partner.outcome == "worse"),

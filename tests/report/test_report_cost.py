@@ -59,6 +59,22 @@ def test_an_arm_takes_all_that_is_behind_its_classifiers_in_the_mean_over_seeds(
     }
 
 
+def test_teachers_count_as_judges_and_once_where_they_judge_too(experiment):
+    for arm in ("real", "cbdm"):
+        for seed in (0, 1):
+            run = experiment / arm / f"seed-{seed}" / "classifier"
+            inputs = json.loads((run / "run.json").read_text())["inputs"]
+            teachers = [
+                {"digest": "d" * 64, "path": str(experiment / f"judge-{i}" / f"seed-{seed}" / "classifier")} for i in (0, 1)
+            ]
+            change(run, inputs=inputs | {"teachers": teachers})
+    found = costs(collect([experiment]))
+    assert found["real"].parts == {"judges": 7, "train-classifier": 1.5}
+    assert found["cbdm"].minutes == 129
+    (experiment / "judge-1" / "seed-0").rename(experiment / "elsewhere")
+    assert costs(collect([experiment]))["real"] is None
+
+
 def test_a_further_seed_of_all_arms_takes_what_they_share_once(experiment, lab):
     found = collect([experiment])
     parts = {"fit-generator": 110, "judges": 7, "synthesize": 50, "train-classifier": 5.5}
