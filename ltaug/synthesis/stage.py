@@ -64,7 +64,7 @@ def run_synthesis(
         RunExistsError: processes of an earlier start, with another number of them, are still at work.
     """
     _require_fitting(generator, train, judges)
-    selection = fit_selection(train, judges, _rules_of(options))
+    selection = fit_selection(train, judges, rules_of(options))
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
     generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
@@ -86,7 +86,7 @@ def run_synthesis(
     rounds.remove()
 
 
-def _rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
+def rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
     """The settings of each selection rule that is switched on; how many judges to train is none of them."""
     chosen = {rule: settings_of(options, rule, rule) for rule in RULES if getattr(options, rule)}
     return {rule: {name: value for name, value in own.items() if name != "judges"} for rule, own in chosen.items()}
