@@ -28,6 +28,8 @@ class Entry:
         tells_network: of an augmentation: its label, how an image was varied, is given to the network.
         needs_judges: of a selection rule: it asks classifiers trained on the real images.
         about: of a form of budgets: how it is written and what it asks for.
+        head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
+        donors: of a classifier's augmentation: it also takes images that are drawn from every class equally often.
         path: of a source: it is written NAME:PATH.
         suffix: of a source: it is written as a file with this ending.
     """
@@ -39,6 +41,8 @@ class Entry:
     tells_network: bool = False
     needs_judges: bool = False
     about: str = ""
+    head: str = "linear"
+    donors: bool = False
     path: bool = False
     suffix: str = ""
 
@@ -117,11 +121,7 @@ BACKBONES = Registry(
     },
 )
 PRECONDITIONINGS = Registry(
-    "--preconditioning",
-    {
-        "vp": "ltaug.generator.preconditioning:VP",
-        "edm": "ltaug.generator.preconditioning:EDM",
-    },
+    "--preconditioning", {"vp": "ltaug.generator.preconditioning:VP", "edm": "ltaug.generator.preconditioning:EDM"}
 )
 # The power of n_c that a class's share of training is proportional to; 1 is the set as it is.
 RESAMPLINGS: dict[str, float] = {"natural": 1.0, "rs": 0.0, "rs-sqrt": 0.5}
@@ -152,9 +152,10 @@ LOSSES = Registry(
         "ce": "ltaug.classifier.losses:cross_entropy",
         "logit-adjusted": "ltaug.classifier.losses:logit_adjusted",
         "balanced-softmax": "ltaug.classifier.losses:balanced_softmax",
+        "ldam": Entry(where="ltaug.classifier.losses:ldam", head="cosine"),
     },
 )
-# (batch, **settings) -> batch
+# (batch, **settings) -> batch; with donors (batch, donors, **settings) -> batch
 CLASSIFIER_AUGMENTATIONS = Registry(
     "--augment",
     {
@@ -163,7 +164,12 @@ CLASSIFIER_AUGMENTATIONS = Registry(
         "shift-rotate": "ltaug.classifier.augment:shift_rotate",
         "crop-flip": "ltaug.classifier.augment:crop_flip",
         "randaugment": "ltaug.classifier.augment:randaugment",
-        "mixup": "ltaug.classifier.augment:mixup",
+        "mixup": "ltaug.classifier.mixing:mixup",
+        "remix": "ltaug.classifier.mixing:remix",
+        "cutmix": "ltaug.classifier.mixing:cutmix",
+        "cmo": Entry(where="ltaug.classifier.mixing:cmo", donors=True),
+        "class-mixup": "ltaug.classifier.mixing:class_mixup",
+        "class-cutmix": "ltaug.classifier.mixing:class_cutmix",
     },
 )
 # classifier.batches.RealSampling
@@ -174,6 +180,8 @@ CLASSIFIER_SAMPLINGS = Registry(
 SCHEDULES = Registry(
     "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}
 )
+# (steps taken, all steps, **settings) -> weight of the newest weights in the average
+AVERAGES = Registry("--average", {"none": None, "ema": "ltaug.classifier.averaging:ema", "swa": "ltaug.classifier.averaging:swa"})
 # What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule.
 # Of several rules that reject an image the first here gives the verdict.
 RULES = Registry(

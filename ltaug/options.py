@@ -14,6 +14,7 @@ from typing import Any
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import known_of, option
+from ltaug.learning import LearningOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -219,7 +220,7 @@ class EvaluationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierOptions:
+class ClassifierOptions(LearningOptions):
     """The classifier, its loss and its training."""
 
     model: str = option(
@@ -229,8 +230,6 @@ class ClassifierOptions:
         choices=methods.MODELS,
         check="ltaug.classifier.models:require_timm",
     )
-    loss: str = option("ce", "the loss", choices=methods.LOSSES)
-    adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -238,9 +237,6 @@ class ClassifierOptions:
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
-    )
-    mixup_alpha: float = option(
-        1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
     steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
@@ -259,6 +255,7 @@ class ClassifierOptions:
 
     def __post_init__(self) -> None:
         """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
+        super().__post_init__()
         fraction, size = self.synthetic_fraction, self.batch_size
         if fraction is None:
             return

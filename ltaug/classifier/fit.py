@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
+from ltaug.classifier.averaging import Average, build_average
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, plan_batches, to_input
-from ltaug.classifier.losses import build_loss
-from ltaug.classifier.models import build_model
+from ltaug.classifier.losses import build_loss, deferred_weights
+from ltaug.classifier.models import build_model, head_of, normalise_head
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import Learner, step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
 from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
+from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -28,6 +30,7 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 PLAN_STEPS = 256
 LOGS = 50
 CHECKPOINT_EVERY = 5000
+STATISTICS_BATCHES = 100  # of training that give averaged weights their batch-norm statistics, at most
 STATE_FILE = "state.pt"
 
 
@@ -88,10 +91,16 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         learner = build_learner(train, plan, pool, options, runtime)
-        start = 0 if checkpoints is None else _resume(learner, checkpoints)
+        average = build_average(options, learner.network, total)
+        start = 0 if checkpoints is None else _resume(learner, average, checkpoints)
+        reweighted_after = max(start, math.ceil(options.reweight_from * total))
         take_step, warmed_up = step_taker(learner), min(start + warming_steps(runtime), total)
         for done, batch in enumerate(batches_of(plan, pool, augmentation, start, total), start + 1):
+            if done - 1 == reweighted_after:
+                learner.weights[REAL] *= _class_weights(plan, pool)
             loss = take_step(batch, rates[done - 1])
+            if average is not None:
+                average.update(done)
             if done == warmed_up:
                 runtime.synchronize()
                 warm = time.perf_counter()
@@ -100,12 +109,18 @@ def fit_classifier(
             if checkpoints is not None and done % checkpoint_every == 0 and done < total:
                 with new_checkpoint(checkpoints, done, kept=1) as path:
                     state = {"model": learner.network.state_dict(), "optimizer": learner.optimizer.state_dict()}
-                    torch.save(state, path / STATE_FILE)
+                    torch.save(state | {"average": average and average.weights}, path / STATE_FILE)
+        if average is not None:
+            first = total - min(total // 20 + 1, STATISTICS_BATCHES)
+            with runtime.autocast():
+                average.settle(batches_of(plan, pool, augmentation, first, total))
+        if options.tau_norm:
+            normalise_head(head_of(learner.network, name=options.model), tau=options.tau_norm)
         runtime.synchronize()
     return learner.network.eval(), Seconds(warm - began, time.perf_counter() - warm)
 
 
-def _resume(learner: Learner, checkpoints: Path) -> int:
+def _resume(learner: Learner, average: Average | None, checkpoints: Path) -> int:
     """Load the newest checkpoint, if there is one; returns the steps that are done."""
     step = max(checkpoint_steps(checkpoints), default=0)
     if step:
@@ -114,6 +129,8 @@ def _resume(learner: Learner, checkpoints: Path) -> int:
         state = torch.load(newest / STATE_FILE, map_location=learner.runtime.device, weights_only=True)
         learner.network.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.weights = state["average"]
     return step
 
 
@@ -123,9 +140,18 @@ def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runti
     return fit_classifier(train, measured, seed=0, runtime=runtime)[1].steps / steps
 
 
+def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
+    """The network that the options ask for, freshly initialised; OptionError as `build_model`."""
+    head = LOSSES.about(options.loss).head
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
+    if options.tau_norm:
+        head_of(network, name=options.model)
+    return network
+
+
 def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: ClassifierOptions, runtime: Runtime) -> Learner:
     """The untrained network, from torch's global generator, and everything it learns with."""
-    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
+    network = build_for(options, train).to(runtime.device)
     priors = pool.class_counts.clone()
     priors[REAL] = plan.real.prior(priors[REAL])
     optimizer = torch.optim.SGD(
@@ -141,7 +167,8 @@ def build_learner(train: ImageSet, plan: BatchPlan, pool: Pool, options: Classif
         forward=torch.compile(network) if runtime.compiled else network,
         optimizer=optimizer,
         loss_per_image=build_loss(options, class_counts=priors),
-        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
+        weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device)[:, None].repeat(1, train.num_classes),
+        sam_rho=options.sam_rho,
         runtime=runtime,
     )
 
@@ -153,6 +180,12 @@ def _source_weights(plan: BatchPlan, pool: Pool, synthetic_weight: float) -> Ten
     return torch.tensor([1.0, synthetic_weight]) / (1 - share + share * synthetic_weight)
 
 
+def _class_weights(plan: BatchPlan, pool: Pool) -> Tensor:
+    """Deferred re-weighting (DRW; Cao et al., NeurIPS 2019, section 3.2): each class's weight for its real images, (K,)."""
+    real = pool.class_counts[REAL]
+    return deferred_weights(real, drawn=plan.real.prior(real))
+
+
 def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
     """The batches of steps `start` to `stop` - 1; each is the same wherever a fit starts.
 
@@ -160,7 +193,8 @@ def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: i
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
         torch.manual_seed(derive_seed(plan.seed, "classifier", step))
-        batch = augmentation(Batch(to_input(images), pool.labels[index], pool.sources[index], pool.class_counts))
+        drawn = zip(*(torch.split(part, plan.batch_size) for part in (index, images)), strict=True)  # the batch, any donors
+        batch = augmentation(*(Batch(to_input(x), pool.labels[n], pool.sources[n], pool.class_counts) for n, x in drawn))
         yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 

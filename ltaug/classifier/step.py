@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ltaug.classifier.batches import Batch
+from ltaug.classifier.batches import Batch, as_weights
 from ltaug.classifier.losses import Loss
+from ltaug.classifier.sam import uphill
 from ltaug.runtime import Runtime
 
 TakeStep = Callable[[Batch, float], Tensor]
@@ -33,20 +34,35 @@ class Learner:
     forward: Callable[[Tensor], Tensor]  # the network, or its compiled form with the same weights
     optimizer: torch.optim.Optimizer
     loss_per_image: Loss
-    source_weights: Tensor  # (2,), the weights of a real and of a synthetic image in the loss
+    weights: Tensor  # (2, K), of an image in the loss, by source and class; a captured step reads them from here
+    sam_rho: float
     runtime: Runtime
 
     def learn(self, batch: Batch) -> Tensor:
         """One optimizer step; the loss of the batch, still on the device."""
+        value = self._find_gradients(batch)
+        if self.sam_rho:
+            with uphill(self.network, self.sam_rho):
+                self._find_gradients(batch)
+        self.optimizer.step()
+        return value
+
+    def _find_gradients(self, batch: Batch) -> Tensor:
         with self.runtime.autocast():
             logits = self.forward(batch.images)
         losses = self.loss_per_image(logits.float(), batch.labels, batch.sources)
-        sources, of_source = batch.sources, self.source_weights
-        value = (losses * (of_source[sources] if sources.ndim == 1 else sources @ of_source)).mean()
+        value = (losses * _weight(batch, self.weights)).mean()
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
         return value.detach()
+
+
+def _weight(batch: Batch, weights: Tensor) -> Tensor:
+    """The weight of each image, (B,); of a mixed one the mixture over its sources and classes."""
+    if batch.sources.ndim == batch.labels.ndim == 1:
+        return weights[batch.sources, batch.labels]
+    s, k = weights.shape
+    return ((as_weights(batch.sources, s) @ weights) * as_weights(batch.labels, k)).sum(1)
 
 
 def warming_steps(runtime: Runtime) -> int:

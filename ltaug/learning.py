@@ -1,0 +1,52 @@
+"""Options of how a classifier learns: its loss, what mixes images, flat minima, averages of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltaug import methods
+from ltaug.errors import OptionError
+from ltaug.fields import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """The part of ClassifierOptions that belongs to long-tail methods."""
+
+    loss: str = option("ce", "the loss", choices=methods.LOSSES)
+    adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
+    ldam_margin: float = option(0.5, "ldam: margin of the rarest class, as a cosine", low=0, high=1, owner={"loss": ("ldam",)})
+    reweight_from: float = option(
+        1.0, "DRW: weight real images by class after this share of training; 1 never does", low=0, high=1
+    )
+    mixup_alpha: float = option(
+        1.0,
+        "images are mixed with weights from Beta(alpha, alpha)",
+        low=0.05,
+        owner={"augment": ("mixup", "remix", "class-mixup")},
+    )
+    cutmix_alpha: float = option(
+        1.0,
+        "the part of an image that stays is drawn from Beta(alpha, alpha)",
+        low=0.05,
+        owner={"augment": ("cutmix", "cmo", "class-cutmix")},
+    )
+    sam_rho: float = option(
+        0.0, "SAM: take the gradient this far uphill, in two passes a step; 0 takes it where the weights are", low=0
+    )
+    average: str = option("none", "what training ends with: the last weights, or an average of them", choices=methods.AVERAGES)
+    ema_decay: float = option(0.999, "ema: decay per step", small=0.99, low=0, high=1, owner={"average": ("ema",)})
+    swa_after: float = option(
+        0.75, "swa: average all steps after this share of training", low=0, high=0.99, owner={"average": ("swa",)}
+    )
+    tau_norm: float = option(
+        0.0, "after training, divide each class's weights by their norm to this power and drop the bias", low=0, high=2
+    )
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where --tau-norm has no norms to work on."""
+        if self.tau_norm and self.loss in methods.LOSSES and (head := methods.LOSSES.about(self.loss).head) != "linear":
+            raise OptionError(
+                f"--tau-norm {self.tau_norm:g} does not go with --loss {self.loss}: its {head} head has no norms; "
+                "use --tau-norm 0 or another loss"
+            )
