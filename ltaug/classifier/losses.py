@@ -66,16 +66,17 @@ def ldam(class_counts: Tensor, *, margin: float = 0.5) -> Loss:
     a mixed image is the mixture of its classes' losses.
     """
     counts = class_counts.sum(0).double()
-    seen = counts.clamp_min(1)
     least = torch.where(counts > 0, counts, torch.inf).min()
-    lowered = COSINE_SCALE * margin * torch.where(counts > 0, (least / seen) ** 0.25, 0.0)
+    lowered = COSINE_SCALE * margin * torch.where(counts > 0, (least / counts.clamp_min(1)) ** 0.25, 0.0).float()
 
     def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
-        # With p = softmax(z), lowering z_k alone by d changes log sum exp(z) by log(1 - (1 - exp(-d)) p_k): in float64, as
-        # this vanishes where p_k is close to 1.
-        z = logits.double()
-        whole = z.logsumexp(dim=1, keepdim=True) + torch.log1p(torch.expm1(-lowered) * z.softmax(dim=1))
-        return (as_weights(labels, logits.shape[1]) * (whole - z + lowered)).sum(dim=1).to(logits.dtype)
+        # The loss for class k is softplus(r_k - z_k + lowered_k), with r_k the logsumexp of all logits but z_k. Taking p_k out of
+        # the whole sum is exact only where p_k is no more than half of it, so the largest logit gets its r_k from the others.
+        top = torch.zeros_like(logits, dtype=torch.bool).scatter(1, logits.argmax(1, keepdim=True), True)
+        below = logits.masked_fill(top, -torch.inf).logsumexp(1, keepdim=True)
+        without = logits.logsumexp(1, keepdim=True) + torch.log1p(-logits.softmax(1).masked_fill(top, 0.0))
+        losses = F.softplus(torch.where(top, below, without) - logits + lowered)
+        return (as_weights(labels, logits.shape[1]) * losses).sum(dim=1)
 
     return loss
 
