@@ -48,12 +48,7 @@ class Entry:
 
 
 class Registry(Mapping[str, Any]):
-    """Components of one kind by name: `registry[name]` imports the component.
-
-    Args:
-        flag: the option that takes the name, for errors.
-        entries: name -> Entry, or just where the component is.
-    """
+    """Components of one kind by name: `registry[name]` imports the component; errors say that `flag` takes the name."""
 
     def __init__(self, flag: str, entries: Mapping[str, Any]) -> None:
         self.flag = flag

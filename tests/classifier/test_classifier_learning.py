@@ -73,7 +73,7 @@ def test_uphill_gives_the_weights_back_bit_for_bit_even_if_the_second_pass_fails
     kept = [p.detach().clone() for p in network.parameters()]
 
     def fail():
-        moved = [(p - old).norm() for p, old in zip(network.parameters(), kept, strict=True)]
+        moved = [(p.detach() - old).norm() for p, old in zip(network.parameters(), kept, strict=True)]
         raise KeyError(float(torch.stack(moved).norm()))
 
     with pytest.raises(KeyError) as failed, uphill(network, 0.5):
