@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     1 for each image: over the K classes, (B, K), and over the two sources, (B, 2).
 
     The class prior of a mixed image is the mixture of its sources' priors by these weights, which is the expected value of its
-    label weights. Its weight in the loss is the same mixture of its sources' weights.
+    label weights. Its weight in the loss is the mixture over its sources and classes.
     """
 
     images: Tensor  # float32 (B, C, H, W)

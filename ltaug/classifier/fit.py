@@ -65,6 +65,8 @@ def fit_classifier(
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
     adjusted for the class prior uses the prior of each source (uniform for real images under balanced sampling).
+    After the share `reweight_from` of all steps, w of a real image is multiplied by its class's weight (DRW). At the end the
+    weights become their average if one is asked for, and then the last layer is tau-normalised.
 
     Args:
         synthetic: images to merge with the real ones; an empty set is the same as None.

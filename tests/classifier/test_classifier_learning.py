@@ -10,7 +10,7 @@ from torch import nn
 
 from ltaug.classifier.averaging import Average, ema, swa
 from ltaug.classifier.batches import Batch
-from ltaug.classifier.models import CosineHead, build_model, head_of, normalise_head
+from ltaug.classifier.models import HEADS, CosineHead, build_model, normalise_head
 from ltaug.classifier.sam import uphill
 from ltaug.classifier.step import Learner
 from ltaug.errors import OptionError
@@ -252,4 +252,4 @@ def test_every_loss_learns_with_every_augmentation_and_source(loss, augment, sou
     assert all(value.isfinite().all() for value in found.state_dict().values())
     moved = [not torch.equal(p, q) for p, q in zip(found.parameters(), start.parameters(), strict=True)]
     assert all(moved)
-    assert head_of(found, name="resnet8") is found.fc if loss != "ldam" else isinstance(found.fc, CosineHead)
+    assert isinstance(found.fc, HEADS[LOSSES.about(loss).head])
