@@ -29,6 +29,8 @@ class Entry:
         needs_judges: of a selection rule: it asks classifiers trained on the real images.
         balances: of a loss: it takes the class prior out of the logits.
         about: of a form of budgets: how it is written and what it asks for.
+        head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
+        donors: of a classifier's augmentation: it also takes images that are drawn from every class equally often.
         path: of a source: it is written NAME:PATH.
         suffix: of a source: it is written as a file with this ending.
     """
@@ -41,17 +43,14 @@ class Entry:
     needs_judges: bool = False
     balances: bool = False
     about: str = ""
+    head: str = "linear"
+    donors: bool = False
     path: bool = False
     suffix: str = ""
 
 
 class Registry(Mapping[str, Any]):
-    """Components of one kind by name: `registry[name]` imports the component.
-
-    Args:
-        flag: the option that takes the name, for errors.
-        entries: name -> Entry, or just where the component is.
-    """
+    """Components of one kind by name: `registry[name]` imports the component; errors say that `flag` takes the name."""
 
     def __init__(self, flag: str, entries: Mapping[str, Any]) -> None:
         self.flag = flag
@@ -119,11 +118,7 @@ BACKBONES = Registry(
     },
 )
 PRECONDITIONINGS = Registry(
-    "--preconditioning",
-    {
-        "vp": "ltaug.generator.preconditioning:VP",
-        "edm": "ltaug.generator.preconditioning:EDM",
-    },
+    "--preconditioning", {"vp": "ltaug.generator.preconditioning:VP", "edm": "ltaug.generator.preconditioning:EDM"}
 )
 # The power of n_c that a class's share of training is proportional to; 1 is the set as it is.
 RESAMPLINGS: dict[str, float] = {"natural": 1.0, "rs": 0.0, "rs-sqrt": 0.5}
@@ -154,9 +149,10 @@ LOSSES = Registry(
         "ce": "ltaug.classifier.losses:cross_entropy",
         "logit-adjusted": Entry(where="ltaug.classifier.losses:logit_adjusted", balances=True),
         "balanced-softmax": Entry(where="ltaug.classifier.losses:balanced_softmax", balances=True),
+        "ldam": Entry(where="ltaug.classifier.losses:ldam", head="cosine"),
     },
 )
-# (batch, **settings) -> batch
+# (batch, **settings) -> batch; with donors (batch, donors, **settings) -> batch
 CLASSIFIER_AUGMENTATIONS = Registry(
     "--augment",
     {
@@ -165,7 +161,12 @@ CLASSIFIER_AUGMENTATIONS = Registry(
         "shift-rotate": "ltaug.classifier.augment:shift_rotate",
         "crop-flip": "ltaug.classifier.augment:crop_flip",
         "randaugment": "ltaug.classifier.augment:randaugment",
-        "mixup": "ltaug.classifier.augment:mixup",
+        "mixup": "ltaug.classifier.mixing:mixup",
+        "remix": "ltaug.classifier.mixing:remix",
+        "cutmix": "ltaug.classifier.mixing:cutmix",
+        "cmo": Entry(where="ltaug.classifier.mixing:cmo", donors=True),
+        "class-mixup": "ltaug.classifier.mixing:class_mixup",
+        "class-cutmix": "ltaug.classifier.mixing:class_cutmix",
     },
 )
 # classifier.batches.RealSampling
@@ -176,6 +177,8 @@ CLASSIFIER_SAMPLINGS = Registry(
 SCHEDULES = Registry(
     "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}
 )
+# (steps taken, all steps, **settings) -> weight of the newest weights in the average
+AVERAGES = Registry("--average", {"none": None, "ema": "ltaug.classifier.averaging:ema", "swa": "ltaug.classifier.averaging:swa"})
 # What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule.
 # Of several rules that reject an image the first here gives the verdict.
 RULES = Registry(

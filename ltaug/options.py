@@ -14,10 +14,9 @@ from typing import Any
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import known_of, option
+from ltaug.learning import LearningOptions
 
 REFERENCES = ("train", "test", "balanced")
-DISTILLED = ("synthetic", "real", "all")  # --distill
-REFITTED = ("head", "last", "all")  # --refit
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 
 
@@ -221,7 +220,7 @@ class EvaluationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierOptions:
+class ClassifierOptions(LearningOptions):
     """The classifier, its loss and its training."""
 
     model: str = option(
@@ -231,8 +230,6 @@ class ClassifierOptions:
         choices=methods.MODELS,
         check="ltaug.classifier.models:require_timm",
     )
-    loss: str = option("ce", "the loss", choices=methods.LOSSES)
-    adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -240,9 +237,6 @@ class ClassifierOptions:
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
-    )
-    mixup_alpha: float = option(
-        1.0, "mixup: images are mixed with weights from Beta(alpha, alpha)", low=0.05, owner={"augment": ("mixup",)}
     )
     steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
@@ -258,58 +252,10 @@ class ClassifierOptions:
     synthetic_fraction: float | None = option(
         None, "share of every batch that is synthetic [default: as in the merged set]", low=0, high=1
     )
-    prior: str = option(
-        "source",
-        "the log prior that adjusted losses add: of an image's own source, or of the merged set",
-        choices=("source", "merged"),
-    )
-    distill: str = option(
-        "none",
-        "images that learn from teachers as well, classifiers of the real images: none, synthetic, real or all",
-        choices=("none", "synthetic", "real", "all"),
-    )
-    teachers: int = option(5, "distill: teachers to train", low=1, owner={"distill": DISTILLED})
-    distill_weight: float = option(
-        0.5, "distill: weight of the soft labels; the rest is the loss", low=0, high=1, owner={"distill": DISTILLED}
-    )
-    distill_temperature: float = option(2.0, "distill: temperature of soft labels", low=0.05, owner={"distill": DISTILLED})
-    distill_power: float = option(
-        1.0,
-        "distill: soft labels to this power; below 1 is flatter over classes (DiVE: 0.5)",
-        low=0.05,
-        owner={"distill": DISTILLED},
-    )
-    refit: str = option(
-        "none",
-        "a second stage: what of the network is trained on (none, head, last stage and head, all)",
-        choices=("none", *REFITTED),
-    )
-    refit_share: float = option(
-        0.2, "refit: share of the steps that are the second stage", low=0.01, high=0.99, owner={"refit": REFITTED}
-    )
-    refit_on: str = option("real", "refit: images", choices=("real", "merged"), owner={"refit": REFITTED})
-    refit_loss: str = option("logit-adjusted", "refit: the loss", choices=methods.LOSSES, owner={"refit": REFITTED})
-    refit_sampling: str = option(
-        "natural",
-        "refit: real images as they come, or classes equally often",
-        choices=methods.CLASSIFIER_SAMPLINGS,
-        owner={"refit": REFITTED},
-    )
-    refit_lr: float = option(0.005, "refit: SGD's learning rate, which falls as a cosine", low=0, owner={"refit": REFITTED})
-    refit_smoothing: tuple[float, ...] = option(
-        (0.0, 0.0),
-        "refit: label smoothing of the rarest and of the largest class, as a sine of the count between",
-        low=0,
-        high=1,
-        owner={"refit": REFITTED},
-    )
 
     def __post_init__(self) -> None:
         """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
-        if len(self.refit_smoothing) != 2:
-            raise OptionError(
-                f"--refit-smoothing {self.refit_smoothing} must be two numbers, of the rarest and of the largest class"
-            )
+        super().__post_init__()
         fraction, size = self.synthetic_fraction, self.batch_size
         if fraction is None:
             return

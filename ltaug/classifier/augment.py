@@ -1,28 +1,34 @@
 """Augmentation of training batches, as batched tensor functions on the device.
 
 Each takes a Batch with images in [-1, 1] and returns a new one; it never writes to its input. It draws from torch's global
-generator, which fitting seeds at every step. Its own options reach it as keyword arguments. One that mixes images mixes
-their labels and sources with them (`Batch.mixed`). Only crop-flip mirrors, so every other one is safe for digits and letters.
+generator, which fitting seeds at every step. Its own options reach it as keyword arguments. Those that mix images are in
+mixing.py. Only crop-flip mirrors, so every other one is safe for digits and letters.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial, reduce
-from typing import Any, cast
+from functools import cache, partial
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltaug.classifier.batches import Batch
+from ltaug.classifier.batches import Batch, takes_donors
 from ltaug.errors import OptionError
 from ltaug.fields import settings_of
 from ltaug.methods import CLASSIFIER_AUGMENTATIONS
 from ltaug.options import ClassifierOptions
 
-Augmentation = Callable[[Batch], Batch]
+
+class Augmentation(Protocol):
+    """What a fit does to a batch."""
+
+    def __call__(self, batch: Batch, donors: Batch | None = None) -> Batch:
+        """Augment the batch; `donors` (default: the batch itself) is what patches are cut from (`BatchPlan.donors`)."""
+
 
 RANDAUGMENT_GROUPS = 16
 
@@ -68,17 +74,6 @@ def crop_flip(batch: Batch) -> Batch:
     return batch._replace(images=torch.where(mirrored, moved.flip(3), moved))
 
 
-def mixup(batch: Batch, *, alpha: float) -> Batch:
-    """Mix each image with another of the batch, by a share drawn from Beta(alpha, alpha) (Zhang et al., ICLR 2018, section 2)."""
-    shape = torch.full((2, len(batch.images)), alpha, device=batch.images.device)
-    # Beta(a, a) from two Gammas. Validating the arguments would make the host wait for the device.
-    one, other = torch.distributions.Gamma(shape, torch.ones_like(shape), validate_args=False).sample()
-    share = one / (one + other)
-    partner = torch.randperm(len(share), device=share.device)
-    own = share[:, None, None, None]
-    return batch.mixed(own * batch.images + (1 - own) * batch.images.index_select(0, partner), partner=partner, share=share)
-
-
 def randaugment(batch: Batch) -> Batch:
     """RandAugment (Cubuk et al., 2020; 2 operations of magnitude 9); it neither mirrors nor crops.
 
@@ -108,11 +103,22 @@ def _randaugment_operations() -> Callable[[Tensor], Tensor]:
 
 
 def build_augmentation(options: ClassifierOptions) -> Augmentation:
-    """The augmentations that options.augment names, joined by "+", applied in that order.
+    """The augmentations that options.augment names, joined by "+", applied in that order to a batch and to its donors.
 
     Raises:
         OptionError: a name that CLASSIFIER_AUGMENTATIONS does not have.
     """
-    names = options.augment.split("+")
-    parts = [partial(CLASSIFIER_AUGMENTATIONS.find(name), **settings_of(options, "augment", name)) for name in names]
-    return lambda batch: reduce(lambda changed, part: part(changed), parts, batch)
+    parts = [
+        (partial(CLASSIFIER_AUGMENTATIONS.find(name), **settings_of(options, "augment", name)), takes_donors(name))
+        for name in options.augment.split("+")
+    ]
+
+    def augment(batch: Batch, donors: Batch | None = None) -> Batch:
+        for part, takes in parts:
+            if takes:
+                batch = part(batch, batch if donors is None else donors)
+            else:
+                batch, donors = part(batch), donors and part(donors)
+        return batch
+
+    return augment

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.feed import Feed, feed
-from ltaug.methods import CLASSIFIER_SAMPLINGS
+from ltaug.methods import CLASSIFIER_AUGMENTATIONS, CLASSIFIER_SAMPLINGS
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import derive_seed
 
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     1 for each image: over the K classes, (B, K), and over the two sources, (B, 2).
 
     The class prior of a mixed image is the mixture of its sources' priors by these weights, which is the expected value of its
-    label weights. Its weight in the loss is the same mixture of its sources' weights.
+    label weights. Its weight in the loss is the mixture over its sources and classes.
     """
 
     images: Tensor  # float32 (B, C, H, W)
@@ -36,23 +36,24 @@ class Batch(NamedTuple):
     sources: Tensor
     class_counts: Tensor  # int64 (2, K), training images per source and class
 
-    def mixed(self, images: Tensor, *, partner: Tensor, share: Tensor) -> Batch:
+    def mixed(self, images: Tensor, *, partner: Tensor, share: Tensor, donors: Batch | None = None) -> Batch:
         """The batch with `images`, (B, C, H, W), and labels and sources mixed as these were.
 
         Args:
             partner: int64 (B,), the index of the image that each one is mixed with.
             share: float32 (B,), the weight of the image's own label and source; the rest is its partner's.
+            donors: the batch that `partner` indexes [default: this one].
         """
-        own = share[:, None]
-        labels, sources = _weights(self.labels, self.class_counts.shape[1]), _weights(self.sources, len(self.class_counts))
+        own, other = share[:, None], self if donors is None else donors
+        s, k = self.class_counts.shape
         return self._replace(
             images=images,
-            labels=own * labels + (1 - own) * labels[partner],
-            sources=own * sources + (1 - own) * sources[partner],
+            labels=own * as_weights(self.labels, k) + (1 - own) * as_weights(other.labels, k)[partner],
+            sources=own * as_weights(self.sources, s) + (1 - own) * as_weights(other.sources, s)[partner],
         )
 
 
-def _weights(given: Tensor, size: int) -> Tensor:
+def as_weights(given: Tensor, size: int) -> Tensor:
     """Indices (B,) or weights (B, size), as weights."""
     return F.one_hot(given, size).float() if given.ndim == 1 else given
 
@@ -101,7 +102,7 @@ class RealSampling:
 
     # (labels, start, count, seed) -> indices of draws start .. start+count-1, int64 (count,)
     draw: Callable[[Labels, int, int, int], Labels]
-    # images per class -> how often classes are drawn, up to a factor; the adjusted losses add its log
+    # images per class -> how often each class is drawn in as many draws; the adjusted losses add its log
     prior: Callable[[Tensor], Tensor]
 
 
@@ -123,7 +124,7 @@ def _balanced(labels: Labels, start: int, count: int, seed: int) -> Labels:
 
 
 NATURAL = RealSampling(_natural, prior=lambda counts: counts)
-BALANCED = RealSampling(_balanced, prior=lambda counts: (counts > 0).long())
+BALANCED = RealSampling(_balanced, prior=lambda counts: (counts > 0) * (counts.sum() / (counts > 0).sum()))
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,20 @@ class BatchPlan:
     synthetic_per_batch: int | None  # how many of a batch are synthetic; None shuffles the merged set as a whole
     real: RealSampling  # how the others are drawn
     seed: int
+    donors: Labels | None = None  # the labels of the merged set, where an augmentation takes donors
 
     def indices(self, first: int, steps: int) -> Labels:
-        """Indices into the merged set for steps first .. first+steps-1, int64 (steps, batch_size)."""
+        """Indices into the merged set for steps first .. first+steps-1, int64 (steps, batch_size), donors behind each batch.
+
+        As many donors as a batch has images are drawn, every class equally often.
+        """
+        drawn = self._indices(first, steps)
+        if self.donors is None:
+            return drawn
+        start, count, seed = first * self.batch_size, steps * self.batch_size, derive_seed(self.seed, "donors")
+        return np.concatenate([drawn, _balanced(self.donors, start, count, seed).reshape(drawn.shape)], axis=1)
+
+    def _indices(self, first: int, steps: int) -> Labels:
         n, m, b = len(self.labels), self.synthetic, self.batch_size
         if self.synthetic_per_batch is None:
             return shuffled(n + m, first * b, steps * b, self.seed, "classifier", "merged").reshape(steps, b)
@@ -162,4 +174,11 @@ def plan_batches(train: ImageSet, synthetic: ImageSet | None, options: Classifie
         per_batch = round(options.synthetic_fraction * b)
     elif real is not NATURAL:
         per_batch = min(max(round(m / (n + m) * b), 1), b - 1) if m > 0 else 0
-    return BatchPlan(train.labels, m, b, per_batch, real, seed)
+    merged = train.labels if synthetic is None else np.concatenate([train.labels, synthetic.labels])
+    donors = merged if any(map(takes_donors, options.augment.split("+"))) else None
+    return BatchPlan(train.labels, m, b, per_batch, real, seed, donors)
+
+
+def takes_donors(augmentation: str) -> bool:
+    """Whether the augmentation of this name mixes images with some that are drawn from every class equally often."""
+    return augmentation in CLASSIFIER_AUGMENTATIONS and CLASSIFIER_AUGMENTATIONS.about(augmentation).donors

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.augment import Augmentation, build_augmentation
-from ltaug.classifier.batches import Batch, BatchPlan, Pool, make_pool, to_input
+from ltaug.classifier.averaging import Average, build_average
+from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, to_input
 from ltaug.classifier.judge import Judge
-from ltaug.classifier.models import build_model
-from ltaug.classifier.phases import build_learner, phases_of
+from ltaug.classifier.models import head_of, normalise_head
+from ltaug.classifier.phases import build_for, build_learner, class_weights, phases_of
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
@@ -29,6 +30,7 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 PLAN_STEPS = 256
 LOGS = 50
 CHECKPOINT_EVERY = 5000
+STATISTICS_BATCHES = 100  # of training that give averaged weights their batch-norm statistics, at most
 STATE_FILE = "state.pt"
 
 
@@ -59,6 +61,8 @@ def fit_classifier(
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
     adjusted for the class prior uses the prior of each source (uniform for real images under balanced sampling).
+    After the share `reweight_from` of all steps, w of a real image is multiplied by its class's weight (DRW). At the end the
+    weights become their average if one is asked for, and then the last layer is tau-normalised.
 
     Args:
         synthetic: images to merge with the real ones; an empty set is the same as None.
@@ -86,8 +90,9 @@ def fit_classifier(
     total = phases[-1].last
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape).to(runtime.device)
-        start, state = (0, None) if checkpoints is None else _resume(network, checkpoints, runtime)
+        network = build_for(options, train).to(runtime.device)
+        average = build_average(options, network, total)
+        start, state = (0, None) if checkpoints is None else _resume(network, average, checkpoints, runtime)
         warmed_up = min(start + warming_steps(runtime), total)
         for phase in phases:
             if phase.last <= start:
@@ -98,8 +103,12 @@ def fit_classifier(
             take_step, own, begin = step_taker(learner), phase.options, max(start, phase.first)
             rates = learning_rates(phase.last - phase.first, lr=own.lr, schedule=own.schedule, warmup=own.warmup)
             for done, batch in enumerate(batches_of(phase.plan, pool, augmentation, begin, phase.last), begin + 1):
+                if done - 1 == max(begin, phase.reweighted_after):
+                    learner.weights[REAL] *= class_weights(phase.plan, pool)
                 rate = rates[done - 1 - phase.first]
                 loss = take_step(batch, rate)
+                if average is not None:
+                    average.update(done)
                 if done == warmed_up:
                     runtime.synchronize()
                     warm = time.perf_counter()
@@ -108,12 +117,20 @@ def fit_classifier(
                 if checkpoints is not None and done % checkpoint_every == 0 and done < total:
                     with new_checkpoint(checkpoints, done, kept=1) as path:
                         held = {"model": network.state_dict(), "optimizer": learner.optimizer.state_dict()}
-                        torch.save(held, path / STATE_FILE)
+                        torch.save(held | {"average": average and average.weights}, path / STATE_FILE)
+        if average is not None:
+            first = max(phases[-1].first, total - min(total // 20 + 1, STATISTICS_BATCHES))
+            with runtime.autocast():
+                average.settle(batches_of(phases[-1].plan, pool, augmentation, first, total))
+        if options.tau_norm:
+            normalise_head(head_of(network, name=options.model), tau=options.tau_norm)
         runtime.synchronize()
     return network.eval().requires_grad_(True), Seconds(warm - began, time.perf_counter() - warm)
 
 
-def _resume(network: nn.Module, checkpoints: Path, runtime: Runtime) -> tuple[int, dict[str, Any] | None]:
+def _resume(
+    network: nn.Module, average: Average | None, checkpoints: Path, runtime: Runtime
+) -> tuple[int, dict[str, Any] | None]:
     """Load the newest checkpoint, if there is one; returns the steps that are done and the optimizer's state after them."""
     step = max(checkpoint_steps(checkpoints), default=0)
     if not step:
@@ -122,6 +139,8 @@ def _resume(network: nn.Module, checkpoints: Path, runtime: Runtime) -> tuple[in
     verify_directory(newest)
     state = torch.load(newest / STATE_FILE, map_location=runtime.device, weights_only=True)
     network.load_state_dict(state["model"])
+    if average is not None:
+        average.weights = state["average"]
     return step, state["optimizer"]
 
 
@@ -138,7 +157,8 @@ def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: i
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
         torch.manual_seed(derive_seed(plan.seed, "classifier", step))
-        batch = augmentation(Batch(to_input(images), pool.labels[index], pool.sources[index], pool.class_counts))
+        drawn = zip(*(torch.split(part, plan.batch_size) for part in (index, images)), strict=True)  # the batch, any donors
+        batch = augmentation(*(Batch(to_input(x), pool.labels[n], pool.sources[n], pool.class_counts) for n, x in drawn))
         yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 

@@ -35,13 +35,15 @@ WEIGHTS_FILE = "weights.safetensors"
 HEADER = "ltaug"
 
 
-def save_weights(path: Path, model: nn.Module, *, name: str, train: ImageSet) -> None:
-    """Write the weights of `model`, built under `name` for images like `train`'s, to a safetensors file.
+def save_weights(path: Path, model: nn.Module, *, name: str, head: str = "linear", train: ImageSet) -> None:
+    """Write the weights of `model`, built under `name` with `head` for images like `train`'s, to a safetensors file.
 
     Its header says which network they belong to and what it takes.
     """
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     header = {"model": name, "class_names": train.class_names, "image_shape": train.image_shape}
+    if head != "linear":  # files of ordinary networks stay as they were
+        header["head"] = head
     with atomic_write(path) as file:
         # A single entry: safetensors writes several in random order, and equal fits should give equal files.
         file.write(save(tensors, metadata={HEADER: json.dumps(header)}))
@@ -55,7 +57,8 @@ def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int
     class_names = tuple(header["class_names"])
     c, h, w = header["image_shape"]
     with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the caller's draws must not change
-        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w))
+        head = header.get("head", "linear")
+        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w), head=head)
     model.load_state_dict(weights)
     return model.eval(), class_names, (c, h, w)
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ltaug.classifier.batches import as_weights
+from ltaug.classifier.models import COSINE_SCALE
 from ltaug.fields import settings_of
 from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
@@ -54,6 +56,40 @@ def logit_adjusted(class_counts: Tensor, *, adjust_tau: float = 1.0) -> Loss:
 def balanced_softmax(class_counts: Tensor) -> Loss:
     """Balanced softmax (Ren et al., NeurIPS 2020, eq. 3): the log of the counts is added; tau is 1."""
     return logit_adjusted(class_counts)
+
+
+def ldam(class_counts: Tensor, *, margin: float = 0.5) -> Loss:
+    """Label-distribution-aware margin (LDAM; Cao et al., NeurIPS 2019, eq. 11-13), for logits of a cosine head.
+
+    Cross-entropy after the cosine of the image's class is lowered by margin (n_min / n_c)^(1/4), with n_c the images of the
+    class from all sources as they are drawn: under balanced sampling of real images alone all margins are equal. The loss of
+    a mixed image is the mixture of its classes' losses.
+    """
+    counts = class_counts.sum(0).double()
+    least = torch.where(counts > 0, counts, torch.inf).min()
+    lowered = COSINE_SCALE * margin * torch.where(counts > 0, (least / counts.clamp_min(1)) ** 0.25, 0.0).float()
+
+    def loss(logits: Tensor, labels: Tensor, sources: Tensor) -> Tensor:
+        # The loss for class k is softplus(r_k - z_k + lowered_k), with r_k the logsumexp of all logits but z_k. Taking p_k out of
+        # the whole sum is exact only where p_k is no more than half of it, so the largest logit gets its r_k from the others.
+        top = torch.zeros_like(logits, dtype=torch.bool).scatter(1, logits.argmax(1, keepdim=True), True)
+        below = logits.masked_fill(top, -torch.inf).logsumexp(1, keepdim=True)
+        without = logits.logsumexp(1, keepdim=True) + torch.log1p(-logits.softmax(1).masked_fill(top, 0.0))
+        losses = F.softplus(torch.where(top, below, without) - logits + lowered)
+        return (as_weights(labels, logits.shape[1]) * losses).sum(dim=1)
+
+    return loss
+
+
+def deferred_weights(class_counts: Tensor, *, drawn: Tensor, beta: float = 0.9999) -> Tensor:
+    """Class weights (1 - beta) / (1 - beta^n_c) by effective numbers (Cui et al., CVPR 2019, eq. 2), (K,).
+
+    Args:
+        class_counts: n_c, (K,).
+        drawn: (K,), how often each class is drawn, up to a factor; the weights' mean over the draws is 1.
+    """
+    weights = (1 - beta) / (1 - beta ** class_counts.clamp_min(1).double())
+    return (weights * drawn.sum() / (weights * drawn).sum()).float()
 
 
 def build_loss(options: ClassifierOptions, *, class_counts: Tensor) -> Loss:

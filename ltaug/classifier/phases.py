@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
 from ltaug.classifier.judge import Judge
-from ltaug.classifier.losses import build_loss
-from ltaug.classifier.models import parts_of
+from ltaug.classifier.losses import build_loss, deferred_weights
+from ltaug.classifier.models import build_model, head_of, parts_of
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
+from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime
 
@@ -38,6 +39,11 @@ class Phase:
     options: ClassifierOptions  # loss, learning rate and schedule are this phase's
     trained: str = WHOLE  # the part of the network that learns (models.parts_of)
     smoothing: tuple[float, ...] = (0.0, 0.0)
+
+    @property
+    def reweighted_after(self) -> int:
+        """The step after which classes are re-weighted (DRW)."""
+        return self.first + math.ceil(self.options.reweight_from * (self.last - self.first))
 
 
 def total_steps(train: ImageSet, options: ClassifierOptions) -> int:
@@ -56,12 +62,35 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
     if options.refit == "none":
         return [Phase(0, total, plan, options)]
     own = dataclasses.replace(
-        options, loss=options.refit_loss, sampling=options.refit_sampling, lr=options.refit_lr, schedule="cosine", warmup=0.0
+        options,
+        loss=options.refit_loss,
+        sampling=options.refit_sampling,
+        lr=options.refit_lr,
+        schedule="cosine",
+        warmup=0.0,
+        reweight_from=1.0,
     )
     again = plan_batches(train, synthetic if options.refit_on == "merged" else None, own, seed=seed)
     first = total - max(1, round(options.refit_share * total))
     joint = [Phase(0, first, plan, options)] if first else []
     return [*joint, Phase(first, total, again, own, options.refit, options.refit_smoothing)]
+
+
+def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
+    """The network that the options ask for, freshly initialised; OptionError as `build_model`."""
+    head = LOSSES.about(options.loss).head
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
+    if options.tau_norm:
+        head_of(network, name=options.model)
+    if options.refit in ("head", "last"):
+        parts_of(network)
+    return network
+
+
+def class_weights(plan: BatchPlan, pool: Pool) -> Tensor:
+    """Deferred re-weighting (DRW; Cao et al., NeurIPS 2019, section 3.2): each class's weight for its real images, (K,)."""
+    real = pool.class_counts[REAL]
+    return deferred_weights(real, drawn=plan.real.prior(real))
 
 
 def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime, *, teachers: Sequence[Judge] = ()) -> Learner:
@@ -81,7 +110,10 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
         forward=torch.compile(network) if runtime.compiled else network,
         optimizer=optimizer,
         loss_per_image=build_loss(options, class_counts=_priors(plan, pool, options)),
-        source_weights=_source_weights(plan, pool, options.synthetic_weight).to(runtime.device),
+        weights=_source_weights(plan, pool, options.synthetic_weight)
+        .to(runtime.device)[:, None]
+        .repeat(1, len(pool.class_counts[REAL])),
+        sam_rho=options.sam_rho,
         teachers=_ensemble(teachers, options, plan),
         soft_shares=_soft_shares(options).to(runtime.device),
         smoothing=smoothing_of(pool.class_counts[REAL], phase.smoothing) if any(phase.smoothing) else None,
@@ -92,6 +124,7 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
 def _freeze(network: nn.Module, trained: str) -> list[nn.Parameter]:
     """Let the `trained` part of the network learn and nothing else; its parameters."""
     network.eval().requires_grad_(False)
+    network.zero_grad()
     parts = [network] if trained == WHOLE else parts_of(network)[trained]
     for part in parts:
         part.train().requires_grad_(True)

@@ -16,6 +16,7 @@ from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write, write_json
+from ltaug.methods import LOSSES
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
 from ltaug.records import METRICS_FILE
@@ -87,7 +88,8 @@ def run_classifier(
             f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
         )
 
-    save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
+    head = LOSSES.about(options.loss).head
+    save_weights(run.path / WEIGHTS_FILE, network, name=options.model, head=head, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:
         np.savez(file, probabilities=found, labels=test.labels, class_names=np.array(train.class_names))
     write_json(run.path / METRICS_FILE, measure(test, found, groups))

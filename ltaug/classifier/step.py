@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ltaug.classifier.batches import Batch
+from ltaug.classifier.batches import Batch, as_weights
 from ltaug.classifier.losses import Loss
+from ltaug.classifier.sam import uphill
 from ltaug.classifier.teachers import Ensemble, distillation
 from ltaug.runtime import Runtime
 
@@ -34,7 +35,8 @@ class Learner:
     forward: Callable[[Tensor], Tensor]  # the network, or its compiled form with the same weights
     optimizer: torch.optim.Optimizer
     loss_per_image: Loss
-    source_weights: Tensor  # (2,), the weights of a real and of a synthetic image in the loss
+    weights: Tensor  # (2, K), of an image in the loss, by source and class; a captured step reads them from here
+    sam_rho: float
     teachers: Ensemble | None
     soft_shares: Tensor  # (2,), the part of their loss that is distillation, where there are teachers
     smoothing: Tensor | None  # (K, K), the label weights of an image of each class, where labels are smoothed
@@ -42,29 +44,40 @@ class Learner:
 
     def learn(self, batch: Batch) -> Tensor:
         """One optimizer step; the loss of the batch, still on the device."""
+        value = self._find_gradients(batch)
+        if self.sam_rho:
+            with uphill(self.network, self.sam_rho):
+                self._find_gradients(batch)
+        self.optimizer.step()
+        return value
+
+    def _find_gradients(self, batch: Batch) -> Tensor:
         with self.runtime.autocast():
             logits = self.forward(batch.images)
             soft = None if self.teachers is None else self.teachers(batch.images)
         value = self._value(logits.float(), soft, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
         return value.detach()
 
     def _value(self, logits: Tensor, soft: Tensor | None, batch: Batch) -> Tensor:
         """The loss of a batch, from its logits and what teachers say of it, (B, K) both."""
         labels, sources = batch.labels, batch.sources
-
-        def weight(of_source: Tensor) -> Tensor:
-            return of_source[sources] if sources.ndim == 1 else sources @ of_source
-
         if self.smoothing is not None:
-            labels = self.smoothing[labels] if labels.ndim == 1 else labels @ self.smoothing
+            labels = as_weights(labels, len(self.smoothing)) @ self.smoothing
         losses = self.loss_per_image(logits, labels, sources)
         if soft is not None and self.teachers is not None:
-            share = weight(self.soft_shares)
+            share = as_weights(sources, 2) @ self.soft_shares
             losses = (1 - share) * losses + share * distillation(logits, soft, temperature=self.teachers.temperature)
-        return (losses * weight(self.source_weights)).mean()
+        return (losses * _weight(batch, self.weights)).mean()
+
+
+def _weight(batch: Batch, weights: Tensor) -> Tensor:
+    """The weight of each image, (B,); of a mixed one the mixture over its sources and classes."""
+    if batch.sources.ndim == batch.labels.ndim == 1:
+        return weights[batch.sources, batch.labels]
+    s, k = weights.shape
+    return ((as_weights(batch.sources, s) @ weights) * as_weights(batch.labels, k)).sum(1)
 
 
 def warming_steps(runtime: Runtime) -> int:

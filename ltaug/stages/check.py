@@ -11,7 +11,7 @@ import torch
 
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import Batch, to_input
-from ltaug.classifier.models import build_model
+from ltaug.classifier.phases import build_for
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.extractors import weights_of
@@ -74,7 +74,7 @@ def _evaluation(options: EvaluationOptions, train: ImageSet, machine: Machine) -
 
 def _classifier(options: ClassifierOptions, train: ImageSet, machine: Machine) -> None:
     with torch.device("meta"):
-        build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape)
+        build_for(options, train)
     rows = np.zeros(2, np.int64)
     images, classes = (torch.from_numpy(part[rows]) for part in (train.images, train.labels))
     counts = torch.from_numpy(np.stack([train.class_counts] * 2))

@@ -186,13 +186,12 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
 
 def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
     from ltaug.classifier.fit import seconds_per_step
-    from ltaug.classifier.models import build_model
-    from ltaug.classifier.phases import total_steps
+    from ltaug.classifier.phases import build_for, total_steps
 
     train = at.train
     steps = total_steps(train, options)
     runtime = for_classifier(at.runtime, at.machine, image_side=side_of(train), steps=steps)
-    parameters = _count(build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape))
+    parameters = _count(build_for(options, train))
     return {
         "parameters": parameters,
         "steps": steps,

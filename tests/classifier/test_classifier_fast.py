@@ -84,10 +84,12 @@ class PlayedGraph:
         with torch.no_grad():
             for function, args, kwargs, recorded in self.calls:
                 outputs = function(*args, **kwargs)
-                returned = zip(tree_leaves(outputs), tree_leaves(recorded), strict=True)
-                for (new, held), declared in zip(returned, function._schema.returns, strict=False):
-                    if declared.alias_info is None and isinstance(held, torch.Tensor):
-                        held.copy_(new)
+                each = [part if isinstance(part, tuple) else (part,) for part in (outputs, recorded)]
+                for new, held, declared in zip(*each, function._schema.returns, strict=False):
+                    if declared.alias_info is None:
+                        for theirs, mine in zip(tree_leaves(new), tree_leaves(held), strict=True):
+                            if isinstance(mine, torch.Tensor):
+                                mine.copy_(theirs)
 
 
 class Recording(TorchDispatchMode):
@@ -143,8 +145,18 @@ def require_equal(network, other, *, rtol=1e-4):
         torch.testing.assert_close(mine, theirs, rtol=rtol, atol=1e-5)
 
 
-@pytest.mark.parametrize("augment", ["none", "shift-rotate", "crop-flip+randaugment", "shift+mixup"])
-@pytest.mark.parametrize("given", [{}, {"schedule": "step", "loss": "ce"}, {"momentum": 0.0}], ids=str)
+@pytest.mark.parametrize("augment", ["none", "shift-rotate", "crop-flip+randaugment", "shift+mixup", "cmo"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"schedule": "step", "loss": "ce"},
+        {"momentum": 0.0},
+        {"reweight_from": 0.7},  # class weights change after the graph is recorded
+        {"sam_rho": 0.2, "loss": "ldam", "average": "swa"},
+    ],
+    ids=str,
+)
 def test_captured_steps_are_the_same_steps(augment, given, played):
     losses, network = fit(CAPTURED, augment=augment, **given)
     reference, plain = fit(CPU, augment=augment, **given)
@@ -267,6 +279,12 @@ def step_without_values(runtime, monkeypatch, **given):
 def test_no_step_makes_the_host_wait_for_the_device(augment, loss, captured, monkeypatch, played):
     runtime = dataclasses.replace(CUDA, captured=captured)
     step_without_values(runtime, monkeypatch, augment=augment, loss=loss, sampling="balanced", synthetic_fraction=0.5)
+
+
+@no_cuda
+@pytest.mark.parametrize("given", [{"sam_rho": 0.1}, {"average": "ema"}, {"average": "swa"}, {"reweight_from": 0.5}], ids=str)
+def test_nor_does_what_belongs_to_a_learner(given, monkeypatch, played):
+    step_without_values(dataclasses.replace(CUDA, captured=True), monkeypatch, **given)
 
 
 @no_cuda

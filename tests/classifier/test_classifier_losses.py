@@ -3,11 +3,12 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ltaug.classifier.losses import adjustment, build_loss
+from ltaug.classifier.losses import adjustment, build_loss, deferred_weights
 from ltaug.errors import OptionError
 from ltaug.fields import option, resolve
 from ltaug.methods import LOSSES
@@ -137,6 +138,41 @@ def test_the_gradient_is_the_adjusted_softmax_minus_the_label():
     weighted = COUNTS[sources] * logits.detach().exp()
     expected = weighted / weighted.sum(1, keepdim=True) - F.one_hot(labels, 3)
     torch.testing.assert_close(logits.grad, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.5, 1.0])
+def test_ldam_and_its_gradient_are_those_of_numpy(margin):
+    logits, labels, sources = batch()
+    logits = (20 * logits).requires_grad_()
+    losses = build_loss(ClassifierOptions(loss="ldam", ldam_margin=margin), class_counts=COUNTS)(logits, labels, sources)
+    losses.sum().backward()
+    n = np.array([90, 39, 71])
+    z, y, rows = logits.detach().numpy().copy(), labels.numpy(), np.arange(32)
+    z[rows, y] -= 30 * margin * (39 / n[y]) ** 0.25  # the rarest class of the merged set has the whole margin
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    np.testing.assert_allclose(losses.detach(), -np.log(p[rows, y]), rtol=1e-6, atol=1e-12)
+    p[rows, y] -= 1
+    np.testing.assert_allclose(logits.grad, p, atol=1e-6)
+
+
+def test_ldam_of_a_mixed_image_is_the_mixture_of_its_classes_losses_and_exact_where_a_cosine_is_close_to_one():
+    loss = build_loss(ClassifierOptions(loss="ldam"), class_counts=torch.tensor([[16, 1], [0, 0]]))
+    logits, real = torch.tensor([[-3.0, 29.0]]), torch.tensor([0])
+    first, second = (float(loss(logits, torch.tensor([k]), real)) for k in (0, 1))
+    assert second == pytest.approx(math.log1p(math.exp(-3 - (29 - 15))), rel=1e-5)  # n_min: 30 * .5
+    assert first == pytest.approx(29 - (-3 - 7.5), rel=1e-5)  # 16 times as many: half of it
+    mixed = loss(logits, torch.tensor([[0.25, 0.75]]), torch.tensor([[0.5, 0.5]]))
+    assert float(mixed) == pytest.approx(0.25 * first + 0.75 * second, rel=1e-6)
+
+
+@pytest.mark.parametrize("drawn", [[900, 90, 9, 0], [1, 1, 1, 0]])
+def test_deferred_weights_are_those_of_effective_numbers_with_mean_1_over_the_draws(drawn):
+    counts = torch.tensor([9000, 900, 90, 0])
+    found = deferred_weights(counts, drawn=torch.tensor(drawn)).double().numpy()
+    expected = (1 - 0.9999) / (1 - 0.9999 ** np.array([9000, 900, 90]))
+    np.testing.assert_allclose(found[:3] / found[0], expected / expected[0], rtol=1e-6)
+    assert (found * drawn).sum() / sum(drawn) == pytest.approx(1, rel=1e-6)
+    assert np.isfinite(found).all()
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest_name():

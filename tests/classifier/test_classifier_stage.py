@@ -71,6 +71,14 @@ def test_a_finished_run_holds_weights_predictions_and_metrics_that_agree(finishe
     assert len(losses) == 6
 
 
+def test_a_judge_is_loaded_with_the_head_it_was_trained_with(tmp_path):
+    path = train_classifier(tmp_path / "ldam", loss="ldam")
+    judge = Judge.load(path, runtime=CPU)
+    assert type(judge.model.fc).__name__ == "CosineHead"
+    with np.load(path / "predictions.npz") as saved:
+        assert np.array_equal(judge.probabilities(TEST.images), saved["probabilities"])
+
+
 def test_the_same_run_twice_gives_equal_files_and_another_seed_does_not(finished, tmp_path):
     again = read_run(train_classifier(tmp_path / "again"))["outputs"]
     assert again == read_run(finished)["outputs"]

@@ -1,0 +1,105 @@
+"""Options of how a classifier learns: its loss, what mixes images, flat minima, averages, teachers and a second stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltaug import methods
+from ltaug.errors import OptionError
+from ltaug.fields import option
+
+DISTILLED = ("synthetic", "real", "all")  # --distill
+REFITTED = ("head", "last", "all")  # --refit
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """The part of ClassifierOptions that belongs to long-tail methods."""
+
+    loss: str = option("ce", "the loss", choices=methods.LOSSES)
+    adjust_tau: float = option(1.0, "logit-adjusted: strength of the log prior", low=0, owner={"loss": ("logit-adjusted",)})
+    ldam_margin: float = option(0.5, "ldam: margin of the rarest class, as a cosine", low=0, high=1, owner={"loss": ("ldam",)})
+    reweight_from: float = option(
+        1.0, "DRW: weight real images by class after this share of training; 1 never does", low=0, high=1
+    )
+    mixup_alpha: float = option(
+        1.0,
+        "images are mixed with weights from Beta(alpha, alpha)",
+        low=0.05,
+        owner={"augment": ("mixup", "remix", "class-mixup")},
+    )
+    cutmix_alpha: float = option(
+        1.0,
+        "the part of an image that stays is drawn from Beta(alpha, alpha)",
+        low=0.05,
+        owner={"augment": ("cutmix", "cmo", "class-cutmix")},
+    )
+    sam_rho: float = option(
+        0.0, "SAM: take the gradient this far uphill, in two passes a step; 0 takes it where the weights are", low=0
+    )
+    average: str = option("none", "what training ends with: the last weights, or an average of them", choices=methods.AVERAGES)
+    ema_decay: float = option(0.999, "ema: decay per step", small=0.99, low=0, high=1, owner={"average": ("ema",)})
+    swa_after: float = option(
+        0.75, "swa: average all steps after this share of training", low=0, high=0.99, owner={"average": ("swa",)}
+    )
+    tau_norm: float = option(
+        0.0, "after training, divide each class's weights by their norm to this power and drop the bias", low=0, high=2
+    )
+
+    prior: str = option(
+        "source",
+        "the log prior that adjusted losses add: of an image's own source, or of the merged set",
+        choices=("source", "merged"),
+    )
+    distill: str = option(
+        "none",
+        "images that learn from teachers as well, classifiers of the real images: none, synthetic, real or all",
+        choices=("none", "synthetic", "real", "all"),
+    )
+    teachers: int = option(5, "distill: teachers to train", low=1, owner={"distill": DISTILLED})
+    distill_weight: float = option(
+        0.5, "distill: weight of the soft labels; the rest is the loss", low=0, high=1, owner={"distill": DISTILLED}
+    )
+    distill_temperature: float = option(2.0, "distill: temperature of soft labels", low=0.05, owner={"distill": DISTILLED})
+    distill_power: float = option(
+        1.0,
+        "distill: soft labels to this power; below 1 is flatter over classes (DiVE: 0.5)",
+        low=0.05,
+        owner={"distill": DISTILLED},
+    )
+    refit: str = option(
+        "none",
+        "a second stage: what of the network is trained on (none, head, last stage and head, all)",
+        choices=("none", *REFITTED),
+    )
+    refit_share: float = option(
+        0.2, "refit: share of the steps that are the second stage", low=0.01, high=0.99, owner={"refit": REFITTED}
+    )
+    refit_on: str = option("real", "refit: images", choices=("real", "merged"), owner={"refit": REFITTED})
+    refit_loss: str = option("logit-adjusted", "refit: the loss", choices=methods.LOSSES, owner={"refit": REFITTED})
+    refit_sampling: str = option(
+        "natural",
+        "refit: real images as they come, or classes equally often",
+        choices=methods.CLASSIFIER_SAMPLINGS,
+        owner={"refit": REFITTED},
+    )
+    refit_lr: float = option(0.005, "refit: SGD's learning rate, which falls as a cosine", low=0, owner={"refit": REFITTED})
+    refit_smoothing: tuple[float, ...] = option(
+        (0.0, 0.0),
+        "refit: label smoothing of the rarest and of the largest class, as a sine of the count between",
+        low=0,
+        high=1,
+        owner={"refit": REFITTED},
+    )
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where --tau-norm has no norms to work on, or smoothing lacks one of its ends."""
+        if len(self.refit_smoothing) != 2:
+            raise OptionError(
+                f"--refit-smoothing {self.refit_smoothing} must be two numbers, of the rarest and of the largest class"
+            )
+        if self.tau_norm and self.loss in methods.LOSSES and (head := methods.LOSSES.about(self.loss).head) != "linear":
+            raise OptionError(
+                f"--tau-norm {self.tau_norm:g} does not go with --loss {self.loss}: its {head} head has no norms; "
+                "use --tau-norm 0 or another loss"
+            )
