@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def run_synthesis(
         RunExistsError: processes of an earlier start, with another number of them, are still at work.
     """
     _require_fitting(generator, train, judges)
-    selection = fit_selection(train, judges, _rules_of(options))
+    selection = fit_selection(train, judges, rules_of(options))
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
     generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
@@ -86,7 +87,7 @@ def run_synthesis(
     rounds.remove()
 
 
-def _rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
+def rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
     """The settings of each selection rule that is switched on; how many judges to train is none of them."""
     chosen = {rule: settings_of(options, rule, rule) for rule in RULES if getattr(options, rule)}
     return {rule: {name: value for name, value in own.items() if name != "judges"} for rule, own in chosen.items()}
@@ -156,14 +157,20 @@ def _written(course: Course, rounds: Rounds, *, run: Run) -> list[Shard]:
     return shards
 
 
+def _rejected(rows: Sequence[Row]) -> dict[str, int]:
+    """How many candidates were rejected, by verdict."""
+    return dict(sorted(Counter(row.verdict for row in rows if row.verdict != KEPT).items()))
+
+
 def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selection, train: ImageSet, *, run: Run) -> None:
     """Write manifest, list of shards and contact sheet, record what happened, say which classes fell short."""
     names = train.class_names
     if not any(tally.kept):
         rules = ", ".join(f"--{rule.replace('_', '-')}" for rule in selection.rules)
+        said = ", ".join(f"{number} {verdict}" for verdict, number in _rejected(rows).items())
         raise BudgetError(
-            f"none of {sum(tally.candidates)} candidates passed the selection ({rules}); fit the generator longer, "
-            "drop a rule or raise --max-candidates, with another --out"
+            f"none of {sum(tally.candidates)} candidates passed the selection ({rules}): {said}; "
+            "fit the generator longer, widen or drop a rule or raise --max-candidates, with another --out"
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
@@ -173,14 +180,13 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         with atomic_write(run.path / SHARDS_FILE) as file:
             file.write(shards_to_csv(shards))
     _save_sheet(rows, train, run=run)
-    reasons = [row.verdict for row in rows if row.verdict != KEPT]
     run.note(
         class_names=names,
         image_shape=train.image_shape,
         wanted=dict(zip(names, tally.wanted, strict=True)),
         kept=dict(zip(names, tally.kept, strict=True)),
         candidates=dict(zip(names, tally.candidates, strict=True)),
-        rejected={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        rejected=_rejected(rows),
         shortfall=short,
         real_nearest=selection.real.neighbours.quantiles,
     )
