@@ -14,6 +14,7 @@ from typing import Any
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import known_of, option
+from ltaug.selection import SelectionOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -27,11 +28,6 @@ def _reference(name: str) -> None:
         raise OptionError(
             f"--reference {name!r} does not exist; {nearest(name, [*REFERENCES, *methods.dataset_forms()])}"
         ) from error
-
-
-def _judged() -> list[str]:
-    """The selection rules that ask judges."""
-    return [rule for rule in methods.RULES if methods.RULES.about(rule).needs_judges]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,46 +165,10 @@ class SamplingOptions(GuidedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions(SamplingOptions):
+class SynthesisOptions(SelectionOptions, SamplingOptions):
     """What is generated, and which of it is kept."""
 
     per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
-    select_agreement: bool = option(
-        False, "keep an image if every judge, a classifier trained on real data, reads its label; else: disagree"
-    )
-    select_distance: bool = option(False, "keep by distance to the class's centroid in judge features; else: near, far")
-    band: tuple[float, ...] = option(
-        (0.0, 0.95),
-        "the quantiles of real distances to keep between",
-        low=0,
-        high=1,
-        ascending=True,
-        owner={"select_distance": True},
-    )
-    select_diffult: str | None = option(
-        None,
-        "keep by that distance and the largest one d in the class: up to d, d to 2d, up to 2d; else: inside, outside",
-        choices=("id", "aid", "id+aid"),
-        owner={"select_diffult": True},
-    )
-    select_prototype: bool = option(False, "keep by angle to the class's centroid, as DBG does; else: typical, atypical")
-    select_confidence: tuple[float, ...] = option(
-        (),
-        "LOW,HIGH, such as 0.3,0.9: bounds of the judges' mean probability of its class; else: unsure, easy",
-        low=0,
-        high=1,
-        ascending=True,
-        owner={"select_confidence": True},
-    )
-    select_margin: float | None = option(
-        None,
-        "least lead of its class over every other in the judges' mean probability; else: ambiguous",
-        low=0.01,
-        high=0.99,
-        owner={"select_margin": True},
-    )
-    drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other: copy")
-    judges: int = option(2, "judges to train for the selection", low=1, owner=dict.fromkeys(_judged(), True))
     max_candidates: int = option(50, "candidates at most for each image wanted", low=1)
     images_to: str = option(
         "folders",
@@ -299,7 +259,8 @@ def judges_needed(given: Mapping[str, Any]) -> int:
         given: SynthesisOptions by field name; what is missing has its default.
     """
     known = known_of(SynthesisOptions, given)
-    return int(known["judges"]) if any(known[rule] for rule in _judged()) else 0
+    asking = any(known[rule] for rule in methods.RULES if methods.RULES.about(rule).needs_judges)
+    return int(known["judges"]) if asking else 0
 
 
 # Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.

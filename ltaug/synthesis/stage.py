@@ -88,9 +88,14 @@ def run_synthesis(
 
 
 def rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
-    """The settings of each selection rule that is switched on; how many judges to train is none of them."""
-    chosen = {rule: settings_of(options, rule, rule) for rule in RULES if getattr(options, rule)}
-    return {rule: {name: value for name, value in own.items() if name != "judges"} for rule, own in chosen.items()}
+    """The settings of each selection rule that is switched on; how many judges to train is none of them.
+
+    A rule whose own option is more than a switch gets its value under the option's name.
+    """
+    chosen = {rule: value for rule in RULES if (value := getattr(options, rule))}
+    own = {rule: {} if value is True else {rule: value} for rule, value in chosen.items()}
+    more = {rule: settings_of(options, rule, rule) for rule in chosen}
+    return {rule: own[rule] | {name: value for name, value in more[rule].items() if name != "judges"} for rule in chosen}
 
 
 def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Judge]) -> None:

@@ -11,6 +11,7 @@ from ltaug.errors import BudgetError, OptionError
 from ltaug.fields import option, resolve
 from ltaug.methods import RULES, Entry
 from ltaug.options import SynthesisOptions, judges_needed
+from ltaug.selection import DIFFULT
 from ltaug.synthesis.manifest import read_synthetic
 from ltaug.synthesis.places import cosine, fit_centroids
 from ltaug.synthesis.rules import diffult
@@ -170,9 +171,6 @@ JUDGES = [StatedJudge(1), StatedJudge(2), StatedJudge(3, width=2)]
 SWITCHED_ON = {"select_diffult": "aid", "select_confidence": (0.3, 0.9), "select_margin": 0.2}
 
 
-MODES = SynthesisOptions.__dataclass_fields__["select_diffult"].metadata["choices"]
-
-
 def three_classes(counts, seed=0):
     rng = np.random.RandomState(seed)
     labels = np.repeat([0, 1, 2], counts).astype(np.int64)
@@ -252,7 +250,7 @@ def test_an_image_without_any_feature_has_no_angle():
     np.testing.assert_array_equal(cosine(features, np.array([[1.0, 0.0], [6.0, 8.0]], np.float32)), [1, 0])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", DIFFULT)
 @pytest.mark.parametrize("counts", [(30, 4, 2), (30, 4, 1)])
 def test_the_distance_modes_are_diffults(mode, counts):
     real, (images, labels) = three_classes(counts), candidates()
@@ -282,7 +280,7 @@ def test_d_y_itself_is_in_distribution_and_twice_d_y_approximately():
     real = image_set([[0, 0, 0], [4, 0, 0], [100, 0, 0]], [0, 0, 1])  # the centroid of class a is at 2, d_y is 4
     images = np.array([[2, 0, 0], [6, 0, 0], [7, 0, 0], [10, 0, 0], [11, 0, 0]], np.uint8).reshape(5, 1, 1, 3)
     said = {}
-    for mode in MODES:
+    for mode in DIFFULT:
         settings = {"select_diffult": {"select_diffult": mode}}
         said[mode] = judged(fit_selection(real, [FakeJudge()], settings), images, np.zeros(5, int))[0]
     assert said == {
@@ -292,7 +290,7 @@ def test_d_y_itself_is_in_distribution_and_twice_d_y_approximately():
     }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", DIFFULT)
 def test_where_no_class_has_two_images_no_distance_is_too_far(mode):
     real = three_classes((1, 1, 1))
     assert set(judged(selection_of(real, "select_diffult", select_diffult=mode), *candidates())[0]) == {"kept"}
