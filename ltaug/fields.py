@@ -45,7 +45,7 @@ def option(
         joined: several of them may be combined with +.
         check: a function, or "module:function", that raises OptionError for a text it does not accept; asked of a text that
             is none of the choices.
-        ascending: the values are two, the first below the second.
+        ascending: the values are two, the first below the second; none where the default is none.
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
             backbone does, {"drop_copies": True} that it is read where drop_copies is set. Of several owners one suffices.
             Elsewhere the option is refused, and a component is given its own by `settings_of`.
@@ -203,8 +203,8 @@ def _either(cls: type, f: dataclasses.Field[Any], owners: list[str], known: Mapp
     for key in owners:
         names, metadata = f.metadata["owner"][key], cls.__dataclass_fields__[key].metadata  # type: ignore[attr-defined]
         if names is True:
-            kind = field_types(cls)[key][0]
-            texts.append(_flag(key) if kind is bool else f"{_flag(key)} above 0")
+            element, many, optional = field_types(cls)[key]
+            texts.append(_flag(key) if element is bool or many or optional else f"{_flag(key)} above 0")
         else:
             wanted = f"{known[key]}+{names[0]}" if metadata["joined"] else " or ".join(names)
             texts.append(f"{_flag(key)} {wanted} (it is {known[key]})")
@@ -232,7 +232,8 @@ def _converted(cls: type, name: str, value: Any, where: str) -> Any:
     if not isinstance(value, list | tuple):
         raise OptionError(f"{at} = {value!r} is not a list")
     values = tuple(_checked(metadata, v, element, at) for v in value)
-    if metadata["ascending"] and not (len(values) == 2 and values[0] < values[1]):
+    none = not values and not cls.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    if metadata["ascending"] and not none and not (len(values) == 2 and values[0] < values[1]):
         limits = f"between {metadata['low']:g} and {metadata['high']:g}"
         raise OptionError(f"{at} = {shown(values)} must be two ascending numbers {limits}, such as 0.2,0.7")
     return values

@@ -179,13 +179,17 @@ SCHEDULES = Registry(
 )
 # (steps taken, all steps, **settings) -> weight of the newest weights in the average
 AVERAGES = Registry("--average", {"none": None, "ema": "ltaug.classifier.averaging:ema", "swa": "ltaug.classifier.averaging:swa"})
-# What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule.
-# Of several rules that reject an image the first here gives the verdict.
+# What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule, or
+# several, a word each. Of several rules that reject an image the first here gives the verdict.
 RULES = Registry(
     "selection rule",
     {
         "select_agreement": Entry(where="ltaug.synthesis.rules:agreement", needs_judges=True),
         "select_distance": Entry(where="ltaug.synthesis.rules:distance", needs_judges=True),
+        "select_diffult": Entry(where="ltaug.synthesis.rules:diffult", needs_judges=True),
+        "select_prototype": Entry(where="ltaug.synthesis.rules:prototype", needs_judges=True),
+        "select_confidence": Entry(where="ltaug.synthesis.rules:confidence", needs_judges=True),
+        "select_margin": Entry(where="ltaug.synthesis.rules:margin", needs_judges=True),
         "drop_copies": "ltaug.synthesis.rules:copies",
     },
 )
@@ -204,8 +208,10 @@ FORMS = Registry(
         "": Entry(where="ltaug.data.budgets:each", about="N images per class"),
         "fill": Entry(
             where="ltaug.data.budgets:fill",
-            about="fill:N generates until real + synthetic reach N, fill:max until the largest class",
+            about="fill:N generates until real + synthetic reach N, fill:max until the largest class, fill:6x until six times "
+            "the class's real images or the largest class",
         ),
+        "cap": Entry(where="ltaug.data.budgets:cap", about="cap:N is fill:max with at most N images per class"),
         "total": Entry(where="ltaug.data.budgets:total", about="total:N in all, rarest classes first"),
     },
 )

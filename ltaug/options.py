@@ -15,6 +15,7 @@ from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import known_of, option
 from ltaug.learning import LearningOptions
+from ltaug.selection import SelectionOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -165,29 +166,10 @@ class SamplingOptions(GuidedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions(SamplingOptions):
+class SynthesisOptions(SelectionOptions, SamplingOptions):
     """What is generated, and which of it is kept."""
 
     per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
-    select_agreement: bool = option(
-        False, "keep an image only if every judge, a classifier trained on real data, reads its label"
-    )
-    select_distance: bool = option(False, "keep an image only inside its class's band of judge-feature distances")
-    band: tuple[float, ...] = option(
-        (0.0, 0.95),
-        "quantiles of the real distances that bound the band",
-        low=0,
-        high=1,
-        ascending=True,
-        owner={"select_distance": True},
-    )
-    drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other")
-    judges: int = option(
-        2,
-        "judges to train for the selection",
-        low=1,
-        owner={rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges},
-    )
     max_candidates: int = option(50, "candidates at most for each image wanted", low=1)
     images_to: str = option(
         "folders",

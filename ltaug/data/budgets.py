@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +65,20 @@ def each(amount: str, counts: Sequence[int], where: str) -> list[int]:
 
 
 def fill(amount: str, counts: Sequence[int], where: str) -> list[int]:
-    """As many as real images lack up to a number, or to those of the largest class."""
+    """As many as real images lack up to a number, to those of the largest class, or at most that to a multiple such as 2.5x."""
+    if amount != "max" and amount.endswith("x"):
+        multiple = _multiple(amount, where)
+        return [max(0, min(max(counts), math.floor(multiple * n)) - n) for n in counts]
     level = max(counts) if amount == "max" else whole(amount, where)
     return [max(0, level - n) for n in counts]
+
+
+def cap(amount: str, counts: Sequence[int], where: str) -> list[int]:
+    """As `fill:max`, but at most so many images a class."""
+    most = whole(amount, where)
+    if most == 0:
+        raise BudgetError(f"{where} allows no images; name at least 1, such as cap:500")
+    return [min(most, n) for n in fill("max", counts, where)]
 
 
 def total(amount: str, counts: Sequence[int], where: str) -> list[int]:
@@ -107,6 +120,16 @@ def require_limit(images: int, where: str) -> None:
     """Raise BudgetError where these are too many."""
     if images > MAX_TOTAL:
         raise BudgetError(f"{where} asks for {images:,} images, the limit is {MAX_TOTAL:,}; ask for fewer")
+
+
+def _multiple(amount: str, where: str) -> Fraction:
+    """The exact number above 1 that is written as in 6x or 2.5x."""
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?x", amount):
+        raise BudgetError(f"{where}: {amount!r} is not a multiple of the real images, such as 6x or 2.5x")
+    multiple = Fraction(amount[:-1])
+    if multiple <= 1:
+        raise BudgetError(f"{where}: {amount} of a class's real images are there already; name a number above 1, such as fill:6x")
+    return multiple
 
 
 def _where(text: str) -> str:

@@ -92,7 +92,7 @@ class Workshop:
         if not keys:
             return []
         seen = Candidates(images, np.array([c for c, _ in keys], np.int64), self.selection.real)
-        distances = seen.feature_distance if seen.real.judges else None
+        judged = bool(seen.real.judges)
         sampling, rows = self.generated.sampling, list[Row]()
         for i, ((c, index), verdict) in enumerate(zip(keys, self.selection(seen), strict=True)):
             name = self.class_names[c]
@@ -106,7 +106,8 @@ class Workshop:
                 sampler=sampling.sampler,
                 steps=sampling.steps,
                 checkpoint=self.generated.generator.digest[:16],
-                feature_distance="" if distances is None else f"{distances[i]:.4f}",
+                feature_distance=f"{seen.feature_distance[i]:.4f}" if judged else "",
+                confidence=f"{seen.confidence[i]:.4f}" if judged else "",
                 nearest_real=int(seen.nearest[0][i]),
                 nearest_distance=f"{seen.nearest[1][i]:.4f}",
                 verdict=verdict,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,12 @@ from ltaug.records import MANIFEST_FILE, SynthesisRecord
 KEPT = "kept"  # the verdict on what no rule rejects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One candidate: its file if it was kept, how it was made, what was measured, the verdict."""
+    """One candidate: its file if it was kept, how it was made, what was measured, the verdict.
+
+    A manifest may lack the columns of fields with a default; older ones do.
+    """
 
     file: str
     class_: str
@@ -35,13 +39,16 @@ class Row:
     steps: int
     checkpoint: str
     feature_distance: str
+    confidence: str = ""  # the judges' mean probability of the class; empty without judges
     nearest_real: int
     nearest_distance: str
     verdict: str
     sha256: str
 
 
-HEADER = [f.name.rstrip("_") for f in fields(Row)]
+COLUMNS = {f.name.rstrip("_"): f for f in fields(Row)}
+HEADER = list(COLUMNS)
+READ: dict[Any, Callable[[str], Any]] = {"str": str, "int": int, "float": float}  # by a field's annotation
 
 
 def pixel_digest(image: Images) -> str:
@@ -77,13 +84,13 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
     Raises:
         CorruptError: a line does not have the columns of a manifest.
     """
-    lines = list(csv.reader(io.StringIO(data.decode())))[1 if header else 0 :]
-    if any(len(line) != len(HEADER) for line in lines):
+    lines = list(csv.reader(io.StringIO(data.decode())))
+    names = lines.pop(0) if header and lines else HEADER
+    needed = {name for name, f in COLUMNS.items() if f.default is MISSING}
+    if not needed <= set(names) <= set(HEADER) or any(len(line) != len(names) for line in lines):
         raise CorruptError(f"a manifest line does not have the {len(HEADER)} columns {', '.join(HEADER)}; synthesize again")
-    return [
-        Row(f, c, int(i), int(s), float(g), span, sampler, int(n), ck, fd, int(nr), nd, v, h)
-        for f, c, i, s, g, span, sampler, n, ck, fd, nr, nd, v, h in lines
-    ]
+    own = [COLUMNS[name] for name in names]
+    return [Row(**{f.name: READ[f.type](cell) for f, cell in zip(own, line, strict=True)}) for line in lines]
 
 
 def read_manifest(run: Path) -> list[Row]:

@@ -6,6 +6,7 @@ wanted, and whatever the batches.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +20,8 @@ from ltaug.errors import OptionError
 from ltaug.methods import RULES
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 from ltaug.synthesis.manifest import KEPT
+from ltaug.synthesis.places import Centroids, Floats, cosine, fit_centroids, widths_of
 
-Floats = npt.NDArray[np.float32]
-OWN_BAND_IMAGES = 10
 LOOK = 256  # generated images that a judge looks at together, neither more nor fewer
 
 
@@ -38,45 +38,6 @@ class Judge(Protocol):
     def probabilities(self, images: AnyImages) -> Floats:
         """(N, K)."""
         ...
-
-
-@dataclass(frozen=True)
-class Centroids:
-    """Where each class's real images lie in feature space."""
-
-    places: Floats  # (K, D), the mean of each class's features
-    own: Mapping[int, Floats]  # for each class of two images or more, each image's distance to the mean of the others
-
-    def distances(self, features: Floats, labels: Labels) -> Floats:
-        """(N,) Euclidean distance of each image to its class's centroid."""
-        return np.asarray(np.linalg.norm(features - self.places[labels], axis=1), np.float32)
-
-    def band(self, quantiles: Sequence[float]) -> tuple[Floats, Floats]:
-        """For each class the two quantiles of its real images' distances: (K,) and (K,).
-
-        A class of under 10 images takes the quantiles of all classes pooled. Where every class has a single image there is
-        nothing to measure by, and the bands are open.
-        """
-        bounds = np.tile(np.array([0.0, np.inf], np.float32), (len(self.places), 1))
-        pooled = np.concatenate(list(self.own.values())) if self.own else np.zeros(0, np.float32)
-        for c in range(len(self.places) if self.own else 0):
-            enough = c in self.own and len(self.own[c]) >= OWN_BAND_IMAGES
-            bounds[c] = np.quantile(self.own[c] if enough else pooled, quantiles)
-        return bounds[:, 0], bounds[:, 1]
-
-
-def fit_centroids(features: Floats, labels: Labels, *, num_classes: int) -> Centroids:
-    """The centroid of every class from the real training images' features (N, D); a class without images is at 0."""
-    places = np.zeros((num_classes, features.shape[1]), np.float32)
-    own: dict[int, Floats] = {}
-    for c in range(num_classes):
-        members = features[labels == c]
-        if len(members):
-            places[c] = members.mean(0)
-        if len(members) > 1:
-            # Distance to the mean of the others is n/(n-1) times the distance to the mean of all.
-            own[c] = np.linalg.norm(members - places[c], axis=1) * len(members) / (len(members) - 1)
-    return Centroids(places, own)
 
 
 @dataclass(frozen=True)
@@ -98,6 +59,16 @@ class Real:
     @cached_property
     def centroids(self) -> Centroids:
         return fit_centroids(self.features, self.images.labels, num_classes=self.images.num_classes)
+
+    @cached_property
+    def prototypes(self) -> Centroids:
+        """The centroids, with distances by the angle."""
+        return fit_centroids(self.features, self.images.labels, num_classes=self.images.num_classes, measure=cosine)
+
+    @cached_property
+    def widths(self) -> Floats:
+        """(K,) the largest distance between two images of a class."""
+        return widths_of(self.features, self.images.labels, num_classes=self.images.num_classes)
 
 
 @dataclass(frozen=True)
@@ -124,9 +95,31 @@ class Candidates:
         return self.real.centroids.distances(self.features, self.labels)
 
     @cached_property
+    def prototype_distance(self) -> Floats:
+        """(N,) cosine distance to the class's centroid in the judges' features."""
+        return self.real.prototypes.distances(self.features, self.labels)
+
+    @cached_property
     def probabilities(self) -> Floats:
         """Class probabilities according to each judge, (judges, N, K)."""
         return np.stack([_looked(judge.probabilities, self.images) for judge in self.real.judges])
+
+    @cached_property
+    def mean_probabilities(self) -> Floats:
+        """Class probabilities, the mean over the judges, (N, K)."""
+        return np.asarray(self.probabilities.mean(axis=0), np.float32)
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """(N,) mean probability of the class that each image was generated as."""
+        return self.mean_probabilities[np.arange(len(self.labels)), self.labels]
+
+    @cached_property
+    def margin(self) -> Floats:
+        """(N,) `confidence` less the largest mean probability of another class."""
+        others = self.mean_probabilities.copy()
+        others[np.arange(len(self.labels)), self.labels] = -np.inf
+        return np.asarray(self.confidence - others.max(axis=1), np.float32)
 
 
 def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
@@ -145,7 +138,7 @@ def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
 
 @dataclass(frozen=True)
 class Rule:
-    """A fitted rule."""
+    """A fitted rule. One that has a word for each of several reasons is a Rule for each."""
 
     verdict: str  # the word in the manifest for what it rejects
     rejects: Callable[[Candidates], npt.NDArray[np.bool_]]  # for each candidate whether it does, (N,)
@@ -156,12 +149,12 @@ class Selection:
     """The rules in force by their names in methods.RULES; an image's verdict is that of the first rule that rejects it."""
 
     real: Real
-    rules: dict[str, Rule]
+    rules: dict[str, tuple[Rule, ...]]
 
     def __call__(self, candidates: Candidates) -> list[str]:
         """The verdict on each candidate."""
         verdicts = np.full(len(candidates.labels), KEPT, dtype=object)
-        for rule in reversed(list(self.rules.values())):
+        for rule in reversed(list(itertools.chain(*self.rules.values()))):
             verdicts[rule.rejects(candidates)] = rule.verdict
         return [str(verdict) for verdict in verdicts]
 
@@ -179,4 +172,5 @@ def fit_selection(images: ImageSet, judges: Sequence[Judge], settings: Mapping[s
     for name in settings:
         if RULES.about(name).needs_judges and not judges:
             raise OptionError(f"--{name.replace('_', '-')} needs judges; give at least one classifier run of the real set")
-    return Selection(real, {name: RULES[name](real, **settings[name]) for name in RULES if name in settings})
+    fitted = {name: RULES[name](real, **settings[name]) for name in RULES if name in settings}
+    return Selection(real, {name: (rules,) if isinstance(rules, Rule) else rules for name, rules in fitted.items()})

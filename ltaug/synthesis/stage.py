@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,9 +88,14 @@ def run_synthesis(
 
 
 def rules_of(options: SynthesisOptions) -> dict[str, dict[str, Any]]:
-    """The settings of each selection rule that is switched on; how many judges to train is none of them."""
-    chosen = {rule: settings_of(options, rule, rule) for rule in RULES if getattr(options, rule)}
-    return {rule: {name: value for name, value in own.items() if name != "judges"} for rule, own in chosen.items()}
+    """The settings of each selection rule that is switched on; how many judges to train is none of them.
+
+    A rule whose own option is more than a switch gets its value under the option's name.
+    """
+    chosen = {rule: value for rule in RULES if (value := getattr(options, rule))}
+    own = {rule: {} if value is True else {rule: value} for rule, value in chosen.items()}
+    more = {rule: settings_of(options, rule, rule) for rule in chosen}
+    return {rule: own[rule] | {name: value for name, value in more[rule].items() if name != "judges"} for rule in chosen}
 
 
 def _require_fitting(generator: Generator, train: ImageSet, judges: Sequence[Judge]) -> None:
@@ -156,14 +162,20 @@ def _written(course: Course, rounds: Rounds, *, run: Run) -> list[Shard]:
     return shards
 
 
+def _rejected(rows: Sequence[Row]) -> dict[str, int]:
+    """How many candidates were rejected, by verdict."""
+    return dict(sorted(Counter(row.verdict for row in rows if row.verdict != KEPT).items()))
+
+
 def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selection, train: ImageSet, *, run: Run) -> None:
     """Write manifest, list of shards and contact sheet, record what happened, say which classes fell short."""
     names = train.class_names
     if not any(tally.kept):
         rules = ", ".join(f"--{rule.replace('_', '-')}" for rule in selection.rules)
+        said = ", ".join(f"{number} {verdict}" for verdict, number in _rejected(rows).items())
         raise BudgetError(
-            f"none of {sum(tally.candidates)} candidates passed the selection ({rules}); fit the generator longer, "
-            "drop a rule or raise --max-candidates, with another --out"
+            f"none of {sum(tally.candidates)} candidates passed the selection ({rules}): {said}; "
+            "fit the generator longer, widen or drop a rule or raise --max-candidates, with another --out"
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
@@ -173,14 +185,13 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         with atomic_write(run.path / SHARDS_FILE) as file:
             file.write(shards_to_csv(shards))
     _save_sheet(rows, train, run=run)
-    reasons = [row.verdict for row in rows if row.verdict != KEPT]
     run.note(
         class_names=names,
         image_shape=train.image_shape,
         wanted=dict(zip(names, tally.wanted, strict=True)),
         kept=dict(zip(names, tally.kept, strict=True)),
         candidates=dict(zip(names, tally.candidates, strict=True)),
-        rejected={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        rejected=_rejected(rows),
         shortfall=short,
         real_nearest=selection.real.neighbours.quantiles,
     )

@@ -29,6 +29,12 @@ def parsed(text, names=NAMES, counts=COUNTS):
         (" 007 ", (7, 7, 7)),
         ("fill:10", (0, 3, 9)),
         ("fill:max", (0, 43, 49)),
+        ("fill:6x", (0, 35, 5)),
+        ("fill:2.5x", (0, 10, 1)),
+        ("fill:1000x", (0, 43, 49)),
+        ("cap:45", (0, 43, 45)),
+        ("cap:10", (0, 10, 10)),
+        ("cap:1000", (0, 43, 49)),
         ("total:5", (0, 0, 5)),
         ("total:8", (0, 1, 7)),
         ("total:9", (0, 1, 8)),
@@ -61,6 +67,15 @@ def test_fill_brings_every_class_to_the_level_and_takes_none(counts, level):
     budget = parsed(f"fill:{level}", names, counts)
     assert list(budget) == names
     assert [max(n, level) for n in counts] == [n + budget[name] for n, name in zip(counts, names, strict=True)]
+
+
+@given(counts_lists, st.integers(101, 2000))
+def test_a_multiple_is_the_most_that_stays_within_it_and_the_largest_class(counts, hundredths):
+    names = [f"c{i}" for i in range(len(counts))]
+    levels = [max(n, min(max(counts), n * hundredths // 100)) for n in counts]
+    assume(levels != counts)
+    budget = parsed(f"fill:{hundredths // 100}.{hundredths % 100:02}x", names, counts)
+    assert [n + budget[name] for n, name in zip(counts, names, strict=True)] == levels
 
 
 @given(st.lists(st.integers(0, 1000), min_size=3, max_size=3))
@@ -102,6 +117,21 @@ def test_a_csv_name_with_a_comma_is_quoted(tmp_path):
         ("+5", "not a whole number"),
         ("fill:", "not a whole number"),
         ("fill:MAX", "not a whole number"),
+        ("fill:1x", "1x of a class's real images are there already; name a number above 1"),
+        ("fill:1.000x", "there already"),
+        ("fill:0.5x", "there already"),
+        ("fill:0x", "there already"),
+        ("fill:-2x", "not a multiple of the real images, such as 6x or 2.5x"),
+        ("fill:x", "not a multiple"),
+        ("fill:6 x", "not a multiple"),
+        ("fill:1e3x", "not a multiple"),
+        ("fill:.5x", "not a multiple"),
+        (f"fill:{'9' * 5000}x", "not a multiple"),
+        ("6x", "none of"),
+        ("cap:0", "allows no images; name at least 1"),
+        ("cap:-5", "negative"),
+        ("cap:max", "not a whole number"),
+        ("cap:2.5", "not a whole number"),
         ("total:٣", "not a whole number"),
         ("0", "nothing to generate"),
         ("total:0", "nothing to generate"),

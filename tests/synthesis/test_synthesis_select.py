@@ -11,8 +11,12 @@ from ltaug.errors import BudgetError, OptionError
 from ltaug.fields import option, resolve
 from ltaug.methods import RULES, Entry
 from ltaug.options import SynthesisOptions, judges_needed
+from ltaug.selection import DIFFULT
 from ltaug.synthesis.manifest import read_synthetic
-from ltaug.synthesis.select import LOOK, Candidates, Rule, fit_centroids, fit_selection
+from ltaug.synthesis.places import cosine, fit_centroids
+from ltaug.synthesis.rules import diffult
+from ltaug.synthesis.select import LOOK, Candidates, Rule, Selection, fit_selection
+from ltaug.synthesis.stage import rules_of
 
 
 class FakeJudge:
@@ -145,6 +149,197 @@ def test_a_new_rule_is_an_entry_and_its_options(monkeypatch, generator, real, tm
         resolve(Options, {"darkest": 20.0}, image_side=8)
 
 
+class StatedJudge(FakeJudge):
+    """Has stated logits and features for an image, chosen by its first pixel."""
+
+    class_names = ("a", "b", "c")
+
+    def __init__(self, seed, width=4):
+        rng = np.random.RandomState(seed)
+        self.logits = rng.normal(0, 2, (256, 3))
+        self.places = rng.normal(0, 1, (256, width)).astype(np.float32)
+
+    def features(self, images):
+        return self.places[images[:, 0, 0, 0]]
+
+    def probabilities(self, images):
+        powers = np.exp(self.logits[images[:, 0, 0, 0]])
+        return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+
+
+JUDGES = [StatedJudge(1), StatedJudge(2), StatedJudge(3, width=2)]
+SWITCHED_ON = {"select_diffult": "aid", "select_confidence": (0.3, 0.9), "select_margin": 0.2}
+
+
+def three_classes(counts, seed=0):
+    rng = np.random.RandomState(seed)
+    labels = np.repeat([0, 1, 2], counts).astype(np.int64)
+    return ImageSet(rng.randint(0, 256, (len(labels), 1, 1, 3)).astype(np.uint8), labels, ("a", "b", "c"), "real")
+
+
+def candidates(count=600, seed=7):
+    rng = np.random.RandomState(seed)
+    return rng.randint(0, 256, (count, 1, 1, 3)).astype(np.uint8), rng.randint(0, 3, count)
+
+
+def selection_of(real, rule, **given):
+    """The rule as its options switch it on, with three judges."""
+    options = resolve(SynthesisOptions, {rule: SWITCHED_ON.get(rule, True), **given}, image_side=8)
+    return fit_selection(real, JUDGES, rules_of(options))
+
+
+def words(values, low, high, below, above):
+    """The verdicts of closed bands, one by one."""
+    pairs = zip(values, low, high, strict=True)
+    return [below if value < least else above if value > most else "kept" for value, least, most in pairs]
+
+
+def features_of(images):
+    return np.concatenate([judge.features(images) for judge in JUDGES], axis=1).astype(np.float64)
+
+
+def test_confidence_keeps_what_the_judges_on_average_find_neither_unsure_nor_easy():
+    images, labels = candidates()
+    asked = np.mean([[judge.probabilities(images)[i, c] for i, c in enumerate(labels)] for judge in JUDGES], axis=0)
+    said = judged(selection_of(three_classes((20, 5, 1)), "select_confidence"), images, labels)[0]
+    assert said == words(asked, [0.3] * 600, [0.9] * 600, "unsure", "easy")
+    assert set(said) == {"kept", "unsure", "easy"}
+
+
+def test_the_bounds_of_confidence_are_kept():
+    class Sure(FakeJudge):
+        def probabilities(self, images):
+            return np.repeat(np.array([[0.25, 0.75]], np.float32), len(images), axis=0)
+
+    real = image_set([[0, 0, 0], [200, 0, 0]], [0, 1])
+    for band, verdicts in (((0.25, 0.75), ["kept", "kept"]), ((0.3, 0.7), ["unsure", "easy"])):
+        selection = fit_selection(real, [Sure()], {"select_confidence": {"select_confidence": band}})
+        assert judged(selection, real.images, real.labels)[0] == verdicts
+
+
+def test_the_margin_is_the_lead_over_the_strongest_other_class_in_the_judges_mean():
+    images, labels = candidates()
+    mean = np.mean([judge.probabilities(images) for judge in JUDGES], axis=0)
+    lead = [row[c] - max(row[k] for k in range(3) if k != c) for row, c in zip(mean, labels, strict=True)]
+    said = judged(selection_of(three_classes((20, 5, 1)), "select_margin"), images, labels)[0]
+    assert said == ["ambiguous" if one < 0.2 else "kept" for one in lead]
+    assert set(said) == {"kept", "ambiguous"}
+
+
+def angle(a, b):
+    return 1 - float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_the_prototype_rule_widens_the_real_images_quantiles_of_cosine_distances():
+    real, (images, labels) = three_classes((30, 12, 2)), candidates()
+    features, seen = features_of(real.images), features_of(images)
+    own = {}
+    for c in range(3):
+        members = features[real.labels == c]
+        own[c] = [angle(members[i], np.delete(members, i, axis=0).mean(0)) for i in range(len(members))]
+    own[2] = own[0] + own[1] + own[2]  # under ten images: all classes pooled
+    low, high = ({c: factor * np.quantile(own[c], q) for c in own} for factor, q in ((0.98, 0.05), (1.05, 0.95)))
+    distance = [angle(x, features[real.labels == c].mean(0)) for x, c in zip(seen, labels, strict=True)]
+    said = judged(selection_of(real, "select_prototype"), images, labels)[0]
+    assert said == words(distance, [low[c] for c in labels], [high[c] for c in labels], "typical", "atypical")
+    assert set(said) == {"kept", "typical", "atypical"}
+
+
+def test_an_image_without_any_feature_has_no_angle():
+    features = np.array([[0.0, 0.0], [3.0, 4.0]], np.float32)
+    np.testing.assert_array_equal(cosine(features, np.array([[1.0, 0.0], [6.0, 8.0]], np.float32)), [1, 0])
+
+
+@pytest.mark.parametrize("mode", DIFFULT)
+@pytest.mark.parametrize("counts", [(30, 4, 2), (30, 4, 1)])
+def test_the_distance_modes_are_diffults(mode, counts):
+    real, (images, labels) = three_classes(counts), candidates()
+    features, seen = features_of(real.images), features_of(images)
+    widest = []
+    for c in range(3):
+        members = features[real.labels == c]
+        widest.append(max(np.linalg.norm(a - b) for a in members for b in members))
+    if counts[2] == 1:
+        widest[2] = np.median(widest[:2])
+    verdicts = []
+    for x, c in zip(seen, labels, strict=True):
+        d, d_y = np.linalg.norm(x - features[real.labels == c].mean(0)), 0.4 * widest[c]
+        inside = {"id": d <= d_y, "aid": d_y < d <= 2 * d_y, "id+aid": d <= 2 * d_y}[mode]
+        verdicts.append("kept" if inside else "inside" if d <= d_y else "outside")
+    selection = selection_of(real, "select_diffult", select_diffult=mode)
+    np.testing.assert_allclose(selection.real.widths, widest, rtol=1e-6)
+    # A class's width is larger than almost all distances to its centroid, so the verdicts are compared at .4 of it.
+    selection.real.__dict__["widths"] = np.float32(0.4) * selection.real.widths
+    again = Selection(selection.real, {"select_diffult": diffult(selection.real, select_diffult=mode)})
+    said = judged(again, images, labels)[0]
+    assert said == verdicts
+    assert set(said) == {"kept", "outside"} | ({"inside"} if mode == "aid" else set())
+
+
+def test_d_y_itself_is_in_distribution_and_twice_d_y_approximately():
+    real = image_set([[0, 0, 0], [4, 0, 0], [100, 0, 0]], [0, 0, 1])  # the centroid of class a is at 2, d_y is 4
+    images = np.array([[2, 0, 0], [6, 0, 0], [7, 0, 0], [10, 0, 0], [11, 0, 0]], np.uint8).reshape(5, 1, 1, 3)
+    said = {}
+    for mode in DIFFULT:
+        settings = {"select_diffult": {"select_diffult": mode}}
+        said[mode] = judged(fit_selection(real, [FakeJudge()], settings), images, np.zeros(5, int))[0]
+    assert said == {
+        "id": ["kept", "kept", "outside", "outside", "outside"],
+        "aid": ["inside", "inside", "kept", "kept", "outside"],
+        "id+aid": ["kept", "kept", "kept", "kept", "outside"],
+    }
+
+
+@pytest.mark.parametrize("mode", DIFFULT)
+def test_where_no_class_has_two_images_no_distance_is_too_far(mode):
+    real = three_classes((1, 1, 1))
+    assert set(judged(selection_of(real, "select_diffult", select_diffult=mode), *candidates())[0]) == {"kept"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_verdict_depends_on_the_image_alone(rule):
+    images, labels = candidates(LOOK + 30)
+    selection = selection_of(three_classes((40, 12, 3)), rule)
+    together, _ = judged(selection, images, labels)
+    assert len(set(together)) > 1
+    for part in (slice(3, 4), slice(5, LOOK + 7), slice(LOOK, None)):
+        assert judged(selection, images[part], labels[part])[0] == together[part]
+    order = np.random.RandomState(1).permutation(len(images))
+    assert judged(selection, images[order], labels[order])[0] == [together[i] for i in order]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_help_of_a_rule_says_every_word_of_its_verdicts(rule):
+    selection = selection_of(three_classes((40, 12, 3)), rule)
+    text = SynthesisOptions.__dataclass_fields__[rule].metadata["help"]
+    assert [one.verdict for one in selection.rules[rule] if one.verdict not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"select_confidence": (0.9, 0.3)}, "must be two ascending numbers between 0 and 1"),
+        ({"select_confidence": (0.3,)}, "must be two ascending numbers between 0 and 1"),
+        ({"select_confidence": (-0.1, 0.9)}, "select-confidence = -0.1 must be between 0 and 1"),
+        ({"select_confidence": (0.3, 1.1)}, "select-confidence = 1.1 must be between 0 and 1"),
+        ({"select_margin": 0}, "select-margin = 0.0 must be between 0.01 and 0.99"),
+        ({"select_margin": 1.5}, "select-margin = 1.5 must be between"),
+        ({"select_diffult": "ad"}, "did you mean 'aid'"),
+        ({"judges": 3}, "or --select-confidence or --select-margin; change that"),
+    ],
+)
+def test_options_of_the_rules_that_cannot_be_are_refused_in_a_sentence(given, said):
+    with pytest.raises(OptionError) as caught:
+        resolve(SynthesisOptions, given, image_side=8)
+    assert said in str(caught.value)
+
+
+def test_no_band_of_confidence_is_no_rule():
+    given = {"select_confidence": (), "select_margin": None}
+    assert rules_of(resolve(SynthesisOptions, given, image_side=8)) == {}
+    assert [judges_needed(one) for one in (given, {"select_confidence": (0.3, 0.9)}, {"select_margin": 0.2})] == [0, 2, 2]
+
+
 def test_bands_are_open_where_every_class_has_one_image():
     low, high = fit_centroids(np.zeros((2, 3), np.float32), np.array([0, 1]), num_classes=2).band((0.1, 0.9))
     assert low.tolist() == [0, 0]
@@ -179,7 +374,7 @@ def test_a_judge_always_looks_at_as_many_images_so_that_company_changes_nothing(
     for part in (slice(0, 1), slice(5, LOOK + 7), slice(LOOK, None)):
         alone = judged(selection, images[part], labels[part])
         assert alone == (together[part], distances[part])
-    assert set(together) == {"kept", "far", "disagree"}
+    assert set(together) == {"kept", "near", "far", "disagree"}
 
 
 def test_judges_look_at_a_batch_once_for_each_thing_that_any_rule_asks(monkeypatch):

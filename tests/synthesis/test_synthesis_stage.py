@@ -1,5 +1,6 @@
 """Synthesis: exact budgets, prefixes, resume, what is written and what damage does."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -58,6 +59,55 @@ def test_selection_tops_up_to_the_exact_budget_and_says_what_it_rejected(generat
     assert rows[-1].verdict == "kept"
 
 
+class HesitantJudge(HalfJudge):
+    """Is the surer of the class ".." the darker an image is."""
+
+    def probabilities(self, images):
+        dark = 1 - images.reshape(len(images), -1).mean(1) / 255
+        return np.stack([(1 - dark) / 3, (1 - dark) * 2 / 3, dark], 1).astype(np.float32)
+
+
+def test_several_rules_keep_the_same_first_images_whatever_the_budget_and_say_why_of_the_others(generator, real, tmp_path):
+    rules = {"select_confidence": (0.25, 0.75), "select_margin": 0.2, "select_diffult": "aid", "drop_copies": True}
+    judges = [HesitantJudge(), HalfJudge()]
+    facts = synthesize(tmp_path / "few", generator, real, budget={"..": 10}, judges=judges, **rules)["facts"]
+    synthesize(tmp_path / "many", generator, real, budget={"..": 14}, judges=judges, sample_batch=5, **rules)
+    few, many = (read_manifest(tmp_path / name) for name in ("few", "many"))
+    assert many[: len(few)] == few
+    assert [row.verdict for row in few].count("kept") == 10
+    assert facts["rejected"] == {
+        word: sum(row.verdict == word for row in few) for word in sorted({row.verdict for row in few}) if word != "kept"
+    }
+    assert set(facts["rejected"]) == {"unsure", "ambiguous", "easy"}
+    for row in few:  # the manifest rounds
+        low, high = {"unsure": (0, 0.25), "easy": (0.75, 1)}.get(row.verdict, (0.25, 0.75))
+        assert low <= float(row.confidence) <= high
+
+
+def test_confidence_is_the_judges_mean_probability_and_empty_without_judges(generator, real, tmp_path):
+    judges = [HesitantJudge(), HalfJudge()]
+    synthesize(tmp_path / "s", generator, real, budget={"..": 4, "sea/lion": 2}, judges=judges, drop_copies=True)
+    images = read_synthetic(tmp_path / "s")
+    kept = [row for row in read_manifest(tmp_path / "s") if row.verdict == "kept"]
+    mean = np.mean([judge.probabilities(images.images) for judge in judges], axis=0)
+    assert [float(row.confidence) for row in kept] == pytest.approx(mean[np.arange(6), images.labels], abs=6e-5)
+    synthesize(tmp_path / "none", generator, real, budget={"..": 2})
+    assert {row.confidence for row in read_manifest(tmp_path / "none")} == {""}
+
+
+def test_a_manifest_from_before_confidence_was_noted_is_read(generator, real, tmp_path):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 3})
+    now, path = read_manifest(tmp_path / "s"), tmp_path / "s" / "manifest.csv"
+    lines = [line.split(",") for line in path.read_text().replace('"0,1"', "0").splitlines()]
+    assert lines[0][10] == "confidence"
+    path.write_text("".join(",".join(line[:10] + line[11:]) + "\n" for line in lines))
+    before = read_manifest(tmp_path / "s")
+    assert before == [dataclasses.replace(row, guidance_interval="0") for row in now]
+    path.write_text("".join(",".join(line[:9] + line[11:]) + "\n" for line in lines))
+    with pytest.raises(CorruptError, match=r"feature_distance, confidence, .*; synthesize again"):
+        read_manifest(tmp_path / "s")
+
+
 def test_a_class_that_stays_short_is_said(generator, real, tmp_path):
     said = []
     record = synthesize(
@@ -77,6 +127,8 @@ def test_a_class_that_stays_short_is_said(generator, real, tmp_path):
 def test_not_one_image_is_an_error_with_the_remedy(generator, real, tmp_path):
     with pytest.raises(BudgetError, match=r"none of 120 candidates .* fit the generator longer"):
         synthesize(tmp_path / "s", generator, real, budget={"sea/lion": 3}, judges=[HalfJudge()], select_agreement=True)
+    with pytest.raises(BudgetError, match=r"passed the selection \(--select-confidence\): \d+ easy, \d+ unsure; fit"):
+        synthesize(tmp_path / "c", generator, real, budget={"..": 3}, judges=[HalfJudge()], select_confidence=(0.3, 0.9))
 
 
 def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tmp_path, monkeypatch):
