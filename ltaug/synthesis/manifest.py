@@ -6,8 +6,9 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 
@@ -21,9 +22,12 @@ from ltaug.records import MANIFEST_FILE, SynthesisRecord
 KEPT = "kept"  # the verdict on what no rule rejects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One candidate: its file if it was kept, how it was made, what was measured, the verdict."""
+    """One candidate: its file if it was kept, how it was made, what was measured, the verdict.
+
+    A manifest that was written before a column existed is read with the column's default.
+    """
 
     file: str
     class_: str
@@ -34,6 +38,7 @@ class Row:
     sampler: str
     steps: int
     checkpoint: str
+    start: str = ""  # the index of the real image that it was made from, if any
     feature_distance: str
     nearest_real: int
     nearest_distance: str
@@ -77,13 +82,14 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
     Raises:
         CorruptError: a line does not have the columns of a manifest.
     """
-    lines = list(csv.reader(io.StringIO(data.decode())))[1 if header else 0 :]
-    if any(len(line) != len(HEADER) for line in lines):
+    lines = list(csv.reader(io.StringIO(data.decode())))
+    names = lines.pop(0) if header and lines else HEADER
+    needed = {f.name.rstrip("_") for f in fields(Row) if f.default is MISSING}
+    if not needed <= set(names) or any(len(line) != len(names) for line in lines):
         raise CorruptError(f"a manifest line does not have the {len(HEADER)} columns {', '.join(HEADER)}; synthesize again")
-    return [
-        Row(f, c, int(i), int(s), float(g), span, sampler, int(n), ck, fd, int(nr), nd, v, h)
-        for f, c, i, s, g, span, sampler, n, ck, fd, nr, nd, v, h in lines
-    ]
+    kinds = get_type_hints(Row)
+    known = [(place, f.name) for f in fields(Row) for place, name in enumerate(names) if name == f.name.rstrip("_")]
+    return [Row(**{name: kinds[name](line[place]) for place, name in known}) for line in lines]
 
 
 def read_manifest(run: Path) -> list[Row]:
