@@ -64,5 +64,5 @@ class Guide:
             at = x.clone().requires_grad_()
             seen = share * denoise(at, sigma) + (1 - share) * to_vp * at
             (g,) = torch.autograd.grad(self.criterion(seen, labels).sum(), at)
-        length = x.flatten(1).norm(dim=1) / g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny)
-        return x + self.scale * per_image(length, x) * g
+        direction = g / per_image(g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny), g)
+        return x + self.scale * per_image(x.flatten(1).norm(dim=1), x) * direction
