@@ -1,6 +1,7 @@
 """Sampling from real images and along a criterion, against the same steps by hand."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_levels_fall_from_the_strength_along_the_grid_to_zero(name, steps, stren
     levels, grid = Start(images=real_images, strength=strength).levels(p, steps), p.grid(steps).tolist()
     assert levels[0] == p.level(strength)
     assert levels[1:] == grid[len(grid) - len(levels) + 1 :]
-    assert all(s > r for s, r in zip(levels, levels[1:], strict=False))
+    assert all(s > r for s, r in pairwise(levels))
     assert levels[-1] == 0
 
 
