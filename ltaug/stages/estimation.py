@@ -135,7 +135,7 @@ def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
     return {
         **_sampling(at, replace(options, guidance=max(options.choose_guidance, default=options.guidance)), wanted),
         "disk_bytes": wanted * train.images[0].nbytes,
-        "uncounted": "Selection generates more than it keeps, --start takes fewer steps, --guide longer ones: none of it is counted.",
+        "uncounted": "Not counted: selection generates more than it keeps; --start takes fewer steps, --guide longer ones.",
     }
 
 

@@ -70,14 +70,14 @@ def run_synthesis(
     selection = fit_selection(train, judges, _rules_of(options))
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
-    joined = None if run.place.leads else join(run)
-    if not (run.place.leads or joined):
-        return
     starts = starts_for(options.start, selection.real, tally.wanted, seed=seed) if options.start in STARTS else None
     how: dict[str, Any] = {"start": starts and Start(images=starts, strength=options.strength)}
     if options.guide in CRITERIA:
         criterion = criterion_of(options.guide, judges)
         how["guide"] = Guide(criterion=criterion, scale=options.guide_scale, every=options.guide_every)
+    joined = None if run.place.leads else join(run)
+    if not (run.place.leads or joined):
+        return
     generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event, **how)
     if options.choose_guidance:
         generated = with_chosen_guidance(generated, selection.real, options.choose_guidance, run=run)
