@@ -47,8 +47,8 @@ def option(
             is none of the choices.
         ascending: the values are two, the first below the second; none where the default is none.
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
-            backbone does, {"drop_copies": True} that it is read where drop_copies is set. Of several owners one suffices.
-            Elsewhere the option is refused, and a component is given its own by `settings_of`.
+            backbone does, {"drop_copies": True} that it is read where drop_copies is set, and False where it is not. Of several
+            owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
     metadata = {
@@ -163,8 +163,12 @@ def read_of(cls: type, given: Mapping[str, Any], *, beside: Mapping[str, Any]) -
 def is_read(f: dataclasses.Field[Any], known: Mapping[str, Any]) -> bool:
     """Whether somebody reads an option, by the values of its owners that are known."""
     owner: Owners = f.metadata["owner"]
-    owners = [key for key in owner if key in known]
-    return not owners or any(_names(owner[key], known[key]) for key in owners)
+    return not any(key in known for key in owner) or reads(owner, known)
+
+
+def reads(owner: Owners, known: Mapping[str, Any]) -> bool:
+    """Whether one of the owners whose values are known has a value that reads."""
+    return any(_names(names, known[key]) for key, names in owner.items() if key in known)
 
 
 def settings_of(options: DataclassInstance, owner: str, name: str) -> dict[str, Any]:
@@ -202,9 +206,10 @@ def _either(cls: type, f: dataclasses.Field[Any], owners: list[str], known: Mapp
     texts = []
     for key in owners:
         names, metadata = f.metadata["owner"][key], cls.__dataclass_fields__[key].metadata  # type: ignore[attr-defined]
-        if names is True:
-            element, many, optional = field_types(cls)[key]
-            texts.append(_flag(key) if element is bool or many or optional else f"{_flag(key)} above 0")
+        if isinstance(names, bool):
+            kind, many, optional = field_types(cls)[key]
+            switch = _flag(key) if kind is bool or many or optional else f"{_flag(key)} above 0"
+            texts.append(switch if names else f"no {switch}")
         else:
             wanted = f"{known[key]}+{names[0]}" if metadata["joined"] else " or ".join(names)
             texts.append(f"{_flag(key)} {wanted} (it is {known[key]})")

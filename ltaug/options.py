@@ -13,8 +13,9 @@ from typing import Any
 
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
-from ltaug.fields import known_of, option
+from ltaug.fields import Owners, known_of, option, reads
 from ltaug.learning import LearningOptions
+from ltaug.making import JUDGED, MakingOptions
 from ltaug.selection import SelectionOptions
 
 REFERENCES = ("train", "test", "balanced")
@@ -145,7 +146,7 @@ class SamplerOptions:
         low=0,
         high=1,
         ascending=True,
-        owner={"guidance": True},
+        owner={"guidance": True, "choose_guidance": True},
     )
 
 
@@ -153,7 +154,7 @@ class SamplerOptions:
 class GuidedOptions(SamplerOptions):
     """A sampler with one strength of guidance."""
 
-    guidance: float = option(1.6, "classifier-free guidance w; 0 is plain conditional", small=0.0, low=0)
+    guidance: float = option(1.6, "classifier-free guidance w; 0 is none", small=0.0, low=0, owner={"choose_guidance": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +166,17 @@ class SamplingOptions(GuidedOptions):
     )
 
 
+def asking_judges() -> Owners:
+    """The options of a synthesis that ask judges, with their values that do."""
+    return {rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges} | dict(JUDGED)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions(SelectionOptions, SamplingOptions):
+class SynthesisOptions(MakingOptions, SelectionOptions, SamplingOptions):
     """What is generated, and which of it is kept."""
 
     per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
+    judges: int = option(2, "judges to train, where something asks them", low=1, owner=asking_judges())
     max_candidates: int = option(50, "candidates at most for each image wanted", low=1)
     images_to: str = option(
         "folders",
@@ -250,14 +257,13 @@ class ClassifierOptions(LearningOptions):
 
 
 def judges_needed(given: Mapping[str, Any]) -> int:
-    """How many judges a synthesis asks for: none unless a rule that needs them is switched on.
+    """How many judges a synthesis asks for: none unless one of `asking_judges` is switched on.
 
     Args:
         given: SynthesisOptions by field name; what is missing has its default.
     """
     known = known_of(SynthesisOptions, given)
-    asking = any(known[rule] for rule in methods.RULES if methods.RULES.about(rule).needs_judges)
-    return int(known["judges"]) if asking else 0
+    return int(known["judges"]) if reads(asking_judges(), known) else 0
 
 
 def teachers_needed(given: Mapping[str, Any]) -> int:

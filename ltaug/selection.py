@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltaug import methods
 from ltaug.fields import option
 
 DIFFULT = ("id", "aid", "id+aid")
@@ -12,7 +11,7 @@ DIFFULT = ("id", "aid", "id+aid")
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions:
-    """The selection rules, and the judges that they ask."""
+    """The selection rules."""
 
     select_agreement: bool = option(
         False, "keep an image only if every judge, a classifier trained on real data, reads its label (else: disagree)"
@@ -51,9 +50,3 @@ class SelectionOptions:
         high=0.99,
     )
     drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other (copy)")
-    judges: int = option(
-        2,
-        "judges to train for the selection",
-        low=1,
-        owner={rule: True for rule in methods.RULES if methods.RULES.about(rule).needs_judges},
-    )

@@ -185,7 +185,9 @@ def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back
     where, _, _ = experiment
     generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
     flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
-    arguments = ["synthesize", generator, *flags, "--select-agreement", "--judges", "1", "--threads", "1", "--device", "cpu"]
+    made_so = ["--start", "confusable", "--strength", "0.7", "--guide", "entropy", "--choose-guidance", "0,1"]
+    judged = ["--select-agreement", "--judges", "1", *made_so]
+    arguments = ["synthesize", generator, *flags, *judged, "--threads", "1", "--device", "cpu"]
     first, second = (start(where, *arguments, "--out", "two", RANK=str(rank), WORLD_SIZE="2") for rank in range(2))
     wait_for((where / "two/rounds/000003").exists, second)
     second.kill()
@@ -197,6 +199,7 @@ def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back
     assert said[1] == ("", ""), "only the process that leads speaks"
     judges, machine = [where / "two.judges" / "judge-0"], Machine(device="cpu", threads=1)
     given |= {"select_agreement": True, "judges": 1}
+    given |= {"start": "confusable", "strength": 0.7, "guide": "entropy", "choose_guidance": (0, 1)}
     ltaug.synthesize(where / generator, given, out=where / "one", judges=judges, machine=machine)
     assert artefacts(where / "two") == artefacts(where / "one")
     assert len(artefacts(where / "one")) > 30

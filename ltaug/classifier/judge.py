@@ -73,11 +73,14 @@ def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) 
     return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
 
 
+def _looking(runtime: Runtime) -> Runtime:
+    return dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
+
+
 def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
     found = []
-    evaluating = dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
-    with torch.inference_mode(), evaluating.autocast():
+    with torch.inference_mode(), _looking(runtime).autocast():
         for start in range(0, max(len(images), 1), BATCH):
             block = images[start : start + BATCH]
             tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))
@@ -131,6 +134,12 @@ class Judge:
         """`probabilities` of uint8 images (N, C, H, W)."""
         self._require_shape(images)
         return probabilities(self.model, images, runtime=self.runtime)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Float32 (B, K) of images (B, C, H, W) in -1..1 on the runtime's device; gradients go through to the images."""
+        self._require_shape(x)
+        with _looking(self.runtime).autocast():
+            return self.model(x).float()  # type: ignore[no-any-return]
 
     def _require_shape(self, images: AnyImages | Tensor) -> None:
         shape = tuple(images.shape[1:])

@@ -99,7 +99,7 @@ def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
 @seed_option("another set of images [default: the generator's]")
 @option(
     "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", section="Synthesis",
-    help="a classifier run to judge with, repeatable [default: trained here where selection asks for it]",
+    help="a classifier run to judge with, repeatable [default: trained here where an option asks for judges]",
 )  # fmt: skip
 @common_options(READING, COMPUTING, NETWORKS)
 def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], **values: Any) -> None:
@@ -108,6 +108,7 @@ def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], 
     \b
     ltaug synthesize runs/gen --per-class-budget fill:max --out runs/syn
     ltaug synthesize runs/gen --per-class-budget 500 --select-agreement --select-distance --out runs/syn
+    ltaug synthesize runs/gen --start confusable --strength 0.5 --choose-guidance 0,0.5,1,2,4 --out runs/syn
 
     Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
     torchrun, or with RANK and WORLD_SIZE set, several make the set together.

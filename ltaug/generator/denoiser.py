@@ -28,6 +28,9 @@ class Preconditioning(Protocol):
     def fraction(self, sigma: Tensor) -> Tensor:
         """(B,) t/T in [0, 1) of these noise levels, as in `draw`."""
 
+    def level(self, fraction: float) -> float:
+        """The noise level at this t/T in (0, 1), as far as sampling goes."""
+
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The network's image input (B, C, H, W) and noise-embedding input (B,)."""
 

@@ -18,6 +18,7 @@ from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.sampling import Sampling, bind
+from ltaug.generator.steering import Guide, Start
 from ltaug.generator.trainee import final_weights
 from ltaug.methods import SAMPLERS
 from ltaug.options import SamplingOptions
@@ -52,6 +53,8 @@ def generate(
     runtime: Runtime,
     sampling: Sampling = Sampling(),  # noqa: B008
     batch_size: int | BatchSize = ON_CPU,
+    start: Start | None = None,
+    guide: Guide | None = None,
 ) -> Images:
     """Image (class, index) for every key.
 
@@ -61,6 +64,8 @@ def generate(
 
     Args:
         batch_size: images at a time; a BatchSize remembers, for the calls to come, that it was halved.
+        start: real images to start from; None is pure noise.
+        guide: what moves images besides the sampler.
 
     Returns:
         uint8 (N, C, H, W) in the order of `keys`.
@@ -71,9 +76,10 @@ def generate(
     """
     batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     sample = partial(SAMPLERS.find(sampling.sampler), **sampling.settings)
-    sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
+    scheme = denoiser.preconditioning
+    sigmas = scheme.grid(sampling.steps).tolist() if start is None else start.levels(scheme, sampling.steps)
 
-    @torch.inference_mode()
+    @torch.inference_mode(mode=guide is None)  # a guide takes gradients
     def attempt(part: list[Key]) -> Images | None:
         """One batch, or None where memory ran out."""
         filled = part + [part[-1]] * (batch.size - len(part))
@@ -81,24 +87,25 @@ def generate(
             noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
             labels = torch.tensor([c for c, _ in filled], device=runtime.device)
             denoise = bind(denoiser, labels, guidance=sampling.guidance, guidance_interval=sampling.interval)
-            with runtime.autocast():
-                x = sample(denoise, noise() * denoiser.preconditioning.prior_scale(), sigmas, noise)
+            with runtime.autocast(), torch.no_grad():
+                x = noise() * scheme.prior_scale() if start is None else start.noised(filled, sigmas[0], noise())
+                x = guide.sample(sample, denoise, x, sigmas, noise, labels) if guide else sample(denoise, x, sigmas, noise)
             pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             return np.asarray(pixels[: len(part)].cpu().numpy())
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
 
     made: list[Images] = []
-    start = 0
-    while start < len(keys):
-        images = attempt(list(keys[start : start + batch.size]))
+    done = 0
+    while done < len(keys):
+        images = attempt(list(keys[done : done + batch.size]))
         if images is None:
             batch.halve()
             if runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
         made.append(images)
-        start += len(images)
+        done += len(images)
     return np.concatenate(made) if made else np.zeros((0, *image_shape), np.uint8)
 
 
@@ -140,6 +147,8 @@ class GeneratedImages:
     batch: BatchSize  # how many are generated at a time, fewer once memory ran out
     seed: int
     runtime: Runtime
+    start: Start | None = None
+    guide: Guide | None = None
 
     def __call__(self, keys: Sequence[Key]) -> Images:
         """uint8 (N, C, H, W), image (class, index) for every key."""
@@ -151,11 +160,21 @@ class GeneratedImages:
             runtime=self.runtime,
             sampling=self.sampling,
             batch_size=self.batch,
+            start=self.start,
+            guide=self.guide,
         )
 
 
 def open_generated(
-    generator: Generator, options: SamplingOptions, images: int, *, seed: int, runtime: Runtime, tell: Callable[[str], None]
+    generator: Generator,
+    options: SamplingOptions,
+    images: int,
+    *,
+    seed: int,
+    runtime: Runtime,
+    tell: Callable[[str], None],
+    start: Start | None = None,
+    guide: Guide | None = None,
 ) -> GeneratedImages:
     """Ready to generate `images` in all; `tell` hears where memory runs out. Converts the network in place."""
     denoiser, sampling = generator.denoiser, Sampling.of(options)
@@ -169,4 +188,4 @@ def open_generated(
         tell=tell,
     )
     suit(denoiser.backbone, runtime)
-    return GeneratedImages(generator, sampling, batch, seed, runtime)
+    return GeneratedImages(generator, sampling, batch, seed, runtime, start, guide)

@@ -49,6 +49,15 @@ class VP:
     def fraction(self, sigma: Tensor) -> Tensor:
         return self.time(sigma) / self.T
 
+    def level(self, fraction: float) -> float:
+        return self._levels(torch.tensor(fraction * self.T, dtype=torch.float64).clamp(max=self.T - 1)).item()
+
+    def _levels(self, t: Tensor) -> Tensor:
+        """sigma_t for any float64 t in [0, T - 1], interpolated in log sigma between the steps."""
+        below = t.floor().long().clamp(max=self.T - 2)
+        log_sigmas = self.sigmas.log()
+        return torch.lerp(log_sigmas[below], log_sigmas[below + 1], t - below).exp()
+
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return x * per_image((1 + sigma.square()).rsqrt(), x), self.time(sigma)
 
@@ -66,9 +75,7 @@ class VP:
             levels = self.sigmas.flip(0)
         else:
             t = torch.linspace((self.T - 1) ** 0.5, 0, steps, dtype=torch.float64).square().clamp(max=self.T - 1)
-            below = t.floor().long().clamp(max=self.T - 2)
-            log_sigmas = self.sigmas.log()
-            levels = torch.lerp(log_sigmas[below], log_sigmas[below + 1], t - below).exp()
+            levels = self._levels(t)
         return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
 
     def prior_scale(self) -> float:
@@ -110,6 +117,9 @@ class EDM:
 
     def fraction(self, sigma: Tensor) -> Tensor:
         return self._vp.fraction(sigma)
+
+    def level(self, fraction: float) -> float:
+        return min(self._vp.level(fraction), self.sigma_max)
 
     def inputs(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         c_in = (sigma.square() + self.sigma_data**2).rsqrt()

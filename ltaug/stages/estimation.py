@@ -133,9 +133,9 @@ def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
     budget = parse_budget(options.per_class_budget, class_names=train.class_names, class_counts=train.class_counts)
     wanted = sum(budget.values())
     return {
-        **_sampling(at, options, wanted),
+        **_sampling(at, replace(options, guidance=max(options.choose_guidance, default=options.guidance)), wanted),
         "disk_bytes": wanted * train.images[0].nbytes,
-        "uncounted": "Selection generates more than it keeps, which is not counted.",
+        "uncounted": "Not counted: selection generates more than it keeps; --start takes fewer steps, --guide longer ones.",
     }
 
 

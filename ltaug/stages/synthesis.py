@@ -35,8 +35,8 @@ def synthesize(
         generator: a finished fit-generator run; its dataset and draw are the real images here.
         given: SynthesisOptions by name.
         seed: of the images; None takes the generator's.
-        judges: classifier runs on the real set, for selection. None trains them beside `out`, in OUT.judges, if
-            selection asks for them.
+        judges: classifier runs on the real set. None trains them beside `out`, in OUT.judges, if an option asks for them
+            (options.asking_judges).
         place: of this process among those that make the set together, all called with the same arguments. They meet in
             the files of `out`; each may end and be started again by itself.
         how: machine, label, listener and wait (stages.opening.How).

@@ -13,6 +13,7 @@ from ltaug.generator.generate import GeneratedImages, Key
 from ltaug.synthesis.manifest import KEPT, Row, pixel_digest
 from ltaug.synthesis.rounds import ROWS, Part, Rounds
 from ltaug.synthesis.select import Candidates, Selection
+from ltaug.synthesis.starts import Starts
 from ltaug.synthesis.stores import Store
 
 
@@ -69,6 +70,7 @@ class Workshop:
     store: Store
     rounds: Rounds
     class_names: tuple[str, ...]
+    starts: Starts | None = None
 
     def make(self, part: Part, keys: Sequence[Key]) -> Images:
         """The images of a part, uint8 (N, C, H, W). Publishes their rows; where that was done before, nothing is judged again.
@@ -106,6 +108,7 @@ class Workshop:
                 sampler=sampling.sampler,
                 steps=sampling.steps,
                 checkpoint=self.generated.generator.digest[:16],
+                start="" if self.starts is None else str(self.starts.of(c, index)),
                 feature_distance=f"{seen.feature_distance[i]:.4f}" if judged else "",
                 confidence=f"{seen.confidence[i]:.4f}" if judged else "",
                 nearest_real=int(seen.nearest[0][i]),

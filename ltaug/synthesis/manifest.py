@@ -26,7 +26,7 @@ KEPT = "kept"  # the verdict on what no rule rejects
 class Row:
     """One candidate: its file if it was kept, how it was made, what was measured, the verdict.
 
-    A manifest may lack the columns of fields with a default; older ones do.
+    A manifest that was written before a column existed is read with the column's default.
     """
 
     file: str
@@ -38,6 +38,7 @@ class Row:
     sampler: str
     steps: int
     checkpoint: str
+    start: str = ""  # the index of the real image that it was made from, if any
     feature_distance: str
     confidence: str = ""  # the judges' mean probability of the class; empty without judges
     nearest_real: int

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import OptionError
@@ -37,6 +38,10 @@ class Judge(Protocol):
 
     def probabilities(self, images: AnyImages) -> Floats:
         """(N, K)."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, K) of images (B, C, H, W) in -1..1, differentiable."""
         ...
 
 

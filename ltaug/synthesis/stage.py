@@ -22,6 +22,7 @@ from ltaug.errors import BudgetError, MismatchError
 from ltaug.fields import settings_of
 from ltaug.files import atomic_write
 from ltaug.generator.generate import Generator, Key, open_generated
+from ltaug.generator.steering import Guide, Start
 from ltaug.methods import RULES
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
@@ -29,9 +30,11 @@ from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Tally, Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
+from ltaug.synthesis.guidance import CRITERIA, criterion_of, with_chosen_guidance
 from ltaug.synthesis.manifest import KEPT, Row, read_kept, rows_to_csv
 from ltaug.synthesis.rounds import MARK, Part, Rounds
 from ltaug.synthesis.select import Judge, Selection, fit_selection
+from ltaug.synthesis.starts import STARTS, starts_for
 from ltaug.synthesis.stores import RoundWriter, claim_url, open_store
 
 SHEET = "contact-sheet.png"
@@ -68,13 +71,21 @@ def run_synthesis(
     selection = fit_selection(train, judges, rules_of(options))
     tally = Tally([budget.get(name, 0) for name in train.class_names], options.max_candidates)
     share = math.ceil(sum(tally.wanted) / run.place.world)
-    generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event)
+    starts = starts_for(options.start, selection.real, tally.wanted, seed=seed) if options.start in STARTS else None
+    how: dict[str, Any] = {"start": starts and Start(images=starts, strength=options.strength)}
+    if options.guide in CRITERIA:
+        criterion = criterion_of(options.guide, judges)
+        how["guide"] = Guide(criterion=criterion, scale=options.guide_scale, every=options.guide_every)
+    joined = None if run.place.leads else join(run)
+    if not (run.place.leads or joined):
+        return
+    generated = open_generated(generator, options, share, seed=seed, runtime=runtime, tell=run.event, **how)
+    if options.choose_guidance:
+        generated = with_chosen_guidance(generated, selection.real, options.choose_guidance, run=run)
     store, rounds = open_store(options.images_to, run.path, train.class_names), Rounds(run.path)
-    workshop = Workshop(generated, selection, store, rounds, train.class_names)
-    if not run.place.leads:
-        joined = join(run)
-        if joined is not None:
-            _make(workshop, joined, tally, run=run)
+    workshop = Workshop(generated, selection, store, rounds, train.class_names, starts)
+    if joined:
+        _make(workshop, joined, tally, run=run)
         return
     claim_url(options.images_to, run)
     started, course = time.monotonic(), settle(run, rounds, store, batch=generated.batch.size)

@@ -31,6 +31,9 @@ def learner_of(network, *, rho, lr=0.1):
         loss_per_image=lambda logits, labels, sources: 0.5 * logits.square().sum(1),
         weights=torch.ones(2, 3),
         sam_rho=rho,
+        teachers=None,
+        soft_shares=torch.zeros(2),
+        smoothing=None,
         runtime=CPU,
     )
 

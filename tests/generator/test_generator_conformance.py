@@ -10,9 +10,11 @@ import torch
 from ltaug import methods
 from ltaug.data.imageset import ImageSet
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, train_step
+from ltaug.generator.generate import generate
 from ltaug.generator.objectives.cbdm import PAIR_FORMS
 from ltaug.generator.objectives.coral import STRENGTHS
-from ltaug.generator.sampling import bind
+from ltaug.generator.sampling import Sampling, bind
+from ltaug.generator.steering import Guide, Start
 from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, REGULARISERS, SAMPLERS, TARGETS
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime
@@ -79,6 +81,21 @@ def test_every_sampler_draws_finite_images_that_differ_from_every_trained_combin
     assert x.shape == (3, 1, 8, 8)
     assert x.isfinite().all()
     assert len(x.flatten(1).unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("preconditioning", PRECONDITIONINGS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_sampler_draws_images_from_real_ones_and_along_a_criterion(backbone, preconditioning, sampler):
+    denoiser = trained("ddpm", backbone, preconditioning)
+    real, keys = tiny_set().images[:4], [(0, 0), (1, 1), (2, 2), (1, 3)]
+    start = Start(images=lambda keys: real[[index for _, index in keys]], strength=0.3)
+    guide = Guide(criterion=lambda x, labels: x.flatten(1).square().mean(1), scale=0.1, every=2)
+    how = {"image_shape": (1, 8, 8), "seed": 0, "runtime": CPU, "sampling": Sampling(sampler=sampler, steps=6, guidance=0.5)}
+    made = [generate(denoiser, keys, **how, **extra) for extra in ({}, {"start": start}, {"guide": guide, "start": start})]
+    assert [images.shape for images in made] == [(4, 1, 8, 8)] * 3
+    assert all(not np.array_equal(a, b) for i, a in enumerate(made) for b in made[:i])
+    np.testing.assert_array_equal(generate(denoiser, keys[:2], guide=guide, start=start, **how), made[2][:2])
 
 
 @pytest.mark.parametrize(

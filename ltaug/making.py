@@ -1,0 +1,42 @@
+"""Options of how a synthetic image is made, besides the sampler's: what it starts from, what moves it, how guidance is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltaug.errors import OptionError
+from ltaug.fields import Owners, option
+
+FROM_REAL = ("real", "confusable")
+CRITERIA = ("loss", "entropy")
+JUDGED: Owners = {"start": ("confusable",), "guide": CRITERIA, "choose_guidance": True}  # what asks judges
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakingOptions:
+    """What an image is made from and moved by."""
+
+    start: str = option(
+        "noise",
+        "start from noise, from a real image of the class (real), or of the larger class that judges most confuse with it",
+        choices=("noise", *FROM_REAL),
+    )
+    strength: float = option(
+        0.5, "t/T up to which that real image is noised, between 0 and 1", low=0, high=1, owner={"start": FROM_REAL}
+    )
+    guide: str = option(
+        "none", "move images, as they are made, to where judges' loss or entropy is higher", choices=("none", *CRITERIA)
+    )
+    guide_scale: float = option(0.03, "length of such a move over that of the noisy image", low=0, owner={"guide": CRITERIA})
+    guide_every: int = option(5, "steps of the sampler from one move to the next", low=1, owner={"guide": CRITERIA})
+    choose_guidance: tuple[float, ...] = option(
+        (), "try these strengths of guidance, as 0,0.5,1,2,4, and take that whose features vary most like real ones'", low=0
+    )
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a strength that leaves nothing to make, or nothing of the real image."""
+        if self.start in FROM_REAL and self.strength in (0, 1):
+            left = "leaves the real image as it is" if self.strength == 0 else "leaves nothing of the real image"
+            raise OptionError(
+                f"--strength {self.strength:g} {left}; give one between 0 and 1, such as 0.5, or leave out --start {self.start}"
+            )
