@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ltaug.classifier.fit import fit_classifier, require_like, total_steps
 from ltaug.classifier.judge import WEIGHTS_FILE, Floats, probabilities, save_weights
 from ltaug.data.groups import Groups, class_groups
-from ltaug.data.imageset import ImageSet
+from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write, write_json
 from ltaug.metrics.recognition import confusion, per_class, recognition
@@ -48,8 +49,7 @@ def run_classifier(
         OptionError: an unknown name, or a model or augmentation that cannot take these images; a fit that diverged.
         CorruptError: the checkpoint to resume from is damaged.
     """
-    if len(test) == 0:
-        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+    require_tested(test)
     require_like(train, test)
     groups = class_groups(train.class_counts)
     added = None if synthetic is None else synthetic.class_counts.tolist()
@@ -74,12 +74,8 @@ def run_classifier(
     run.timing("warm-up", took.warm_up)
     run.timing("fit", took.steps)
     started = time.monotonic()
-    found = probabilities(network, test.images, runtime=runtime)
+    found = look_at(network, test.images, options, runtime)
     run.timing("evaluate", time.monotonic() - started)
-    if not np.isfinite(found).all():
-        raise OptionError(
-            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
-        )
 
     save_weights(run.path / WEIGHTS_FILE, network, name=options.model, train=train)
     with atomic_write(run.path / PREDICTIONS_FILE) as file:
@@ -87,6 +83,22 @@ def run_classifier(
     write_json(run.path / METRICS_FILE, measure(test, found, groups))
     run.finish([WEIGHTS_FILE, PREDICTIONS_FILE, METRICS_FILE])
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
+
+
+def require_tested(test: ImageSet) -> None:
+    """Raise DataError where there are no test images."""
+    if len(test) == 0:
+        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+
+
+def look_at(network: nn.Module, images: AnyImages, options: ClassifierOptions, runtime: Runtime) -> Floats:
+    """Class probabilities of uint8 images (N, C, H, W), float32 (N, K); OptionError where the fit diverged."""
+    found = probabilities(network, images, runtime=runtime)
+    if not np.isfinite(found).all():
+        raise OptionError(
+            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
+        )
+    return found
 
 
 def measure(test: ImageSet, found: Floats, groups: Groups) -> dict[str, Any]:

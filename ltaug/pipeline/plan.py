@@ -26,6 +26,7 @@ STAGE_OF = {
     "synthesize": "synthesize",
     "train_judge": "train-classifier",
     "train_classifier": "train-classifier",
+    "cross_fit": "train-classifier",
 }
 WITH_SYNTHETIC = "real+synthetic"  # what classifiers with synthetic images are called unless the user says otherwise
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
@@ -87,10 +88,10 @@ def _plan_extractor(recipe: Recipe, out: Path) -> Task | None:
     asked = [recipe.given(arm, "evaluate-generator") for arm in recipe.arms if recipe.evaluates(arm)]
     if not any(_looks_with_ours(given) for given in asked):
         return None
-    return _task(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
+    return task_below(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
 
 
-def _task(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
+def task_below(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
     """A stage call whose run goes to `name` below `out`."""
     kwargs = {**kwargs, "out": out / name, "label": name, "wait": LOCK_PATIENCE}
     return Task(name, function, kwargs, tuple(n.name for n in needs), out / name)
@@ -107,7 +108,7 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
     def add(name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
         key = json.dumps([function, kwargs], default=str, sort_keys=True)
         if key not in tasks:
-            tasks[key] = _task(out, f"seed-{seed}/{name}", function, {**kwargs, "seed": seed}, needs)
+            tasks[key] = task_below(out, f"seed-{seed}/{name}", function, {**kwargs, "seed": seed}, needs)
         return tasks[key]
 
     by_name = {arm.name: arm for arm in recipe.arms}
@@ -206,7 +207,7 @@ def plan_classifiers(
     for s in range(seed, seed + seeds):
         for own in arms:
             asked: Given = {"dataset": dataset, "given": given, **own, "seed": s, "draw_seed": seed}
-            tasks.append(_task(out, f"{own['arm']}/seed-{s}", "train_classifier", asked))
+            tasks.append(task_below(out, f"{own['arm']}/seed-{s}", "train_classifier", asked))
     return tasks
 
 

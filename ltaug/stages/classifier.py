@@ -126,13 +126,14 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
     """
     if (path / RUN_FILE).is_file():
-        origin, found, mirrored = SynthesisRecord.stage, *_synthesized(path, train)
+        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
     else:
         origin, found, mirrored = form_of(path), read_given(path, train), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 
 
-def _synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+    """The images of a finished synthesis for these training images, and whether mirror images may be among them."""
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
     if made.train_digest != train.digest:
