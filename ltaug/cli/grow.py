@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from ltaug.cli import dryrun, show
 from ltaug.cli.options import (
     RUN,
+    Decorated,
     SectionCommand,
     common_options,
     given,
@@ -23,20 +25,25 @@ from ltaug.cli.options import (
 from ltaug.cli.progress import progress
 from ltaug.machine import COMPUTING, NETWORKS, READING
 from ltaug.options import ClassifierOptions, SynthesisOptions
-from ltaug.pipeline.grow import FOLDS, MAX_ROUNDS, SEEDS, plan_grow
-from ltaug.pipeline.grow import grow as grow_images
+from ltaug.pipeline import grow as pipeline
+from ltaug.pipeline.grow import Loop
+
+NUMBERS = ("per_round", "max_rounds", "folds", "repeats", "seeds")
+
+
+def _number(name: str, text: str) -> Callable[[Decorated], Decorated]:
+    default = getattr(Loop, name)
+    shown = "" if default is None else f" [default: {default}]"
+    return option(f"--{name.replace('_', '-')}", type=int, metavar="N", section="Rounds", help=text + shown)
 
 
 @click.command("grow", cls=SectionCommand)
 @click.argument("generator", type=RUN, metavar="GENERATOR_RUN")
-@option("--per-round", type=int, metavar="N", section="Rounds",
-        help="synthetic images that a round adds [default: a quarter of what fill:max asks for]")  # fmt: skip
-@option("--max-rounds", type=int, metavar="N", default=MAX_ROUNDS, section="Rounds",
-        help=f"stop after so many, even while they pay [default: {MAX_ROUNDS}]")  # fmt: skip
-@option("--folds", type=int, metavar="N", default=FOLDS, section="Rounds",
-        help=f"classifiers of a round, each trained without its part of the real images [default: {FOLDS}]")  # fmt: skip
-@option("--seeds", type=int, metavar="N", default=SEEDS, section="Rounds",
-        help=f"classifiers of each arm that are tested at the end [default: {SEEDS}]")  # fmt: skip
+@_number("per_round", "synthetic images that a round adds [default: a quarter of what fill:max asks for]")
+@_number("max_rounds", "stop after so many rounds, even while they pay")
+@_number("folds", "parts of the real images that a classifier is trained without")
+@_number("repeats", "how often a round draws the folds, to know how sure its gain is")
+@_number("seeds", "classifiers of each arm that are tested at the end")
 @options_of(SynthesisOptions, "Synthesis", leave_out="per_class_budget")
 @options_of(ClassifierOptions, "Classifier")
 @recipe_options
@@ -56,10 +63,12 @@ def grow(generator: Path, out: Path, as_json: bool, quiet: bool, dry_run: bool, 
     classifiers tested, with and without the images. If interrupted, rerun the command to resume.
     """
     asked: dict[str, Any] = {"synthesis": given(SynthesisOptions, values), "classifier": given(ClassifierOptions, values)}
-    asked |= {name: values[name] for name in ("per_round", "max_rounds", "folds", "seeds")}
+    asked |= {name: values[name] for name in NUMBERS if values[name] is not None}
     if dry_run:
-        dryrun.tasks(plan_grow(generator, out=out, **asked)[1], machine(values), values["workers"], as_json=as_json)
+        planned = Loop(generator=generator, out=out, **asked).plan()
+        dryrun.tasks(planned, machine(values), values["workers"], as_json=as_json)
         return
     with progress(quiet=quiet) as listener:
-        made = grow_images(generator, out=out, **asked, workers=values["workers"], machine=machine(values), listener=listener)
+        how: dict[str, Any] = {"workers": values["workers"], "machine": machine(values), "listener": listener}
+        made = pipeline.grow(generator, out=out, **asked, **how)
     show.report(made, as_json=as_json)

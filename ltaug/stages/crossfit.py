@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,6 +25,8 @@ def cross_fit(
     given: Given,
     *,
     number: int,
+    repeat: int,
+    repeats: int,
     fold: int,
     folds: int,
     synthetic: Path | None = None,
@@ -34,13 +36,14 @@ def cross_fit(
 ) -> Path:
     """Train a classifier on the real images of all folds but one, with synthetic images, and predict that fold's.
 
-    Test images are counted, since the end of `ltaug grow` needs some, and not looked at. Equal folds of two rounds share
-    their images and the seed of their classifier, so that rounds are paired.
+    Test images are counted, since the end of `ltaug grow` needs some, and not looked at. Equal folds and
+    repetitions of two rounds share their images and the seed of their classifier, so that rounds are paired.
 
     Args:
         generator: a finished fit-generator run; its dataset and draw are the real images here.
         given: ClassifierOptions by name.
         number: of the round, for the report.
+        repeat, repeats: which of how many repetitions, each with other folds.
         fold, folds: which of how many.
         synthetic: a finished synthesize run of this generator.
         seed: of the folds and the classifier.
@@ -56,7 +59,7 @@ def cross_fit(
     require_tested(data.test)
     train, name = data.train, "train-classifier"
     chosen = resolve(ClassifierOptions, given, image_side=side_of(train), where=name)
-    fold_of = folds_of(train.labels, folds, seed=derive_seed(seed, "folds"))
+    fold_of = folds_of(train.labels, folds, seed=derive_seed(seed, "folds", repeat))
     able = np.count_nonzero(fold_of >= 0)
     if folds > able:
         held = f"of which {able} can be held out (never the only one of a class)"
@@ -67,13 +70,14 @@ def cross_fit(
         nearest = np.array([row.nearest_real for row in read_manifest(synthetic) if row.verdict == KEPT], np.int64)
         added = {**job.input(images.digest, synthetic), "images": len(images)}
     runtime = for_classifier(runtime, job.machine, image_side=side_of(train), steps=total_steps(train, chosen))
-    told = {"round": number, "fold": fold, "folds": folds, "dataset": plain(made.dataset), name: plain(chosen)}
+    told: dict[str, Any] = {"round": number, "repeat": repeat, "repeats": repeats, "fold": fold, "folds": folds}
+    told |= {"dataset": plain(made.dataset), name: plain(chosen)}
     with job.open(runtime, seed=seed, options=told, inputs={"train": source_of(train), "synthetic": added}) as run:
         if not run.finished:
             run.note(class_names=train.class_names)
             if synthetic is not None:
                 record = SynthesisRecord.read(synthetic)
                 run.note(wanted=record.wanted, kept=record.kept)
-            own = derive_seed(seed, "cross-fit", fold)
+            own = derive_seed(seed, "cross-fit", repeat, fold)
             run_cross_fit(train, images, nearest, chosen, fold_of=fold_of, fold=fold, run=run, runtime=runtime, seed=own)
     return out
