@@ -130,7 +130,7 @@ def test_a_set_whose_classes_are_all_perfect_grows_no_images_and_says_so(tmp_pat
     with pytest.raises(SystemExit) as ended:
         main(["grow", str(generator), "--out", str(tmp_path / "out"), *flags])
     assert ended.value.code == 0
-    assert "recognised after round 0, so there is nothing left to gain." in capsys.readouterr().err
+    assert "so there is nothing left to gain; no synthetic images are used." in capsys.readouterr().err
     assert not (tmp_path / "out/round-1").exists()
     assert [p.name for p in (tmp_path / "out/classifiers").iterdir() if p.is_dir()] == ["real"]
 

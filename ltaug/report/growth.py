@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ltaug.records import HELD_OUT_FILE, RunInput, SynthesisRecord
 from ltaug.report.collect import run_directories
 from ltaug.report.statistics import Paired, paired
-from ltaug.report.wording import count, paired_text, plain, seconds
+from ltaug.report.wording import NOTHING, count, paired_text, plain, seconds
 from ltaug.runs import read_run, verify_outputs
 
 Counts = npt.NDArray[np.float64]  # (K, K), images by true class (row) and predicted class (column)
@@ -90,12 +90,12 @@ class Growth:
         one interval, whatever their number (Maurer, Hothorn and Lehmacher 1995). Like the verdict's seeds, repetitions vary folds
         and fits, and not the images.
         """
-        last = self.rounds[-1]
+        last, used = self.rounds[-1], f"those of round {self.best}" if self.best else "no synthetic images"
         if not last.misread:
-            return f"Every held-out training image is recognised after round {last.number}, so there is nothing left to gain."
+            perfect = f"Round {last.number} recognises every held-out training image, so there is nothing left to gain"
+            return f"{perfect}; {used} are used."
         if last.gain is None or last.pays:
             return None
-        used = f"those of round {self.best}" if self.best else "none"
         return f"The images of round {last.number} are not shown to pay ({paired_text(last.gain)}), so {used} are used."
 
     @property
@@ -109,29 +109,14 @@ class Growth:
     @property
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings and a row for each round."""
-        head = [
-            "round",
-            "synthetic images",
-            "most of them",
-            "cross-fitted macro recall",
-            "gain",
-            "costliest confusions",
-            "processor",
-        ]
+        head = ["round", "synthetic images", "most of them", "cross-fitted macro recall", "gain", "misread most", "processor"]
         rows = []
         for one in self.rounds:
             most = [f"{one.kept[name]} {name}" for name in sorted(one.kept, key=lambda name: -one.kept[name])[:NAMED]]
             misread = [f"{name} as {other} ({share:.0%})" for share, name, other in one.misread[:NAMED]]
             images = f"{sum(one.kept.values()):,} of {sum(one.wanted.values()):,}"
-            cells = [
-                images,
-                ", ".join(most),
-                plain(one.recall),
-                paired_text(one.gain),
-                ", ".join(misread),
-                seconds(one.processor),
-            ]
-            rows.append([f"{one.number}{' (best)' if one.number == self.best else ''}", *cells])
+            numbers = (plain(one.recall), paired_text(one.gain), ", ".join(misread) or "none", seconds(one.processor))
+            rows.append([str(one.number), images, ", ".join(most) or NOTHING, *numbers])
         return head, rows
 
     def next_budget(self, images: int) -> dict[str, int]:

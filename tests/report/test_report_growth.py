@@ -57,12 +57,14 @@ def test_the_loop_ends_at_the_first_round_that_is_not_shown_to_pay():
     assert grown.ending == "The images of round 2 are not shown to pay (0.000 [0.000,\u00a00.000]), so those of round 1 are used."
     harmful = Growth("g", (a_round(0, SOME), a_round(1, SOME, gain=-0.1)))
     assert harmful.best == 0
-    assert harmful.ending.endswith(", so none are used.")
+    assert harmful.ending.endswith(", so no synthetic images are used.")
 
 
 def test_the_loop_ends_where_every_class_is_perfect():
     perfect = Growth("g", (a_round(0, PERFECT),))
-    assert perfect.ending == "Every held-out training image is recognised after round 0, so there is nothing left to gain."
+    assert perfect.ending == (
+        "Round 0 recognises every held-out training image, so there is nothing left to gain; no synthetic images are used."
+    )
     assert perfect.best == 0
 
 
