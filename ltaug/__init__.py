@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ltaug.machine import Machine as Machine
     from ltaug.pipeline import run_recipe as run_recipe
     from ltaug.pipeline import run_until_decided as run_until_decided
+    from ltaug.pipeline.grow import grow as grow
     from ltaug.recipes import Recipe as Recipe
     from ltaug.recipes import read_recipe as read_recipe
     from ltaug.stages import draw_figure as draw_figure
@@ -37,6 +38,7 @@ _HOME = {
     "estimate": "ltaug.stages",
     "evaluate_generator": "ltaug.stages",
     "fit_generator": "ltaug.stages",
+    "grow": "ltaug.pipeline.grow",
     "inspect": "ltaug.stages",
     "load_dataset": "ltaug.data.load",
     "read_recipe": "ltaug.recipes",

@@ -266,10 +266,15 @@ def judges_needed(given: Mapping[str, Any]) -> int:
     return int(known["judges"]) if reads(asking_judges(), known) else 0
 
 
-def teachers_needed(given: Mapping[str, Any]) -> int:
-    """How many teachers a classifier asks for (ClassifierOptions by field name; what is missing has its default)."""
+def teachers_needed(given: Mapping[str, Any], *, synthetic: bool) -> int:
+    """How many teachers a classifier asks for.
+
+    Args:
+        given: ClassifierOptions by field name; what is missing has its default.
+        synthetic: whether images are added to the real ones, synthetic or resampled.
+    """
     known = known_of(ClassifierOptions, given)
-    return int(known["teachers"]) if known["distill"] != "none" else 0
+    return 0 if known["distill"] == "none" or (known["distill"] == "synthetic" and not synthetic) else int(known["teachers"])
 
 
 # Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.

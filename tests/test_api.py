@@ -25,6 +25,7 @@ def test_the_public_names_are_these():
         "estimate",
         "evaluate_generator",
         "fit_generator",
+        "grow",
         "inspect",
         "load_dataset",
         "read_recipe",

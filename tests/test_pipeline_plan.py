@@ -188,12 +188,14 @@ def test_classifiers_that_learn_from_teachers_share_those_that_are_trained_first
     assert (given.name, given.needs, given.kwargs["teachers"]) == ("real/seed-3", (), [tmp_path / "mine"])
 
 
-def test_teachers_that_nothing_asks_for_and_soft_labels_of_no_images_are_refused(tmp_path):
-    how = {"out": tmp_path, "seeds": 1, "synthetic": None, "arm": "both"}
-    with pytest.raises(OptionError, match="--teacher is read only with --distill"):
-        plan_classifiers({}, {}, teachers=[tmp_path], **how)
-    with pytest.raises(OptionError, match="--distill synthetic needs synthetic images"):
-        plan_classifiers({}, {"distill": "synthetic"}, **how)
+def test_teachers_that_nothing_asks_for_are_refused_and_real_images_alone_have_none_for_synthetic_ones(tmp_path):
+    how = {"out": tmp_path, "seeds": 1, "arm": "both"}
+    for given in ({}, {"distill": "synthetic"}):
+        with pytest.raises(OptionError, match="--teacher is read only with --distill"):
+            plan_classifiers({}, given, teachers=[tmp_path], synthetic=None, **how)
+    tasks = plan_classifiers({}, {"distill": "synthetic", "teachers": 1}, synthetic=tmp_path / "syn", **how)
+    taught = {t.name: "teachers" in t.kwargs for t in tasks}
+    assert taught == {"judges/judge-0": False, "both/seed-0": True, "real/seed-0": False, "resampled-both/seed-0": True}
 
 
 @pytest.mark.parametrize("arm", ["real", "resampled", "resampled-real"])

@@ -20,7 +20,7 @@ from ltaug.classifier.phases import build_for, build_learner, class_weights, pha
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError, OptionError
+from ltaug.errors import DataError, MismatchError
 from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
@@ -83,8 +83,6 @@ def fit_classifier(
     if synthetic is not None:
         require_like(train, synthetic)
         synthetic = synthetic if len(synthetic) else None
-    if options.distill != "none" and not teachers:
-        raise OptionError(f"--distill {options.distill} needs teachers; give classifier runs of the real images with --teacher")
     phases, augmentation = phases_of(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
     total = phases[-1].last

@@ -22,6 +22,7 @@ from ltaug.classifier.models import build_model, head_of, parts_of
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
+from ltaug.errors import OptionError
 from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime
@@ -158,6 +159,8 @@ def _ensemble(teachers: Sequence[Judge], options: ClassifierOptions, plan: Batch
     """The teachers of a phase that has images which learn from them."""
     if options.distill == "none" or (options.distill == "synthetic" and not plan.synthetic):
         return None
+    if not teachers:
+        raise OptionError(f"--distill {options.distill} needs teachers; give classifier runs of the real images with --teacher")
     return Ensemble.of(teachers, temperature=options.distill_temperature, power=options.distill_power)
 
 

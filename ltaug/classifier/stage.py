@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ltaug.classifier.fit import fit_classifier, require_like
 from ltaug.classifier.judge import WEIGHTS_FILE, Floats, Judge, probabilities, save_weights
 from ltaug.classifier.phases import total_steps
 from ltaug.data.groups import Groups, class_groups
-from ltaug.data.imageset import ImageSet
+from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write, write_json
 from ltaug.methods import LOSSES
@@ -54,8 +55,7 @@ def run_classifier(
             that diverged.
         CorruptError: the checkpoint to resume from is damaged.
     """
-    if len(test) == 0:
-        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+    require_tested(test)
     require_like(train, test)
     groups = class_groups(train.class_counts)
     added = None if synthetic is None else synthetic.class_counts.tolist()
@@ -81,12 +81,8 @@ def run_classifier(
     run.timing("warm-up", took.warm_up)
     run.timing("fit", took.steps)
     started = time.monotonic()
-    found = probabilities(network, test.images, runtime=runtime)
+    found = look_at(network, test.images, options, runtime)
     run.timing("evaluate", time.monotonic() - started)
-    if not np.isfinite(found).all():
-        raise OptionError(
-            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
-        )
 
     head = LOSSES.about(options.loss).head
     save_weights(run.path / WEIGHTS_FILE, network, name=options.model, head=head, train=train)
@@ -95,6 +91,22 @@ def run_classifier(
     write_json(run.path / METRICS_FILE, measure(test, found, groups))
     run.finish([WEIGHTS_FILE, PREDICTIONS_FILE, METRICS_FILE])
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
+
+
+def require_tested(test: ImageSet) -> None:
+    """Raise DataError where there are no test images."""
+    if len(test) == 0:
+        raise DataError(f"{test.source} has no test images; hold some out with --test-per-class")
+
+
+def look_at(network: nn.Module, images: AnyImages, options: ClassifierOptions, runtime: Runtime) -> Floats:
+    """Class probabilities of uint8 images (N, C, H, W), float32 (N, K); OptionError where the fit diverged."""
+    found = probabilities(network, images, runtime=runtime)
+    if not np.isfinite(found).all():
+        raise OptionError(
+            f"the classifier diverged with --lr {options.lr:g}: its probabilities are not finite; use a smaller --lr"
+        )
+    return found
 
 
 def measure(test: ImageSet, found: Floats, groups: Groups) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import click
 
 from ltaug.cli.commands import group
 from ltaug.cli.figure import figure
+from ltaug.cli.grow import grow
 from ltaug.cli.together import speaks
 from ltaug.errors import INTERRUPTED, LtaugError
 from ltaug.place import ALONE, Place, place_of
 
 group.add_command(figure)
+group.add_command(grow)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -177,6 +177,8 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     seed = values["seed"]
     if synthetic is not None:
         dataset, seed = origin(synthetic, dataset, seed)
+    elif options.get("distill") == "synthetic":
+        raise OptionError("--distill synthetic needs synthetic images; give --synthetic, or --distill real")
     tasks = plan_classifiers(
         dataset, options, out=out, seeds=values["seeds"], seed=seed or 0, synthetic=synthetic,
         arm=values["arm_name"], baseline=values["baseline"], teachers=values["teachers_given"],

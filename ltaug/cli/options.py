@@ -18,6 +18,7 @@ from ltaug.recipes import read_recipe, recipe_path
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 META = "ltaug.recipe"
+RECIPE_TABLES = {"grow": ("synthesize", "train-classifier")}  # commands that read others than the table of their name
 LAST_SECTIONS = ("Options", "Machine")
 DIRECTORY = click.Path(path_type=Path)
 RUN = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -147,9 +148,11 @@ def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | No
     arm = arms.get(asked["arm"])
     if arm is None and asked["arm"] is not None:
         raise OptionError(f"--arm {asked['arm']!r} is not in recipe {recipe.name}; {nearest(asked['arm'], arms)}")
-    stage = ctx.info_name or ""
-    assert stage in STAGES, stage
-    table = recipe.given(arm, stage) if arm else recipe.tables.get(stage, {})
+    command = ctx.info_name or ""
+    table: dict[str, Any] = {}
+    for stage in RECIPE_TABLES.get(command, (command,)):
+        assert stage in STAGES, stage
+        table |= recipe.given(arm, stage) if arm else recipe.tables.get(stage, {})
     asked["source"] = arm.source if arm else None
     ctx.default_map = {"seeds": recipe.seeds, **recipe.dataset, **table}
 

@@ -65,8 +65,8 @@ def run_recipe(
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
     """
-    _require_some(("--seeds", seeds), ("--workers", workers))
-    tasks = _checked(plan(recipe, out, seeds, first_seed=first_seed))
+    require_some(("--seeds", seeds), ("--workers", workers))
+    tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
     with claim(out, recipe.name):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
@@ -95,12 +95,12 @@ def run_until_decided(
     Raises:
         LtaugError: as `run_recipe`, or `max_seeds` is below the first look's.
     """
-    _require_some(("--workers", workers))
+    require_some(("--workers", workers))
     planned = looks(max_seeds)
     with claim(out, recipe.name):
         for number, seeds in enumerate(planned, 1):
             began, before = time.monotonic(), _processor()
-            tasks = _checked(plan(recipe, out, seeds, first_seed=first_seed))
+            tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
             results = run_tasks(tasks, workers=workers, machine=machine, listener=listener, module=module)
             report = cast("Report", results["report"])
             verdict, minutes = report.verdict, (time.monotonic() - began) / 60
@@ -114,17 +114,17 @@ def run_until_decided(
     return report
 
 
-def _require_some(*options: tuple[str, int | None]) -> None:
+def require_some(*options: tuple[str, int | None]) -> None:
     for option, number in options:
         if number is not None and number < 1:
             raise OptionError(f"{option} {number} must be at least 1")
 
 
-def _checked(tasks: list[Task]) -> list[Task]:
-    """The tasks after a check of all that they are asked to do, unless they are finished."""
+def with_check(tasks: list[Task], *, asked: Sequence[Task] = ()) -> list[Task]:
+    """The tasks after a check of all that they, or those in `asked`, are asked to do, unless they are finished."""
     if all(task.finished for task in tasks if task.function != "write_report"):
         return tasks
-    check = check_of(tasks)
+    check = check_of(asked or tasks)
     return [check, *(dataclasses.replace(task, needs=(check.name, *task.needs)) for task in tasks)]
 
 

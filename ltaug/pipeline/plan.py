@@ -26,6 +26,7 @@ STAGE_OF = {
     "synthesize": "synthesize",
     "train_judge": "train-classifier",
     "train_classifier": "train-classifier",
+    "cross_fit": "train-classifier",
 }
 WITH_SYNTHETIC = "real+synthetic"  # what classifiers with synthetic images are called unless the user says otherwise
 LOCK_PATIENCE = 10.0  # seconds: the workers of a killed parent take a moment to let go of their runs
@@ -87,10 +88,10 @@ def _plan_extractor(recipe: Recipe, out: Path) -> Task | None:
     asked = [recipe.given(arm, "evaluate-generator") for arm in recipe.arms if recipe.evaluates(arm)]
     if not any(_looks_with_ours(given) for given in asked):
         return None
-    return _task(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
+    return task_below(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
 
 
-def _task(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
+def task_below(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
     """A stage call whose run goes to `name` below `out`."""
     kwargs = {**kwargs, "out": out / name, "label": name, "wait": LOCK_PATIENCE}
     return Task(name, function, kwargs, tuple(n.name for n in needs), out / name)
@@ -107,7 +108,7 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
     def add(name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
         key = json.dumps([function, kwargs], default=str, sort_keys=True)
         if key not in tasks:
-            tasks[key] = _task(out, f"seed-{seed}/{name}", function, {**kwargs, "seed": seed}, needs)
+            tasks[key] = task_below(out, f"seed-{seed}/{name}", function, {**kwargs, "seed": seed}, needs)
         return tasks[key]
 
     by_name = {arm.name: arm for arm in recipe.arms}
@@ -135,12 +136,12 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
         """A classifier, trained as the arm says."""
         given = recipe.given(arm, "train-classifier")
         asked: Given = {"dataset": recipe.dataset, "given": given, **added}
-        if mine := judges[: teachers_needed(given)]:
+        if mine := judges[: teachers_needed(given, synthetic=arm.synthetic)]:
             asked["teachers"] = [teacher.directory for teacher in mine]
         add(f"{name}/classifier", "train_classifier", {**asked, "arm": name, "about": about}, [*needs, *mine])
 
     controls, plain = recipe.controls(), recipe.given(by_name[recipe.baseline], "train-classifier")
-    taught = [teachers_needed(recipe.given(arm, "train-classifier")) for arm in recipe.arms]
+    taught = [teachers_needed(recipe.given(arm, "train-classifier"), synthetic=arm.synthetic) for arm in recipe.arms]
     wanted = max([*taught, *(_judges(recipe, arm) for arm in recipe.arms)], default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
@@ -216,19 +217,22 @@ def plan_classifiers(
     arms = [real] if synthetic is None else [{"arm": arm, "synthetic": synthetic}, *([real, control] if baseline else [])]
     if baseline and synthetic is not None and (arm == "real" or arm.startswith(CONTROL)):
         raise OptionError(f"--arm-name {arm!r} is what classifiers without synthetic images are called; use another name")
-    needed = teachers_needed(given)
+    needed = teachers_needed(given, synthetic=synthetic is not None)
     if teachers and not needed:
-        raise OptionError("--teacher is read only with --distill synthetic, real or all; add that or leave it out")
-    if synthetic is None and given.get("distill") == "synthetic":
-        raise OptionError("--distill synthetic needs synthetic images; give --synthetic, or --distill real")
+        raise OptionError("--teacher is read only with --distill synthetic (and --synthetic), real or all; leave it out")
     planned = range(0 if teachers else needed)
-    judges = [_task(out, f"judges/judge-{i}", "train_judge", {"dataset": dataset, "index": i, "seed": seed}) for i in planned]
-    taught: Given = {"teachers": list(teachers) or [judge.directory for judge in judges]} if needed else {}
+    judges = [
+        task_below(out, f"judges/judge-{i}", "train_judge", {"dataset": dataset, "index": i, "seed": seed}) for i in planned
+    ]
+    teaching = list(teachers) or [judge.directory for judge in judges]
     tasks = list(judges)
     for s in range(seed, seed + seeds):
         for own in arms:
-            asked: Given = {"dataset": dataset, "given": given, **own, **taught, "seed": s, "draw_seed": seed}
-            tasks.append(_task(out, f"{own['arm']}/seed-{s}", "train_classifier", asked, judges))
+            added = own.get("synthetic") or own.get("resampled_to")
+            asked: Given = {"dataset": dataset, "given": given, **own, "seed": s, "draw_seed": seed}
+            taught = bool(teachers_needed(given, synthetic=added is not None))
+            asked |= {"teachers": teaching} if taught else {}
+            tasks.append(task_below(out, f"{own['arm']}/seed-{s}", "train_classifier", asked, judges if taught else ()))
     return tasks
 
 

@@ -23,6 +23,7 @@ from ltaug.report.gains import gains, worth
 from ltaug.report.gallery import Gallery, gallery, gallery_of_given
 from ltaug.report.gates import gates
 from ltaug.report.generators import generator_tables
+from ltaug.report.growth import read_growth
 from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
@@ -73,6 +74,7 @@ def build_report(
         listener(Event("report", f"{label} is not finished and is left out."))
     scores = score(experiment, primary=primary or PRIMARY[0])
     report = _assemble(experiment, scores, evaluations, out, load_train, title, papers)
+    report = dataclasses.replace(report, growth=read_growth(runs))
     write_report(report)
     listener(Event("report", f"The report is in {out}."))
     return report

@@ -12,6 +12,7 @@ from ltaug.report.gains import BeforeAfter, Worth
 from ltaug.report.gallery import Gallery
 from ltaug.report.gates import Gate
 from ltaug.report.generators import GeneratorTable
+from ltaug.report.growth import Growth
 from ltaug.report.method import Origin, Selection, Settings
 from ltaug.report.published import Published
 from ltaug.report.statistics import Paired, Spread
@@ -52,6 +53,7 @@ class Report:
         costs, worth: arm -> what a seed of it costs, None where that is not known, and what that buys.
         seed_cost: of one more seed of all arms.
         headline: metric -> its name, for those metrics of the headline table that were measured.
+        growth: how the synthetic images grew, where `ltaug grow` made them.
         notes: by section, what was left out and how to read the numbers.
         figures: name -> SVG.
     """
@@ -76,6 +78,7 @@ class Report:
     notes: Mapping[str, tuple[str, ...]]
     steps: str | None = None
     generators: tuple[GeneratorTable, ...] = ()
+    growth: tuple[Growth, ...] = ()
     published: Published | None = None
     gallery: Gallery | None = None
     figures: Mapping[str, str] = field(default_factory=dict)

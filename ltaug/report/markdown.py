@@ -6,6 +6,7 @@ from ltaug.report import wording
 from ltaug.report.document import Report
 from ltaug.report.gains import MEASURES, BeforeAfter
 from ltaug.report.generators import GeneratorTable
+from ltaug.report.growth import ABOUT as ABOUT_GROWTH
 
 
 def to_markdown(report: Report) -> str:
@@ -27,6 +28,8 @@ def to_markdown(report: Report) -> str:
         parts += ["## Selection", *report.notes["selection"], _selection_table(report)]
     for table in report.generators:
         parts += _generators(table)
+    for growth in report.growth:
+        parts += [f"## How {growth.name} grew", ABOUT_GROWTH, _table(*growth.table), growth.stopped]
     if report.published:
         papers = [[*row[:2], *(wording.plain(value, 2) for value in row[2])] for row in report.published.table]
         head = ["method", "source", *report.published.columns.values()]

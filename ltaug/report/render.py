@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from ltaug.files import atomic_write, write_json
-from ltaug.report import wording
+from ltaug.report import growth, wording
 from ltaug.report.document import Report
 from ltaug.report.markdown import to_markdown
 
@@ -38,6 +38,8 @@ def to_json(report: Report) -> dict[str, Any]:
     for table in values["generators"]:
         if table["closest"]:
             del table["closest"]["picture"]
+    for grown, found in zip(values["growth"], report.growth, strict=True):
+        grown |= {"best": found.best, "stopped": found.stopped}
     return {"schema": SCHEMA, **values}
 
 
@@ -55,6 +57,7 @@ def to_html(report: Report) -> str:
         rows=range(number_of_classes if number_of_classes <= MANY_CLASSES else 0),
         compared=report.compared,
         featured=report.shown.get("featured"),
+        about_growth=growth.ABOUT,
     )
 
 

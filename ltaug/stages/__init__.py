@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ltaug.stages.classifier import train_classifier as train_classifier
     from ltaug.stages.classifier import train_extractor as train_extractor
     from ltaug.stages.classifier import train_judge as train_judge
+    from ltaug.stages.crossfit import cross_fit as cross_fit
     from ltaug.stages.estimation import estimate as estimate
     from ltaug.stages.estimation import foresee as foresee
     from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "check_stages": "check",
+    "cross_fit": "crossfit",
     "draw_figure": "figure",
     "estimate": "estimation",
     "evaluate_generator": "evaluation",

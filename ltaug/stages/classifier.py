@@ -107,7 +107,7 @@ def train_classifier(
     if images is not None and resampled_to is not None:
         images = resample(data.train, images.class_counts, seed=derive_seed(seed, "resample"))
     if teachers is None:
-        needed = range(teachers_needed(plain(chosen)))
+        needed = range(teachers_needed(plain(chosen), synthetic=taken is not None))
         teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed) for i in needed]
     taught_by = load_judges(teachers, data.train, runtime=runtime)
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
@@ -167,13 +167,14 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
     """
     if (path / RUN_FILE).is_file():
-        origin, found, mirrored = SynthesisRecord.stage, *_synthesized(path, train)
+        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
     else:
         origin, found, mirrored = form_of(path), read_given(path, train), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 
 
-def _synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+    """The images of a finished synthesis for these training images, and whether mirror images may be among them."""
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
     if made.train_digest != train.digest:
