@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltaug.errors import OptionError
 from ltaug.fields import Owners, option
 
 FROM_REAL = ("real", "confusable")
@@ -22,7 +21,11 @@ class MakingOptions:
         choices=("noise", *FROM_REAL),
     )
     strength: float = option(
-        0.5, "t/T up to which that real image is noised, between 0 and 1", low=0, high=1, owner={"start": FROM_REAL}
+        0.5,
+        "t/T up to which that real image is noised; 0 would leave it as it is, 1 would leave nothing of it",
+        low=0.01,
+        high=0.99,
+        owner={"start": FROM_REAL},
     )
     guide: str = option(
         "none", "move images, as they are made, to where judges' loss or entropy is higher", choices=("none", *CRITERIA)
@@ -32,11 +35,3 @@ class MakingOptions:
     choose_guidance: tuple[float, ...] = option(
         (), "try these strengths of guidance, as 0,0.5,1,2,4, and take that whose features vary most like real ones'", low=0
     )
-
-    def __post_init__(self) -> None:
-        """Raise OptionError for a strength that leaves nothing to make, or nothing of the real image."""
-        if self.start in FROM_REAL and self.strength in (0, 1):
-            left = "leaves the real image as it is" if self.strength == 0 else "leaves nothing of the real image"
-            raise OptionError(
-                f"--strength {self.strength:g} {left}; give one between 0 and 1, such as 0.5, or leave out --start {self.start}"
-            )

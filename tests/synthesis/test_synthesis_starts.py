@@ -91,9 +91,8 @@ def test_the_starts_that_options_offer_are_those_there_are():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"start": "real", "strength": 0.0}, "--strength 0 leaves the real image as it is; give one between 0 and 1"),
-        ({"start": "confusable", "strength": 1}, "--strength 1 leaves nothing of the real image; give one between 0 and 1"),
-        ({"start": "real", "strength": 1.5}, "strength = 1.5 must be between 0 and 1"),
+        ({"start": "real", "strength": 0.0}, r"strength = 0\.0 must be between 0\.01 and 0\.99"),
+        ({"start": "confusable", "strength": 1}, r"strength = 1\.0 must be between 0\.01 and 0\.99"),
         ({"strength": 0.3}, r"--strength 0\.3 is read only with --start real or confusable \(it is noise\)"),
     ],
 )
