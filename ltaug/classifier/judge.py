@@ -91,7 +91,8 @@ def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor,
 def _log_prior(record: ClassifierRecord) -> Floats:
     """(K,) see `Judge.log_prior`."""
     counts = np.array(record.class_counts, np.float64)
-    if LOSSES.about(record.options.loss).balances or record.options.sampling != "natural":
+    options = record.options
+    if LOSSES.about(options.loss).balances or options.sampling != "natural" or options.reweight_from < 1:
         return np.zeros(len(counts), np.float32)
     shares: Floats = (np.maximum(counts, 1) / counts.sum()).astype(np.float32)
     return np.log(shares)

@@ -60,7 +60,7 @@ def test_a_judges_logits_are_those_of_its_probabilities_and_lead_back_to_the_ima
     torch.manual_seed(0)
     model = build_model("resnet8", num_classes=3, image_shape=(1, 8, 8)).eval()
     bf16 = CPU.__class__(torch.device("cpu"), torch.bfloat16)
-    judge = Judge(model, NAMES, (1, 8, 8), "", bf16)
+    judge = Judge(model, NAMES, (1, 8, 8), "", np.zeros(3, np.float32), bf16)
     images = np.random.RandomState(0).randint(0, 256, (4, 1, 8, 8)).astype(np.uint8)
     x = (torch.from_numpy(images).float() / 127.5 - 1).requires_grad_()
     with bf16.autocast():  # as while images are sampled in it
