@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -14,7 +15,9 @@ from waiting import LONG, wait_for
 
 import ltaug
 from ltaug.cli import main
+from ltaug.cli.grow import NUMBERS
 from ltaug.errors import MismatchError, OptionError
+from ltaug.options import ClassifierOptions, SynthesisOptions
 from ltaug.pipeline.grow import Loop
 from ltaug.records import HELD_OUT_FILE, MANIFEST_FILE
 from ltaug.runs import read_run
@@ -29,7 +32,7 @@ SMALL = {
     "folds": 2,
     "repeats": 2,
 }
-FLAGS = "--sample-steps 2 --steps 12 --per-round 20 --max-rounds 1 --folds 2 --repeats 2 --seeds 1 --workers 2"
+FLAGS = "--sample-steps 2 --steps 12 --per-round 20 --max-rounds 1 --folds 2 --repeats 2 --seeds 1 --workers 1"
 
 
 def a_set(path: Path, *, noise: float, garbage: bool = False) -> Path:
@@ -57,7 +60,7 @@ def fitted(folder: Path, name: str, **about) -> Path:
 def grown(tmp_path_factory):
     """A loop that nothing interrupted: its folder, where the generator is too."""
     folder = tmp_path_factory.mktemp("grown")
-    ltaug.grow(fitted(folder, "set", noise=90), out=folder / "out", seeds=1, workers=2, **SMALL)
+    ltaug.grow(fitted(folder, "set", noise=90), out=folder / "out", seeds=1, workers=1, **SMALL)
     return folder
 
 
@@ -90,7 +93,7 @@ def test_each_round_is_in_the_report_with_budget_gain_and_cost(grown):
 @pytest.mark.slow
 def test_a_test_set_of_garbage_changes_no_round(grown, tmp_path):
     generator = fitted(tmp_path, "set", noise=90, garbage=True)
-    ltaug.grow(generator, out=tmp_path / "out", seeds=1, workers=2, **SMALL)
+    ltaug.grow(generator, out=tmp_path / "out", seeds=1, workers=1, **SMALL)
     honest = rounds_of(grown / "out")
     assert len(honest) >= 8 + 1 + 20
     assert rounds_of(tmp_path / "out") == honest
@@ -120,7 +123,7 @@ def test_a_killed_loop_resumes_and_ends_as_if_nothing_had_happened(grown, tmp_pa
 def test_another_budget_in_the_same_directory_is_refused_and_names_the_difference(grown):
     asked = SMALL | {"per_round": 21}
     with pytest.raises(MismatchError, match=r"round-1/synthetic was made with other options .*per_class_budget"):
-        ltaug.grow(grown / "set-generator", out=grown / "out", seeds=1, workers=2, **asked)
+        ltaug.grow(grown / "set-generator", out=grown / "out", seeds=1, workers=1, **asked)
 
 
 @pytest.mark.slow
@@ -152,3 +155,9 @@ def test_a_mistake_is_refused_before_anything_is_read(asked, message, tmp_path):
     with pytest.raises(OptionError, match=message):
         Loop(**{"generator": tmp_path, "out": tmp_path / "out", "synthesis": {}, "classifier": {}} | asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_option_of_grow_has_one_meaning_though_it_takes_those_of_two_stages():
+    synthesis, classifier = ({f.name for f in dataclasses.fields(cls)} for cls in (SynthesisOptions, ClassifierOptions))
+    assert not synthesis & classifier
+    assert not (synthesis | classifier) & set(NUMBERS)
