@@ -277,8 +277,9 @@ def teachers_needed(given: Mapping[str, Any], *, synthetic: bool) -> int:
     return 0 if known["distill"] == "none" or (known["distill"] == "synthetic" and not synthetic) else int(known["teachers"])
 
 
-# Judges see nothing but the real training images, so they learn from them as well as is known without synthesis.
-JUDGE: dict[str, Any] = {"loss": "logit-adjusted"}
+# Judges see nothing but the real training images, so they learn from them as well as is known without synthesis. Which of these
+# learners is better differs from draw to draw, so they take turns.
+JUDGES: tuple[dict[str, Any], ...] = ({"loss": "logit-adjusted"}, {"loss": "ldam", "reweight_from": 0.8})
 SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
-from ltaug.options import JUDGE, EvaluationOptions, SamplingOptions, judges_needed, teachers_needed
+from ltaug.options import JUDGES, EvaluationOptions, SamplingOptions, judges_needed, teachers_needed
 from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
@@ -268,7 +268,7 @@ def origin(synthetic: Path, dataset: Given, seed: int | None) -> tuple[Given, in
 
 def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     """Stage, dataset options, stage options, and those of the generator that is sampled from."""
-    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGE))
+    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGES[0]))
     if "generator" not in task.kwargs:
         dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
         if source is None:

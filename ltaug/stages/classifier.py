@@ -19,7 +19,7 @@ from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
-from ltaug.options import JUDGE, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
+from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
 from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, Event, Run
 from ltaug.runtime import Runtime, derive_seed, for_classifier
@@ -32,10 +32,11 @@ NAMED = 5  # images that leak test images which an error names
 def train_judge(dataset: Given, *, out: Path, seed: int, index: int, **how: Unpack[How]) -> Path:
     """Train judge `index`: a classifier of the real training images alone, by which synthetic ones are selected.
 
-    Judges differ in their seed. Their test figures are recorded as every classifier's are, and take no part in the selection.
+    Judges differ in their seed, and neighbours in their loss. Their test figures are recorded as every classifier's are, and take no part in the selection.
     """
     own_seed = derive_seed(seed, "judge", index)
-    return train_classifier(dataset, None, arm=f"judge-{index}", out=out, seed=own_seed, draw_seed=seed, **how)
+    named: dict[str, Any] = {"arm": f"judge-{index}", "seed": own_seed, "draw_seed": seed, "judge_index": index}
+    return train_classifier(dataset, None, out=out, **named, **how)
 
 
 def train_extractor(dataset: Given, *, out: Path, seed: int = 0, **how: Unpack[How]) -> Path:
@@ -66,6 +67,7 @@ def train_classifier(
     out: Path,
     seed: int = 0,
     draw_seed: int | None = None,
+    judge_index: int = 0,
     **how: Unpack[How],
 ) -> Path:
     """Train a classifier on the real images, merged with synthetic ones if given, and evaluate it on the test images;
@@ -73,7 +75,7 @@ def train_classifier(
 
     Args:
         dataset, given: DatasetOptions and ClassifierOptions by name. `given` None trains a judge, logit-adjusted and augmented
-            (options.JUDGE), which reports leave out.
+            (options.JUDGES), which reports leave out.
         synthetic: a finished synthesize run made from the same draw, or images of any origin (data.given).
         resampled_to: synthetic images (as `synthetic`) in whose place as many real images of every class are drawn again: the
             control that differs in nothing but what the added images show.
@@ -82,6 +84,7 @@ def train_classifier(
         arm, about: what this classifier is called and said to be in the report.
         seed: of the classifier.
         draw_seed: of the long-tailed draw; None takes `seed`.
+        judge_index: of a judge, which decides on its loss.
         how: machine, label [default: ARM/seed-SEED], listener and wait (stages.opening.How).
 
     Raises:
@@ -99,7 +102,7 @@ def train_classifier(
     drawn = dataset_options(dataset)
     data = job.load(drawn, draw_seed)
     side = side_of(data.train)
-    judge = JUDGE | (SMALL_JUDGE if side <= SMALL_SIDE else {})
+    judge = JUDGES[judge_index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {})
     chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where=job.stage)
     taken = synthetic or resampled_to
     found, added, mirrored = (None, None, False) if taken is None else _synthetic(taken, data.train, job)

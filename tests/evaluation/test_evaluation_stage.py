@@ -16,7 +16,7 @@ from ltaug.evaluation.stage import per_class
 from ltaug.files import read_json
 from ltaug.generator import generate as generated
 from ltaug.machine import Machine
-from ltaug.options import JUDGE, DatasetOptions
+from ltaug.options import JUDGES, DatasetOptions
 from ltaug.runs import read_run
 from ltaug.stages import evaluation
 
@@ -149,7 +149,7 @@ def test_mirror_images_are_copies_where_the_generator_saw_them(flags, mirrored, 
 
 
 def test_the_default_extractor_is_trained_once_on_the_set_before_the_draw(evaluate, pool, monkeypatch):
-    monkeypatch.setitem(JUDGE, "steps", 3)
+    monkeypatch.setitem(JUDGES[0], "steps", 3)
     out = evaluate(extractor="classifier")
     trained = out.with_name("eval.extractor")
     record = read_run(trained, stage="train-classifier", finished=True)
