@@ -32,7 +32,8 @@ NAMED = 5  # images that leak test images which an error names
 def train_judge(dataset: Given, *, out: Path, seed: int, index: int, **how: Unpack[How]) -> Path:
     """Train judge `index`: a classifier of the real training images alone, by which synthetic ones are selected.
 
-    Judges differ in their seed, and neighbours in their loss. Their test figures are recorded as every classifier's are, and take no part in the selection.
+    Judges differ in their seed, and neighbours in their loss. Their test figures are recorded as every classifier's are, and take
+    no part in the selection.
     """
     own_seed = derive_seed(seed, "judge", index)
     named: dict[str, Any] = {"arm": f"judge-{index}", "seed": own_seed, "draw_seed": seed, "judge_index": index}
