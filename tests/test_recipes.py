@@ -185,9 +185,8 @@ def test_an_unknown_recipe_lists_the_shipped_ones():
 
 def test_there_is_a_control_for_each_training_on_each_budget_of_arms_with_synthetic_images(tmp_path):
     assert read_recipe(recipe_path("digits-lt")).controls() == {
-        "ddpm": "resampled",
-        "ddpm-selected-augmented": "resampled-ddpm-selected-augmented",
-        "cbdm-selected-adjusted-augmented": "resampled-cbdm-selected-adjusted-augmented",
+        "cbdm": "resampled",
+        "cbdm-taught": "resampled-cbdm-taught",
     }
     assert read_recipe(recipe_path("digits-methods")).controls() == {"ddpm": "resampled"}
     budgets = """

@@ -56,7 +56,7 @@ def grow(generator: Path, out: Path, as_json: bool, quiet: bool, dry_run: bool, 
     \b
     ltaug grow runs/gen --out runs/grown
     ltaug grow runs/gen --per-round 200 --select-agreement --augment shift-rotate --out runs/grown
-    ltaug grow runs/gen --recipe digits-lt --arm cbdm-selected --out runs/grown
+    ltaug grow runs/gen --recipe digits-lt --arm cbdm-taught --out runs/grown
 
     After each round, classifiers predict real training images that they were not trained on. Their errors say which classes
     get the next images. A round that is not shown to raise recall is the last, and its images are not used. Only then are
