@@ -5,10 +5,11 @@
     python benchmarks/downstream.py arms digits 400 --work WORK --file ARMS
     python benchmarks/downstream.py table digits --work WORK --against NAME
 
-A pool is made once a draw: a generator, five judges and some thousand candidates. An arm is a line of ARMS: a name, a colon, and
-JSON with "pool", "synthesize" (SynthesisOptions: selection and budget; the generator is not sampled again) and "train-classifier".
-It is trained on the draw and on what the selection keeps of the pool, and measured on training images that the draw leaves out,
-classes weighted equally. The test images are not read. Results are lines of WORK/results.jsonl; an arm that has one is skipped.
+A pool is made once a draw: a generator and some thousand candidates. An arm is a line of ARMS (benchmarks/downstream_arms.txt): a
+name, a colon, and JSON with "pool" (GENERATOR-GUIDANCE, or "resampled": real images drawn again), "judges" (such as "la,ldam,la",
+trained when first needed), "synthesize" (selection and budget), "train-classifier". It is trained on the draw and on what the
+selection keeps of the pool, and measured on training images that the draw leaves out, classes weighted equally. The test images are
+not read. Results are lines of WORK/results.jsonl; an arm that has one is skipped.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ltaug.classifier.judge import Judge, probabilities
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import load_dataset
+from ltaug.data.longtail import resample
 from ltaug.fields import resolve
 from ltaug.generator.generate import Generator, generate
 from ltaug.generator.sampling import Sampling
@@ -54,9 +56,10 @@ TRAINING = {
     "natural": {"augment": "crop-flip", "steps": 1500},
 }
 JUDGE_STEPS = {"digits": 600, "fashion": 800, "natural": 1500}
-JUDGES = 5
+JUDGES = {"la": {"loss": "logit-adjusted"}, "ldam": {"loss": "ldam", "reweight_from": 0.8}}
 LARGER = 3  # candidates of a pool for each image that fill:max wants
 MEASURED = 6000  # left-out images at most
+MACHINE = Machine(device="cpu", threads=1)
 CPU = make_runtime("cpu", threads=1)
 
 
@@ -87,14 +90,10 @@ def make_natural(a: argparse.Namespace) -> None:
 
 
 def make_pool(a: argparse.Namespace) -> None:
-    """Fit the generator and the judges of a draw, unless they are there, and store candidates."""
-    dataset, machine, folder = dataset_of(a), Machine(device="cpu", threads=1), a.work / f"{a.set}-{a.seed}"
-    given = {"loss": "logit-adjusted", **TRAINING[a.set], "steps": JUDGE_STEPS[a.set]}
-    for i in range(JUDGES):
-        how = {"arm": f"judge-{i}", "out": folder / f"judge-{i}", "seed": 1000 * a.seed + i + 7, "draw_seed": a.seed}
-        stages.train_classifier(dataset, given, machine=machine, **how)
+    """Fit the generator of a draw, unless it is there, and store candidates."""
+    dataset, folder = dataset_of(a), a.work / f"{a.set}-{a.seed}"
     train = load_dataset(DatasetOptions(**dataset), seed=a.seed).train
-    fitted = stages.fit_generator(dataset, json.loads(a.generator), out=folder / a.name, seed=a.seed, machine=machine)
+    fitted = stages.fit_generator(dataset, json.loads(a.generator), out=folder / a.name, seed=a.seed, machine=MACHINE)
     generator = Generator.load(fitted, runtime=CPU)
     wanted = LARGER * (train.class_counts.max() - train.class_counts)
     keys = [(c, i) for c in range(train.num_classes) for i in range(wanted[c])]
@@ -110,8 +109,7 @@ def measure_arms(a: argparse.Namespace) -> None:
     data = load_dataset(DatasetOptions(**dataset_of(a)), seed=a.seed)
     assert data.rest is not None
     rows = np.random.default_rng(0).permutation(len(data.rest))[:MEASURED]
-    measured, judges = data.rest.take(np.sort(rows)), [Judge.load(folder / f"judge-{i}", runtime=CPU) for i in range(JUDGES)]
-    rare = np.argsort(data.train.class_counts, kind="stable")
+    measured, rare = data.rest.take(np.sort(rows)), np.argsort(data.train.class_counts, kind="stable")
     seen: dict[str, Candidates] = {}
     for line in a.file.read_text().splitlines():
         name, _, text = line.partition(":")
@@ -119,11 +117,12 @@ def measure_arms(a: argparse.Namespace) -> None:
             continue
         arm = json.loads(text)
         options = resolve(ClassifierOptions, {**TRAINING[a.set], **arm.get("train-classifier", {})}, image_side=16)
-        made = None
-        if "pool" in arm:
+        judges, made = judges_of(arm.get("judges", ""), a, folder), None
+        if arm.get("pool") == "resampled":
+            made = resample(data.train, data.train.class_counts.max() - data.train.class_counts, seed=a.seed)
+        elif "pool" in arm:
             made = chosen(arm, folder, data.train, judges, seen)
-        began = time.process_time()
-        teachers = judges[: options.teachers] if options.distill != "none" else ()
+        began, teachers = time.process_time(), judges if options.distill != "none" else ()
         network, _ = fit_classifier(data.train, options, synthetic=made, teachers=teachers, seed=a.seed, runtime=CPU)
         said = probabilities(network, measured.images, runtime=CPU).argmax(1)
         recall = np.array([(said[measured.labels == c] == c).mean() for c in range(measured.num_classes)])
@@ -142,12 +141,22 @@ def measure_arms(a: argparse.Namespace) -> None:
         print(result, flush=True)
 
 
+def judges_of(kinds: str, a: argparse.Namespace, folder: Path) -> list[Judge]:
+    """Judges of these kinds, each the next of its kind."""
+    found: list[Judge] = []
+    named = list(filter(None, kinds.split(",")))
+    for place, kind in enumerate(named):
+        number = named[:place].count(kind)
+        given = JUDGES[kind] | TRAINING[a.set] | {"steps": JUDGE_STEPS[a.set]}
+        how = {"out": folder / f"{kind}-{number}", "seed": 1000 * a.seed + number + 7, "draw_seed": a.seed, "machine": MACHINE}
+        found.append(Judge.load(stages.train_classifier(dataset_of(a), given, arm=kind, **how), runtime=CPU))
+    return found
+
+
 def chosen(arm: dict[str, Any], folder: Path, train: ImageSet, judges: list[Judge], seen: dict[str, Candidates]) -> ImageSet:
     """What the arm's selection keeps of its pool, up to its budget."""
     options = resolve(SynthesisOptions, arm.get("synthesize", {}), image_side=16)
-    rules = rules_of(options)
-    asked = judges[: options.judges] if any("select" in rule for rule in rules) else []
-    selection, key = fit_selection(train, asked, rules), f"{arm['pool']}/{len(asked)}"
+    selection, key = fit_selection(train, judges, rules_of(options)), f"{arm['pool']}/{arm.get('judges')}"
     if key not in seen:
         with np.load(folder / f"{arm['pool']}.npz") as stored:
             seen[key] = Candidates(stored["images"], stored["labels"], selection.real)
