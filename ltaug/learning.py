@@ -84,20 +84,19 @@ class LearningOptions:
         owner={"refit": REFITTED},
     )
     refit_lr: float = option(0.005, "refit: SGD's learning rate, which falls as a cosine", low=0, owner={"refit": REFITTED})
-    refit_smoothing: tuple[float, ...] = option(
-        (0.0, 0.0),
-        "refit: label smoothing of the rarest and of the largest class, as a sine of the count between",
+    refit_smoothing: float = option(
+        0.0,
+        "refit: label smoothing of the largest class; between it and the rarest as a sine",
         low=0,
         high=1,
         owner={"refit": REFITTED},
     )
+    refit_smoothing_rarest: float = option(
+        0.0, "refit: label smoothing of the rarest class", low=0, high=1, owner={"refit": REFITTED}
+    )
 
     def __post_init__(self) -> None:
-        """Raise OptionError where --tau-norm has no norms to work on, or smoothing lacks one of its ends."""
-        if len(self.refit_smoothing) != 2:
-            raise OptionError(
-                f"--refit-smoothing {self.refit_smoothing} must be two numbers, of the rarest and of the largest class"
-            )
+        """Raise OptionError where --tau-norm has no norms to work on."""
         if self.tau_norm and self.loss in methods.LOSSES and (head := methods.LOSSES.about(self.loss).head) != "linear":
             raise OptionError(
                 f"--tau-norm {self.tau_norm:g} does not go with --loss {self.loss}: its {head} head has no norms; "

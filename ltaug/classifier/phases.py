@@ -1,8 +1,8 @@
 """The stretches of a classifier's fit: joint training, then where `--refit` asks for it a second stage on part of the network.
 
 The second stage spells what the field calls cRT (`--refit head --refit-sampling balanced --refit-loss ce`), MiSLAS (mixup, then
-that with `--refit-smoothing`), label over-smoothing (`--refit-smoothing 0.98,0.98`), and a last stage fitted again on real images
-alone. It is a share of the steps and adds none, so arms with it and without it take equally many.
+that with `--refit-smoothing`), label over-smoothing (`--refit-smoothing 0.98 --refit-smoothing-rarest 0.98`), and a last stage
+fitted again on real images alone. It is a share of the steps and adds none, so arms with it and without it take equally many.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
     again = plan_batches(train, synthetic if options.refit_on == "merged" else None, own, seed=seed)
     first = total - max(1, round(options.refit_share * total))
     joint = [Phase(0, first, plan, options)] if first else []
-    return [*joint, Phase(first, total, again, own, options.refit, options.refit_smoothing)]
+    return [*joint, Phase(first, total, again, own, options.refit, (options.refit_smoothing_rarest, options.refit_smoothing))]
 
 
 def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:

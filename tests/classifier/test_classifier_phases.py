@@ -1,7 +1,5 @@
 """A second stage, soft labels and one prior for the merged set: each against its formula, and what it must leave alone."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -237,8 +235,3 @@ def test_the_last_stage_of_timms_networks_is_found(name):
 def test_a_network_without_stages_cannot_be_refitted_in_part():
     with pytest.raises(OptionError, match="could be its last stage"):
         parts_of(nn.Sequential(nn.Linear(2, 2)))
-
-
-def test_smoothing_needs_both_ends():
-    with pytest.raises(OptionError, match="two numbers"):
-        dataclasses.replace(options_for(refit="head"), refit_smoothing=(0.1,))
