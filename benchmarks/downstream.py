@@ -6,10 +6,10 @@
     python benchmarks/downstream.py table digits --work WORK --against NAME
 
 A pool is made once a draw: a generator and some thousand candidates. An arm is a line of ARMS (downstream_arms.txt): a name, a
-colon, and JSON with "pool" (GENERATOR-GUIDANCE, or "resampled": real images drawn again), "judges" (as in "la,ldam,la", trained
-when first needed), "synthesize" (selection and budget) and "train-classifier". It is trained on the draw and on what the selection
-keeps of the pool, and measured on training images that the draw leaves out, classes weighted equally. The test images are not
-read. Results are lines of WORK/results.jsonl; an arm that has one is skipped.
+colon, and JSON with "pool" (GENERATOR-GUIDANCE, or "resampled": real images drawn again), "judges" (as in "la,ldam,la"; trained
+when first needed), "synthesize" (selection and budget) and "train-classifier". It is trained on the draw and on what the
+selection keeps of the pool, and measured on training images that the draw leaves out, classes weighted equally. The test images
+are not read. Results are lines of WORK/results.jsonl; an arm that has one is skipped.
 """
 
 from __future__ import annotations
