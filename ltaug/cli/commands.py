@@ -148,7 +148,7 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
 @option("--synthetic", type=click.Path(path_type=Path, exists=True), metavar="PATH", section="Comparison",
               help="images to add: a synthesize run, or any others as class folders, .npz or WebDataset shards")  # fmt: skip
 @option("--teacher", "teachers_given", type=RUN, multiple=True, section="Classifier", metavar="RUN",
-              help="with --distill: classifiers of the real images, one at a time [default: they are trained]")  # fmt: skip
+              help="with --distill: a classifier of the real images; repeatable [default: the judges, or trained]")  # fmt: skip
 @option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, section="Comparison",
               help="classifiers to train of each arm [default: 1]")  # fmt: skip
 @option("--arm-name", default=WITH_SYNTHETIC, show_default=True, section="Comparison",

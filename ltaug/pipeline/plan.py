@@ -206,7 +206,8 @@ def plan_classifiers(
             resampled to the same class counts "resampled", or "resampled-ARM" if `arm` is not WITH_SYNTHETIC, so that one
             report can compare several sets of images, each with its own control.
         baseline: whether to train the two others as well.
-        teachers: classifier runs on the same draw, for distillation; without, those that the options ask for are trained first.
+        teachers: classifier runs on the same draw, for distillation. Without, the judges of the synthesis teach, and where it has
+            none those that the options ask for are trained first.
 
     Raises:
         OptionError: `arm` is what one of the others may be called; teachers that nothing asks for.
@@ -220,6 +221,7 @@ def plan_classifiers(
     needed = teachers_needed(given, synthetic=synthetic is not None)
     if teachers and not needed:
         raise OptionError("--teacher is read only with --distill synthetic (and --synthetic), real or all; leave it out")
+    teachers = teachers or _judges_behind(synthetic)[:needed]
     planned = range(0 if teachers else needed)
     judges = [
         task_below(out, f"judges/judge-{i}", "train_judge", {"dataset": dataset, "index": i, "seed": seed}) for i in planned
@@ -234,6 +236,14 @@ def plan_classifiers(
             asked |= {"teachers": teaching} if taught else {}
             tasks.append(task_below(out, f"{own['arm']}/seed-{s}", "train_classifier", asked, judges if taught else ()))
     return tasks
+
+
+def _judges_behind(synthetic: Path | None) -> list[Path]:
+    """The judges of a synthesize run, where all still lie there."""
+    if synthetic is None or not (synthetic / RUN_FILE).is_file():
+        return []
+    judges = SynthesisRecord.read(synthetic).judges()
+    return [] if None in judges else [judge.path for judge in judges if judge is not None]
 
 
 def origin(synthetic: Path, dataset: Given, seed: int | None) -> tuple[Given, int]:

@@ -1,11 +1,14 @@
 """Teachers as runs: what a taught classifier records of them, and which runs may not teach."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import ltaug
 from ltaug.errors import MismatchError, OptionError
 from ltaug.machine import Machine
+from ltaug.pipeline import plan_classifiers
 from ltaug.records import ClassifierRecord
 from ltaug.runs import read_run
 
@@ -48,3 +51,19 @@ def test_a_run_of_another_draw_or_with_further_images_may_not_teach(teacher, tmp
 def test_soft_labels_without_teachers_are_refused(tmp_path):
     with pytest.raises(OptionError, match="--distill real needs teachers"):
         trained(tmp_path / "none", given={"distill": "real"}, teachers=[])
+
+
+def test_the_judges_of_a_synthesis_teach_unless_others_are_named(teacher, tmp_path):
+    generator = ltaug.fit_generator(DIGITS, {"steps": 2, "channels": 4}, out=tmp_path / "gen", seed=0, machine=CPU)
+    made = {"per_class_budget": "2", "select_distance": True, "band": (0.0, 1.0), "sample_steps": 2}
+    judges = [teacher, trained(tmp_path / "second", given={"loss": "logit-adjusted"})]
+    synthetic = ltaug.synthesize(generator, made, out=tmp_path / "syn", judges=judges, machine=CPU)
+    asked = {"out": tmp_path / "clf", "seeds": 1, "synthetic": synthetic, "arm": "both"}
+    for given, expected in (({"distill": "all"}, judges), ({"distill": "all", "teachers": 1}, judges[:1])):
+        tasks = plan_classifiers(DIGITS, given, **asked)
+        assert [t.name for t in tasks] == ["both/seed-0", "real/seed-0", "resampled-both/seed-0"]
+        assert [[p.resolve() for p in t.kwargs["teachers"]] for t in tasks] == [[j.resolve() for j in expected]] * 3
+    named = plan_classifiers(DIGITS, {"distill": "all"}, teachers=[judges[1]], **asked)
+    assert named[0].kwargs["teachers"] == [judges[1]]
+    shutil.rmtree(tmp_path / "second")
+    assert plan_classifiers(DIGITS, {"distill": "all", "teachers": 1}, **asked)[0].name == "judges/judge-0"
