@@ -6,15 +6,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ltaug.options import SamplingOptions
 from ltaug.records import ClassifierRecord
 from ltaug.report.collect import PRIMARY, Experiment
 from ltaug.report.statistics import Paired, paired
 
-# Settings that say how synthetic images enter training; arms that differ in nothing else are partners.
-SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction")
+# Settings that say how synthetic images enter training; arms that differ in nothing else are partners. Those of distillation are
+# among them where only synthetic images are distilled.
+SYNTHETIC_SETTINGS = ("synthetic_weight", "synthetic_fraction", "prior")
+DISTILLATION = ("distill", "teachers", "distill_weight", "distill_temperature", "distill_power")
 SAMPLING = frozenset(SamplingOptions.__dataclass_fields__)
 
 
@@ -106,7 +108,7 @@ def score(experiment: Experiment, *, primary: str = PRIMARY[0]) -> Scores:
     resampled = [arm for arm, record in records.items() if record.resampled_counts is not None]
     real = sorted((arm for arm in records if arm not in {*synthetic, *resampled}), key=lambda arm: arm != experiment.baseline)
     options = {arm: asdict(record.options) for arm, record in records.items()}
-    training = {arm: {k: v for k, v in own.items() if k not in SYNTHETIC_SETTINGS} for arm, own in options.items()}
+    training = {arm: _without_synthesis(own) for arm, own in options.items()}
     partners = {arm: other for arm in synthetic for other in reversed(real) if training[other] == training[arm]}
     controls = {
         arm: _nearest(records, arm, alike) for arm in synthetic if (alike := [c for c in resampled if options[c] == options[arm]])
@@ -114,6 +116,12 @@ def score(experiment: Experiment, *, primary: str = PRIMARY[0]) -> Scores:
     return Scores(
         values, synthetic, partners, experiment.baseline, _rivals(experiment), controls, primary, _one_draw(experiment, synthetic)
     )
+
+
+def _without_synthesis(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say how real images are trained on."""
+    left_out = SYNTHETIC_SETTINGS + (DISTILLATION if options["distill"] in ("none", "synthetic") else ())
+    return {key: value for key, value in options.items() if key not in left_out}
 
 
 def _nearest(records: Mapping[str, ClassifierRecord], arm: str, controls: Sequence[str]) -> str:

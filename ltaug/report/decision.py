@@ -134,7 +134,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Gain:
-    """What synthetic images do to one arm: against the arm that is trained alike without them, and against its control."""
+    """What synthetic images do to one arm: against the arm that is trained alike without them, and against its control.
+
+    Where the recipe has no such arm, the control alone is what it is trained alike with, and stands in its place.
+    """
 
     over_partner: Comparison
     over_control: Comparison | None
@@ -156,7 +159,8 @@ class Decision:
     """Everything that the seeds decide.
 
     Attributes:
-        gains: of the arms that change nothing but the images, or, where there are none, of those that have a partner.
+        gains: of the arms that change nothing but the images against the baseline, and of those that have no partner but a
+            control; where there are none, of those that have a partner.
         best: the best arm with synthetic images against the best one without; None where one is missing.
         winner: the arm with synthetic images that is better than every arm without.
         cheaper: the arm without synthetic images that is better than every arm with them.
@@ -197,11 +201,14 @@ def decide(scores: Scores) -> Decision:
     without = [arm for arm in scores.order if arm not in scores.synthetic]
     if scores.best_with is None or scores.best_without is None:
         return Decision((), None, None, None, (), (), (), None)
-    clean = [arm for arm in with_ if scores.partners.get(arm) == scores.baseline]
+    alone = [arm for arm in with_ if arm not in scores.partners and arm in scores.controls]
+    clean = [arm for arm in with_ if scores.partners.get(arm) == scores.baseline or arm in alone]
     judged = clean or [arm for arm in with_ if arm in scores.partners]
 
     def gain(arm: str, tail: float) -> Gain:
-        partner, control = scores.partners[arm], scores.controls.get(arm)
+        partner, control = scores.partners.get(arm), scores.controls.get(arm)
+        if partner is None:
+            partner, control = scores.controls[arm], None
         first, also = (
             Gain(by.compare(arm, partner, tail), by.compare(arm, control, tail) if control else None) for by in (evidence, second)
         )

@@ -115,6 +115,25 @@ def test_a_gain_counts_only_where_it_exceeds_the_control_too():
     assert decide(scores(values)).helped
 
 
+def test_an_arm_without_a_partner_is_judged_by_its_control_beside_those_that_differ_from_the_baseline_in_images_alone():
+    values = noisy({"real": 0.7, "cheap": 0.75, "resampled": 0.76, "plain": 0.7, "taught": 0.85})
+    made = scores(values, synthetic=("plain", "taught"), partners={"plain": "real"}, controls={"taught": "resampled"})
+    found = decide(made)
+    assert [(gain.over_partner.arm, gain.over_partner.other, gain.over_control) for gain in found.gains] == [
+        ("plain", "real", None),
+        ("taught", "resampled", None),
+    ]
+    assert [gain.over_partner.arm for gain in found.helped] == ["taught"]
+    assert found.winner == "taught"
+    assert found.added == ()
+
+
+def test_as_well_as_the_best_of_several_takes_more_than_as_well_as_one():
+    found = Evidence(scores(noisy({"real": 0.5, "cheap": 0.8, "syn": 0.803}, sd=0.005)), METRIC)
+    outcomes = {n: found.compare("syn", "cheap", LEVEL, chosen_from=n).outcome for n in (1, 40)}
+    assert outcomes == {1: "equivalent", 40: "undecided"}
+
+
 def test_precision_is_claimed_only_where_recall_is():
     up, same = noisy({"real": 0.7, "syn": 0.8}), noisy({"real": 0.7, "syn": 0.7})
     assert decide(scores(up, precision=up)).gains[0].second is not None
