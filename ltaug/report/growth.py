@@ -112,7 +112,7 @@ class Growth:
         head = ["round", "synthetic images", "most of them", "cross-fitted macro recall", "gain", "misread most", "processor"]
         rows = []
         for one in self.rounds:
-            most = [f"{one.kept[name]} {name}" for name in sorted(one.kept, key=lambda name: -one.kept[name])[:NAMED]]
+            most = [f"{name} ({one.kept[name]})" for name in sorted(one.kept, key=lambda name: -one.kept[name])[:NAMED]]
             misread = [f"{name} as {other} ({share:.0%})" for share, name, other in one.misread[:NAMED]]
             images = f"{sum(one.kept.values()):,} of {sum(one.wanted.values()):,}"
             numbers = (plain(one.recall), paired_text(one.gain), ", ".join(misread) or "none", seconds(one.processor))
@@ -120,13 +120,18 @@ class Growth:
         return head, rows
 
     def next_budget(self, images: int) -> dict[str, int]:
-        """Images of each class in all after the next round, which adds `images`: by need, rounded to the largest remainders."""
+        """Images of each class in all after the next round, which adds `images`: by need, rounded to the largest remainders.
+
+        A class that fell short of its images gets no more, unless all did: its candidates hardly pass the selection.
+        """
         last, needs = self.rounds[-1], self.rounds[-1].needs()
+        short = {name for name, n in last.wanted.items() if last.kept[name] < n}
+        needs = {name: need for name, need in needs.items() if name not in short} or needs
         exact = {name: images * need / math.fsum(needs.values()) for name, need in needs.items()}
         added = {name: int(number) for name, number in exact.items()}
         for name in sorted(exact, key=lambda name: added[name] - exact[name])[: images - sum(added.values())]:
             added[name] += 1
-        return {name: last.wanted.get(name, 0) + number for name, number in added.items()}
+        return {name: last.wanted.get(name, 0) + added.get(name, 0) for name in last.confusion}
 
 
 def read_growth(runs: Sequence[Path]) -> tuple[Growth, ...]:

@@ -15,10 +15,10 @@ NAMES = ("a", "b", "c")
 AGAIN = {0: 0.50, 1: 0.52, 2: 0.54}  # macro recall by repetition
 
 
-def a_round(number, confusion, *, gain=None, wanted=None):
+def a_round(number, confusion, *, gain=None, wanted=None, kept=None):
     change = None if gain is None else paired({r: v + gain * (1 + r / 10) for r, v in AGAIN.items()}, AGAIN)
     named = {name: dict(zip(NAMES, row, strict=True)) for name, row in zip(NAMES, confusion, strict=True)}
-    return Round(number, wanted or {}, wanted or {}, 0.5, change, named, 1.0)
+    return Round(number, wanted or {}, kept or wanted or {}, 0.5, change, named, 1.0)
 
 
 SOME = [[8, 1, 0], [0, 4, 1], [2, 0, 0]]
@@ -44,6 +44,15 @@ def test_the_next_budget_adds_its_images_to_those_before_by_the_smoothed_error(c
     need = (wrong + 1) / (right + wrong + 2)
     assert added.sum() == images
     assert np.abs(added - images * need / need.sum()).max() < 1
+
+
+def test_a_class_that_fell_short_gets_no_more_unless_all_did():
+    wanted = dict.fromkeys(NAMES, 10)
+    some = Growth("g", (a_round(1, SOME, wanted=wanted, kept=wanted | {"c": 4}),)).next_budget(30)
+    assert some["c"] == 10
+    assert sum(some.values()) == 60
+    every = Growth("g", (a_round(1, SOME, wanted=wanted, kept=dict.fromkeys(NAMES, 4)),)).next_budget(30)
+    assert every["c"] > 10
 
 
 def test_the_loop_ends_at_the_first_round_that_is_not_shown_to_pay():
@@ -98,5 +107,5 @@ def test_a_round_is_read_from_all_its_fits_and_a_later_incomplete_one_is_left_ou
     assert before.confusion["a"] == {"a": 2, "b": 1, "c": 0}
     assert after.confusion["b"] == {"a": 0.5, "b": 1.5, "c": 0}
     head, rows = grown.table
-    assert rows[1][:3] == ["1", "1 of 1", "1 a"]
+    assert rows[1][:3] == ["1", "1 of 1", "a (1)"]
     assert len(head) == len(rows[0])
