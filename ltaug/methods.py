@@ -194,7 +194,13 @@ RULES = Registry(
     },
 )
 # Where progress is recorded: sink(run directory, label) -> function of an Event.
-SINKS = Registry("--log", {"jsonl": "ltaug.sinks:jsonl", "csv": "ltaug.sinks:long_csv"})
+SINKS = Registry(
+    "--log",
+    {
+        "jsonl": "ltaug.sinks:jsonl",
+        "csv": "ltaug.sinks:long_csv",
+    },
+)
 # Forms of --per-class-budget, FORM:AMOUNT; "" is a plain number: form(amount, class_counts, where) -> images for each class.
 FORMS = Registry(
     "--per-class-budget",
