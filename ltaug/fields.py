@@ -161,9 +161,9 @@ def read_of(cls: type, given: Mapping[str, Any], *, beside: Mapping[str, Any]) -
 
 
 def is_read(f: dataclasses.Field[Any], known: Mapping[str, Any]) -> bool:
-    """Whether somebody reads an option, by the values of its owners that are known."""
+    """Whether somebody reads an option; an owner whose value is not known is taken to read."""
     owner: Owners = f.metadata["owner"]
-    return not any(key in known for key in owner) or reads(owner, known)
+    return not owner or any(key not in known for key in owner) or reads(owner, known)
 
 
 def reads(owner: Owners, known: Mapping[str, Any]) -> bool:

@@ -31,7 +31,8 @@ def runs(tmp_path_factory):
     evaluation = stages.evaluate_generator(tuned, sampled | measured, out=folder / "evaluation", arm="cbdm", machine=CPU)
     asked = {"synthetic": synthetic, "arm": "with", "about": "one each", "seed": 5, "draw_seed": 3}
     classifier = stages.train_classifier(DRAW, {"steps": 1}, out=folder / "classifier", machine=CPU, **asked)
-    stages.synthesize(tuned, sampled | {"per_class_budget": "1"}, judges=[classifier], out=folder / "judged", machine=CPU)
+    judge = stages.train_classifier(DRAW, {"steps": 1}, out=folder / "judge", seed=3, machine=CPU)
+    stages.synthesize(tuned, sampled | {"per_class_budget": "1"}, judges=[judge], out=folder / "judged", machine=CPU)
     return {p.name: p for p in (first, tuned, synthetic, evaluation, classifier)}
 
 
@@ -85,13 +86,13 @@ def test_records_follow_their_inputs_wherever_the_runs_were_moved_together(moved
     shutil.rmtree(moved / "first")
     assert [r.path.name for r in evaluated.lineage()] == ["tuned"]
     judged = SynthesisRecord.read(moved / "judged")
-    assert [judge.path.name for judge in judged.judges()] == ["classifier"]
+    assert [judge.path.name for judge in judged.judges()] == ["judge"]
     assert synthesis_of(moved).judge_runs == ()
     shutil.rmtree(moved / "tuned")
     assert EvaluationRecord.read(moved / "evaluation").generator() is None
     shutil.rmtree(moved / "synthetic")
     assert ClassifierRecord.read(moved / "classifier").synthesis() is None
-    shutil.rmtree(moved / "classifier")
+    shutil.rmtree(moved / "judge")
     assert judged.judges() == [None]
 
 

@@ -171,7 +171,8 @@ def _against_the_best(scores: Scores, found: Decision) -> str:
         return f", and {found.winner} beats every arm without them"
     if found.cheaper and not (found.hurt and found.cheaper == scores.baseline):
         return f"; {found.cheaper}, without them, beats every arm with them"
-    named = {one.other for gain in found.gains for one in (gain.over_partner, gain.over_control) if one is not None}
+    told = [gain for gain in found.gains if gain.over_control is not None or gain.over_partner.other == scores.baseline]
+    named = {one.other for gain in told for one in (gain.over_partner, gain.over_control) if one is not None}
     if found.cheaper or best.n < 2 or best.other in named:
         return ""
     if best.outcome == "equivalent":

@@ -325,7 +325,7 @@ def test_the_help_of_a_rule_says_every_word_of_its_verdicts(rule):
         ({"select_margin": 0}, "select-margin = 0.0 must be between 0.01 and 0.99"),
         ({"select_margin": 1.5}, "select-margin = 1.5 must be between"),
         ({"select_diffult": "ad"}, "did you mean 'aid'"),
-        ({"judges": 3}, "or --select-confidence or --select-margin; change that"),
+        ({"judges": 3}, "or --select-confidence or --select-margin or --start confusable"),
     ],
 )
 def test_options_of_the_rules_that_cannot_be_are_refused_in_a_sentence(given, said):
