@@ -83,17 +83,29 @@ class Scores:
         """The arm without synthetic images that scored highest on average; may be the baseline."""
         return max(sorted(set(self.values) - self.synthetic), key=self.mean, default=None)
 
+    @cached_property
+    def judged(self) -> tuple[str, ...]:
+        """The arms by which synthetic images are judged, from lowest to highest.
+
+        Those that change nothing but the images against the baseline, and those that no arm without images is trained alike with,
+        which have their control to be compared with. Where there are none, those that have a partner.
+        """
+        made = [arm for arm in self.order if arm in self.synthetic]
+        alone = [arm for arm in made if arm not in self.partners and arm in self.controls]
+        clean = [arm for arm in made if self.partners.get(arm) == self.baseline or arm in alone]
+        return tuple(clean or [arm for arm in made if arm in self.partners])
+
     @property
     def featured(self) -> str | None:
-        """The arm that shows what synthetic images do: the best of those that change nothing else against the baseline.
+        """The arm that shows what synthetic images do: the best of those that are judged by the baseline or a control alone.
 
-        Where every arm with synthetic images changes something else too, the best of them; None where the baseline
-        itself has synthetic images, since nothing then shows what they do.
+        Where there are none, the best arm with synthetic images; None where the baseline itself has them, since nothing then
+        shows what they do.
         """
         if self.baseline in self.synthetic:
             return None
-        clean = [arm for arm in sorted(self.synthetic) if self.partners.get(arm) == self.baseline]
-        return max(clean, key=self.mean) if clean else self.best_with
+        best = [arm for arm in self.judged if self.partners.get(arm, self.baseline) == self.baseline]
+        return best[-1] if best else self.best_with
 
 
 def score(experiment: Experiment, *, primary: str = PRIMARY[0]) -> Scores:

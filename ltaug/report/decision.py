@@ -136,7 +136,7 @@ class Evidence:
 class Gain:
     """What synthetic images do to one arm: against the arm that is trained alike without them, and against its control.
 
-    Where the recipe has no such arm, the control alone is what it is trained alike with, and stands in its place.
+    Where no arm is trained alike without them, the control stands in its place.
     """
 
     over_partner: Comparison
@@ -159,8 +159,7 @@ class Decision:
     """Everything that the seeds decide.
 
     Attributes:
-        gains: of the arms that change nothing but the images against the baseline, and of those that have no partner but a
-            control; where there are none, of those that have a partner.
+        gains: of the arms by which synthetic images are judged (`Scores.judged`).
         best: the best arm with synthetic images against the best one without; None where one is missing.
         winner: the arm with synthetic images that is better than every arm without.
         cheaper: the arm without synthetic images that is better than every arm with them.
@@ -201,9 +200,7 @@ def decide(scores: Scores) -> Decision:
     without = [arm for arm in scores.order if arm not in scores.synthetic]
     if scores.best_with is None or scores.best_without is None:
         return Decision((), None, None, None, (), (), (), None)
-    alone = [arm for arm in with_ if arm not in scores.partners and arm in scores.controls]
-    clean = [arm for arm in with_ if scores.partners.get(arm) == scores.baseline or arm in alone]
-    judged = clean or [arm for arm in with_ if arm in scores.partners]
+    judged = scores.judged
 
     def gain(arm: str, tail: float) -> Gain:
         partner, control = scores.partners.get(arm), scores.controls.get(arm)

@@ -89,11 +89,13 @@ def verdict(
     needed = None if decided else _seeds_needed(best)
     shown = found.winner or featured
     harm = harm_of(scores, shown, (changes or {}).get(shown, {}))
-    outcome, said = _outcome(scores, found, featured)
+    told = _told(found, featured)
+    outcome, said = _answer(found, told)
+    said = f"For this draw and generator, {said}" if scores.fixed_draw else said[0].upper() + said[1:]
     copied = [gate.text for gate in gates if gate.kind == "copies" and gate.outcome == "warn" and shown in gate.arms]
     return Verdict(
         outcome,
-        " ".join([f"{said}{_against_the_best(scores, found)}{harm.clause}.", *copied]),
+        " ".join([f"{said}{_against_the_best(scores, found, told)}{harm.clause}.", *copied]),
         _recommendation(found, best, needed, costs or {}, seed_cost),
         tuple(findings(scores, found, harm)),
         found,
@@ -118,36 +120,36 @@ def _nothing(headline: str) -> Verdict:
     return Verdict("none", headline, Recommendation("none", headline), ())
 
 
-def _outcome(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
+def _told(found: Decision, featured: str) -> Gain | None:
+    """The gain that the headline is about: the largest that is claimed, the largest loss, or that of the featured arm."""
+    if found.hurt and not found.helped:
+        return min(found.hurt, key=_size)
+    gained = [gain for gain in found.gains if gain.over_partner.better]
+    claimed = found.helped or gained or [gain for gain in found.gains if gain.promising]
+    if claimed:
+        return max(claimed, key=_size)
+    return next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1] if found.gains else None)
+
+
+def _answer(found: Decision, told: Gain | None) -> tuple[str, str]:
     """The outcome and its sentence, without what follows on the best arms."""
-    outcome, text = _answer(scores, found, featured)
-    return outcome, f"For this draw and generator, {text}" if scores.fixed_draw else text[0].upper() + text[1:]
-
-
-def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
-    if found.helped:
-        top = max(found.helped, key=_size)
-        over, also = top.over_partner, f" and {change_text(top.second)}" if top.second else ""
-        return "helped", f"synthetic images help: {over.arm} gains {change_text(over)}{also} over {over.other}"
-    if found.hurt:
-        over = min(found.hurt, key=_size).over_partner
-        return "hurt", f"synthetic images hurt: {over.arm} changes {change_text(over)} against {over.other}"
-    if not found.gains:
+    if told is None:
         outcome = "helped" if found.winner else "undecided"
         return outcome, "no two arms differ in their synthetic images alone, so what the images add by themselves is open"
-    gained = max((gain for gain in found.gains if gain.over_partner.better), key=_size, default=None)
-    if gained is not None:
-        over, control = gained.over_partner, gained.over_control
+    over, control = told.over_partner, told.over_control
+    if told.better:
+        also = f" and {change_text(told.second)}" if told.second else ""
+        return "helped", f"synthetic images help: {over.arm} gains {change_text(over)}{also} over {over.other}"
+    if told in found.hurt:
+        return "hurt", f"synthetic images hurt: {over.arm} changes {change_text(over)} against {over.other}"
+    if over.better:
         assert control is not None, "what is better than its partner and did not help has a control"
         return "balance", (
             f"synthetic images are not shown to help beyond class balance: {over.arm} gains {change_text(over)} over "
             f"{over.other}, and {word(control, claimed=False)} {control.other}, real images resampled ({change_text(control)})"
         )
-    promising = max((gain for gain in found.gains if gain.promising), key=_size, default=None)
-    shown = promising or next((gain for gain in found.gains if gain.over_partner.arm == featured), found.gains[-1])
-    over = shown.over_partner
     numbers = f"{over.arm} against {over.other}: {change_text(over)}"
-    if promising:
+    if told.promising:
         return "promising", f"synthetic images look promising ({numbers}); a claim takes {CLAIM_SEEDS} seeds"
     if all(gain.over_partner.outcome == "equivalent" for gain in found.gains):
         return "equivalent", f"synthetic images make no difference of {plain(MARGIN, 2)} or more ({numbers})"
@@ -163,7 +165,7 @@ def _answer(scores: Scores, found: Decision, featured: str) -> tuple[str, str]:
     return "undecided", f"whether synthetic images help is undecided ({numbers}{could})"
 
 
-def _against_the_best(scores: Scores, found: Decision) -> str:
+def _against_the_best(scores: Scores, found: Decision, told: Gain | None) -> str:
     """How the best arm with them does against the best one without, unless the sentence before has said so."""
     best = found.best
     assert best is not None
@@ -171,8 +173,7 @@ def _against_the_best(scores: Scores, found: Decision) -> str:
         return f", and {found.winner} beats every arm without them"
     if found.cheaper and not (found.hurt and found.cheaper == scores.baseline):
         return f"; {found.cheaper}, without them, beats every arm with them"
-    told = [gain for gain in found.gains if gain.over_control is not None or gain.over_partner.other == scores.baseline]
-    named = {one.other for gain in told for one in (gain.over_partner, gain.over_control) if one is not None}
+    named = {one.other for one in (told.over_partner, told.over_control) if one is not None} if told else ()
     if found.cheaper or best.n < 2 or best.other in named:
         return ""
     if best.outcome == "equivalent":

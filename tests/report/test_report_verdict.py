@@ -158,6 +158,14 @@ def test_what_images_add_to_better_training_is_told_apart():
     assert "Synthetic images (both) add to cheap." in text_of(verdict(made), "add to better")
 
 
+def test_what_is_featured_is_the_best_of_all_that_images_are_judged_by():
+    means = {"real": 0.7, "cheap": 0.8, "resampled": 0.79, "plain": 0.7, "taught": 0.79}
+    made = scores(means, synthetic=("plain", "taught"), partners={"plain": "real"}, controls={"taught": "resampled"})
+    assert (made.judged, made.featured) == (("plain", "taught"), "taught")
+    assert "taught against resampled" in verdict(made).headline
+    assert "cheap, without them, beats" in verdict(made).headline  # which the sentence before has not named
+
+
 def test_generators_on_the_same_terms_are_compared_with_each_other():
     made = scores({"real": 0.6, "syn": 0.8, "other": 0.7, "same": 0.801}, synthetic=("syn", "other", "same"))
     found = verdict(dataclasses.replace(made, rivals=(Rivals(("syn", "other"), True), Rivals(("syn", "same"), False))))
