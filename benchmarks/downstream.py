@@ -48,7 +48,7 @@ LONG_TAILED = {"imbalance": 100.0, "class_order": "shuffled"}
 SETS: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits", "head": 120},
     "fashion": {"dataset": "{data}/fashion16.npz", "head": 300},
-    "natural": {"dataset": "{work}/natural16.npz", "head": 500},
+    "natural": {"dataset": "{work}/natural16.npz", "head": 400},
 }
 TRAINING = {
     "digits": {"augment": "shift-rotate", "steps": 750},
