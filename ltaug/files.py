@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -15,12 +15,21 @@ from typing import IO, Any
 from ltaug.errors import CorruptError
 
 MANIFEST = "manifest.json"
+HALF = ".half"  # the ending of what is being written; a kill leaves it behind
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete (temporary name, fsync, rename) or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """A binary file that appears at `path` complete (temporary name, fsync, rename) or not at all, and is then on the disk."""
+    with whole_file(path) as file:
+        yield file
+    sync(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """The same for one file of many: its name is sure to outlast a power failure once `sync` was called for its folder."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -30,6 +39,28 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)  # still there only if something went wrong
+
+
+def sync(path: Path) -> None:
+    """Return once a file's content, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_half(path: Path, name: str = "") -> bool:
+    """Whether this is what a killed process left of a file or directory that it was writing, of this name if one is given."""
+    return path.name.startswith(f".{name}") and path.name.endswith(HALF)
+
+
+def remove_halves(folder: Path, pattern: str = ".*") -> None:
+    """Remove what killed processes left half-written in a folder that no process is writing to."""
+    for path in folder.glob(f"{pattern}{HALF}"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -69,33 +100,25 @@ def verify_file(path: Path, expected: str, *, whole: Path) -> None:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A directory that appears at `path` complete, with a manifest of digests written last, or not at all."""
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    """A directory of files that appears at `path` complete and on the disk, with a manifest of their digests, or not at all."""
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF))
     try:
         yield temporary
-        write_json(temporary / MANIFEST, {p.name: file_digest(p) for p in sorted(temporary.iterdir())})
+        files = sorted(temporary.iterdir())
+        for file in files:
+            sync(file)
+        write_json(temporary / MANIFEST, {file.name: file_digest(file) for file in files})
         os.chmod(temporary, 0o755)
         temporary.rename(path)
+        sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # still there only if something went wrong
 
 
-def verify_directory(path: Path) -> None:
-    """Raise CorruptError unless every file in the directory's manifest is there with its digest."""
-    for name, digest in read_json(path / MANIFEST).items():
+def verify_directory(path: Path, names: Sequence[str]) -> None:
+    """Raise CorruptError unless the directory's manifest has these names, and every file in it is there with its digest."""
+    digests = read_json(path / MANIFEST)
+    if not isinstance(digests, dict) or not digests.keys() >= set(names):
+        raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
+    for name, digest in digests.items():
         verify_file(path / name, digest, whole=path)
-
-
-def checkpoint_steps(folder: Path) -> list[int]:
-    """N of every checkpoint `folder`/step-N, ascending."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-
-
-@contextmanager
-def new_checkpoint(folder: Path, step: int, *, kept: int) -> Iterator[Path]:
-    """The directory `folder`/step-N, written as by `atomic_directory`; after it, all but the newest `kept` are deleted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_directory(folder / f"step-{step}") as path:
-        yield path
-    for old in checkpoint_steps(folder)[:-kept]:
-        shutil.rmtree(folder / f"step-{old}")

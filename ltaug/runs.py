@@ -18,7 +18,7 @@ from typing import Any, TypedDict, Unpack
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
-from ltaug.files import file_digest, read_json, verify_file, write_json
+from ltaug.files import file_digest, is_half, read_json, remove_halves, verify_file, write_json
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
@@ -211,13 +211,19 @@ def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterato
     Raises:
         RunExistsError: it is a file or somebody else's directory, or another process holds it.
     """
-    if path.exists() and not path.is_dir():
-        raise RunExistsError(f"{path} is a file; name another --out")
-    if path.is_dir() and not (path / mark).exists() and not all(map(_is_lock, path.iterdir())):
-        raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
+    require_ours(path, mark=mark, otherwise=otherwise)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path / LOCK_FILE, f"{path} is being written by another process; wait for it or name another --out", wait=wait):
+        remove_halves(path)
         yield
+
+
+def require_ours(path: Path, *, mark: str, otherwise: str) -> None:
+    """Raise RunExistsError unless there is nothing at `path`, or a directory as `hold` takes it."""
+    if path.exists() and not path.is_dir():
+        raise RunExistsError(f"{path} is a file; name another --out")
+    if path.is_dir() and not (path / mark).exists() and not all(_is_lock(p) or is_half(p, mark) for p in path.iterdir()):
+        raise RunExistsError(f"{path} exists and {otherwise}; name another --out (nothing was changed)")
 
 
 @contextmanager

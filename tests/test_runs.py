@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from killing import killed_at_every_write
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
@@ -44,7 +45,7 @@ def test_a_directory_appears_with_a_manifest_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with atomic_directory(tmp_path / "step-1") as folder:
         (folder / "weights").write_bytes(b"w")
-    verify_directory(tmp_path / "step-1")
+    verify_directory(tmp_path / "step-1", ("weights",))
 
 
 def test_a_flipped_byte_and_a_missing_file_are_found(tmp_path):
@@ -52,10 +53,10 @@ def test_a_flipped_byte_and_a_missing_file_are_found(tmp_path):
         (folder / "weights").write_bytes(b"weights")
     (tmp_path / "step-1" / "weights").write_bytes(b"weighta")
     with pytest.raises(CorruptError, match=r"weights is damaged.*delete .*step-1"):
-        verify_directory(tmp_path / "step-1")
+        verify_directory(tmp_path / "step-1", ("weights",))
     (tmp_path / "step-1" / "weights").unlink()
     with pytest.raises(CorruptError, match="weights is missing"):
-        verify_directory(tmp_path / "step-1")
+        verify_directory(tmp_path / "step-1", ("weights",))
 
 
 def test_json_with_nan_is_refused_and_the_old_file_stays(tmp_path):
@@ -176,6 +177,23 @@ def test_a_foreign_directory_or_file_is_refused_and_untouched(tmp_path):
     assert contents(tmp_path / "notes") == {"thesis.txt": b"years of work"}
     with pytest.raises(RunExistsError, match="is a file"), opened(tmp_path / "notes" / "thesis.txt"):
         pass
+
+
+def test_every_state_that_a_kill_can_leave_opens_again(tmp_path, monkeypatch):
+    moments = killed_at_every_write(monkeypatch, tmp_path / "run", tmp_path / "moments")
+    with opened(tmp_path / "run") as run:
+        run.note(made=3)
+        run.save()
+        with atomic_write(run.path / "made") as file:
+            file.write(b"made")
+        run.finish(["made"])
+    monkeypatch.undo()
+    assert len(moments) >= 4 * 3
+    for moment in moments:
+        with opened(moment) as run:
+            if not run.finished:
+                run.finish([])
+        assert {path.name for path in moment.iterdir()} <= {RUN_FILE, LOCK_FILE, "made"}
 
 
 def test_an_empty_directory_is_taken(tmp_path):

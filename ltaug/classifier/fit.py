@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltaug.checkpoints import new_checkpoint, newest_checkpoint, read_state
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.averaging import Average, build_average
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, to_input
@@ -21,7 +22,7 @@ from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, MismatchError
-from ltaug.files import checkpoint_steps, new_checkpoint, verify_directory
+from ltaug.files import verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
 
@@ -55,6 +56,7 @@ def fit_classifier(
     on_step: OnStep | None = None,
     checkpoints: Path | None = None,
     checkpoint_every: int = CHECKPOINT_EVERY,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[nn.Module, Seconds]:
     """Train a classifier from scratch; returns it in evaluation mode, on the runtime's device, and how long that took.
 
@@ -70,12 +72,12 @@ def fit_classifier(
         seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
         on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
         checkpoints: a directory that gets the state every `checkpoint_every` steps; a fit resumes from one it finds there.
+        tell: hears of damaged checkpoints, which are not used.
 
     Raises:
         DataError: `train` is empty.
         MismatchError: `synthetic` has other classes or another image shape.
         OptionError: an unknown name, a model or augmentation that cannot take these images, or distillation without teachers.
-        CorruptError: the checkpoint to resume from is damaged.
     """
     began = time.perf_counter()
     if len(train) == 0:
@@ -90,7 +92,7 @@ def fit_classifier(
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         network = build_for(options, train).to(runtime.device)
         average = build_average(options, network, total)
-        start, state = (0, None) if checkpoints is None else _resume(network, average, checkpoints, runtime)
+        start, state = (0, None) if checkpoints is None else _resume(network, average, checkpoints, runtime, tell)
         warmed_up = min(start + warming_steps(runtime), total)
         for phase in phases:
             if phase.last <= start:
@@ -113,7 +115,7 @@ def fit_classifier(
                 if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
                     on_step(done, total, {"loss": float(loss), "lr": rate})
                 if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                    with new_checkpoint(checkpoints, done, kept=1) as path:
+                    with new_checkpoint(checkpoints, done) as path:
                         held = {"model": network.state_dict(), "optimizer": learner.optimizer.state_dict()}
                         torch.save(held | {"average": average and average.weights}, path / STATE_FILE)
         if average is not None:
@@ -127,15 +129,17 @@ def fit_classifier(
 
 
 def _resume(
-    network: nn.Module, average: Average | None, checkpoints: Path, runtime: Runtime
+    network: nn.Module, average: Average | None, checkpoints: Path, runtime: Runtime, tell: Callable[[str], None]
 ) -> tuple[int, dict[str, Any] | None]:
     """Load the newest checkpoint, if there is one; returns the steps that are done and the optimizer's state after them."""
-    step = max(checkpoint_steps(checkpoints), default=0)
+
+    def read(path: Path) -> dict[str, Any]:
+        verify_directory(path, (STATE_FILE,))
+        return read_state(path / STATE_FILE, ("model", "optimizer", "average"), device=runtime.device)
+
+    step, state = newest_checkpoint(checkpoints, read, tell)
     if not step:
         return 0, None
-    newest = checkpoints / f"step-{step}"
-    verify_directory(newest)
-    state = torch.load(newest / STATE_FILE, map_location=runtime.device, weights_only=True)
     network.load_state_dict(state["model"])
     if average is not None:
         average.weights = state["average"]

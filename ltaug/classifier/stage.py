@@ -77,6 +77,7 @@ def run_classifier(
         runtime=runtime,
         on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),
         checkpoints=run.path / CHECKPOINTS,
+        tell=run.event,
     )
     run.timing("warm-up", took.warm_up)
     run.timing("fit", took.steps)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ltaug.checkpoints import newest_checkpoint
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError
-from ltaug.files import atomic_write, checkpoint_steps
+from ltaug.files import atomic_write
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_trainee, fit
@@ -51,7 +50,6 @@ def run_generator(
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
         OptionError: a way to compute the fit that its objective does not allow.
-        CorruptError: the checkpoint to go on from is damaged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM in any process, after a checkpoint was written.
     """
     if len(train) == 0:
@@ -65,7 +63,7 @@ def run_generator(
     )
     draws = seed if source is None else derive_seed(seed, "after", source.steps)
     started = [] if source is None else _start_from(source, trainee, train, options, run=run)
-    start, state = group.led(lambda: _last_checkpoint(run.path / CHECKPOINTS))
+    start, state = group.led(lambda: newest_checkpoint(run.path / CHECKPOINTS, read_checkpoint, run.event))
     if state:
         restore(trainee, state)
         started = [f"Continuing from step {start} of {options.steps}."]
@@ -77,12 +75,6 @@ def run_generator(
         assert isinstance(final, Denoiser)
         _save_samples(final, train, run=run, runtime=runtime, seed=seed)
         run.finish([final_weights(options.steps), SAMPLES])
-
-
-def _last_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
-    """The step to go on from and the state after it; 0 and nothing in a new run."""
-    step = max(checkpoint_steps(folder), default=0)
-    return step, read_checkpoint(folder / f"step-{step}") if step else {}
 
 
 def _train(

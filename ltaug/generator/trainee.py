@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ltaug.files import new_checkpoint, verify_directory
+from ltaug.checkpoints import new_checkpoint, read_state
+from ltaug.files import verify_directory
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Objective
 
-KEPT = 2
 CHECKPOINTS = "checkpoints"
 WEIGHTS_FILE = "weights.safetensors"
 EMA_FILE = "ema.safetensors"
@@ -80,10 +80,10 @@ def final_weights(steps: int) -> str:
 
 
 def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
-    """Write folder/step-N after `step` steps and remove all but the newest KEPT."""
+    """Write folder/step-N after `step` steps and remove older ones (files.new_checkpoint)."""
     if (folder / f"step-{step}").exists():
         return
-    with new_checkpoint(folder, step, kept=KEPT) as new:
+    with new_checkpoint(folder, step) as new:
         save_file(_tensors(trainee.denoiser), new / WEIGHTS_FILE)
         save_file(_tensors(trainee.ema.module), new / EMA_FILE)
         state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
@@ -94,10 +94,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What is in folder/step-N, on the CPU: the state of "weights", "average", "optimizer" and "objective".
 
     Raises:
-        CorruptError: a file is missing or does not have its recorded digest.
+        CorruptError: a file is missing, does not have its recorded digest or holds something else.
     """
-    verify_directory(path)
-    state = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
+    verify_directory(path, (WEIGHTS_FILE, EMA_FILE, STATE_FILE))
+    state = read_state(path / STATE_FILE, ("optimizer", "objective"), device="cpu")
     return {"weights": load_file(path / WEIGHTS_FILE), "average": load_file(path / EMA_FILE), **state}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltaug.data.given import read_given
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError, OptionError, RunExistsError, nearest
+from ltaug.errors import DataError, MismatchError, OptionError, nearest
 from ltaug.options import DatasetOptions
 from ltaug.records import ClassifierRecord
 from ltaug.report import method
@@ -26,11 +26,11 @@ from ltaug.report.generators import generator_tables
 from ltaug.report.growth import read_growth
 from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
-from ltaug.report.render import write_report
+from ltaug.report.render import REPORT_FILE, write_report
 from ltaug.report.statistics import spread
 from ltaug.report.verdict import verdict
 from ltaug.report.wording import count, several
-from ltaug.runs import Event, Listener, ignore_events
+from ltaug.runs import Event, Listener, hold, ignore_events, require_ours
 
 LoadTrain = Callable[[DatasetOptions, int], ImageSet]
 
@@ -60,10 +60,7 @@ def build_report(
         RunExistsError: `out` holds something that is not a report.
         OptionError, MismatchError, CorruptError: as `collect` says.
     """
-    if out.is_file():
-        raise RunExistsError(f"{out} is a file; name another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.json").is_file():
-        raise RunExistsError(f"{out} exists and is not a report; name another --out (nothing was changed)")
+    require_ours(out, mark=REPORT_FILE, otherwise="is not a report")
     papers = published_on(published) if published is not None else None  # a misspelt name is refused before anything is read
     if primary not in (None, *PRIMARY):
         raise OptionError(f"--primary {primary!r} is not a metric that claims are made about; {nearest(str(primary), PRIMARY)}")
@@ -75,7 +72,8 @@ def build_report(
     scores = score(experiment, primary=primary or PRIMARY[0])
     report = _assemble(experiment, scores, evaluations, out, load_train, title, papers)
     report = dataclasses.replace(report, growth=read_growth(runs))
-    write_report(report)
+    with hold(out, mark=REPORT_FILE, otherwise="is not a report"):
+        write_report(report)
     listener(Event("report", f"The report is in {out}."))
     return report
 

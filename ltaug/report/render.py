@@ -16,16 +16,16 @@ from ltaug.report.markdown import to_markdown
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
 SCHEMA = 2
+REPORT_FILE = "report.json"
 FILTERS = ("plain", "signed", "interval_text", "metric_name", "cost_text", "setting", "several", "count")
 
 
 def write_report(report: Report) -> None:
-    """Write report.html, report.md and report.json into the report's directory, the last one last."""
-    report.path.mkdir(parents=True, exist_ok=True)
+    """Write report.json, by which the directory is known as a report, then report.html and report.md."""
+    write_json(report.path / REPORT_FILE, to_json(report))
     for name, text in (("report.html", to_html(report)), ("report.md", to_markdown(report))):
         with atomic_write(report.path / name) as file:
             file.write(text.encode())
-    write_json(report.path / "report.json", to_json(report))
 
 
 def to_json(report: Report) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import nn
 
+from ltaug.checkpoints import KEPT
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError, nearest
@@ -25,7 +26,6 @@ from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
-from ltaug.generator.trainee import KEPT
 from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.options import (

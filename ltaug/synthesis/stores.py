@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +19,7 @@ from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
-from ltaug.files import atomic_write
+from ltaug.files import atomic_write, remove_halves, sync, whole_file
 from ltaug.runs import RUN_FILE, Run, read_run
 from ltaug.synthesis.manifest import Row, image_key, png_of
 from ltaug.synthesis.rounds import Part, Rounds
@@ -42,14 +41,17 @@ class Folders:
         return f"{IMAGES}/{image_key(class_name, index)}.png"
 
     def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
-        list(pool.map(partial(write_image, self.run), [row.file for row in rows], images))
+        files = [self.run / row.file for row in rows]
+        list(pool.map(write_image, files, images))
+        for folder in {file.parent for file in files}:
+            sync(folder)
         return None
 
     def drop(self, part: Part) -> None:
         """Keep the files: an image is the same whichever part makes it."""
 
     def tidy(self) -> None:
-        _remove_halves(self.run / IMAGES, "png")
+        remove_halves(self.run / IMAGES, "**/.*")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Shards:
 
     def tidy(self) -> None:
         if not is_url(self.folder):
-            _remove_halves(self.run / self.folder, "tar")
+            remove_halves(self.run / self.folder)
 
     def _tar(self, part: Part) -> str:
         return f"{self.folder}/{part.name}.tar"
@@ -99,18 +101,11 @@ class Shards:
 Store = Folders | Shards
 
 
-def write_image(run: Path, file: str, image: Images) -> None:
+def write_image(path: Path, image: Images) -> None:
     """Write uint8 (C, H, W) as PNG."""
-    path = run / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as handle:
-        handle.write(png_of(image))
-
-
-def _remove_halves(folder: Path, suffix: str) -> None:
-    """Remove the temporary files of files.atomic_write below a folder."""
-    for path in folder.rglob(f".*.{suffix}.*"):
-        path.unlink()
+    with whole_file(path) as file:
+        file.write(png_of(image))
 
 
 class RoundWriter:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from ltaug.checkpoints import checkpoint_steps
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.feed import Resident, Streamed
-from ltaug.files import checkpoint_steps
 from ltaug.generator.fit import TrainingData, build_trainee, draw_batch, fit, train_step
 from ltaug.generator.generate import Generator, generate
 from ltaug.generator.preconditioning import EDM

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from killing import killed_at_every_write
 
 from ltaug.data.shards import SHARDS_FILE, Sample, Shard, shards_to_csv, tar_of
 from ltaug.errors import CorruptError, DataError, RunExistsError
@@ -192,6 +193,17 @@ def test_an_earlier_report_is_replaced_and_anything_else_is_left_alone(lab, tmp_
     with pytest.raises(RunExistsError, match="not a report"):
         build_report([lab.root], out=tmp_path / "notes", load_train=None)
     assert [p.name for p in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
+
+
+def test_every_state_that_a_kill_can_leave_of_a_report_is_replaced(lab, tmp_path, monkeypatch):
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1])
+    moments = killed_at_every_write(monkeypatch, tmp_path / "report", tmp_path / "moments")
+    build_report([lab.root], out=tmp_path / "report", load_train=None)
+    monkeypatch.undo()
+    assert len(moments) >= 3 * 3
+    for moment in moments:
+        build_report([lab.root], out=moment, load_train=None)
+        assert {p.name for p in moment.iterdir()} <= {"report.json", "report.html", "report.md", ".lock"}
 
 
 def test_events_name_what_is_left_out(lab, tmp_path):

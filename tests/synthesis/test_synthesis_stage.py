@@ -160,10 +160,10 @@ def test_a_disk_that_fills_up_is_an_error_and_the_same_command_goes_on_to_the_sa
     synthesize(tmp_path / "whole", generator, real, **wanted)
     write = stores.write_image
 
-    def full(run, file, image):
-        if file.endswith("7.png"):
+    def full(path, image):
+        if path.name.endswith("7.png"):
             raise OSError(28, "No space left on device")
-        write(run, file, image)
+        write(path, image)
 
     monkeypatch.setattr(stores, "write_image", full)
     with pytest.raises(OSError, match="No space left"):

@@ -92,10 +92,10 @@ def test_whenever_it_is_killed_what_a_mark_speaks_of_is_in_place(tmp_path, monke
 def test_a_round_that_cannot_be_written_is_an_error_and_neither_it_nor_a_later_one_is_marked(tmp_path, monkeypatch, count):
     write, put = stores.write_image, []
 
-    def full(run, file, image):
-        if file.endswith("5.png"):
+    def full(path, image):
+        if path.name.endswith("5.png"):
             raise OSError(28, "No space left on device")
-        write(run, file, image)
+        write(path, image)
 
     monkeypatch.setattr(stores, "write_image", full)
     with pytest.raises(OSError, match="No space left"):
@@ -107,9 +107,9 @@ def test_a_round_that_cannot_be_written_is_an_error_and_neither_it_nor_a_later_o
 def test_an_interruption_lets_the_round_underway_be_completed(tmp_path, monkeypatch):
     write, interrupted = stores.write_image, threading.Event()
 
-    def slow(run, file, image):
+    def slow(path, image):
         assert interrupted.wait(LONG)
-        write(run, file, image)
+        write(path, image)
 
     def interrupt():
         interrupted.set()
@@ -124,9 +124,9 @@ def test_an_interruption_lets_the_round_underway_be_completed(tmp_path, monkeypa
 def test_a_round_is_written_while_the_next_is_made_but_only_one_waits(tmp_path, monkeypatch):
     write, release, second = stores.write_image, threading.Event(), threading.Event()
 
-    def held(run, file, image):
+    def held(path, image):
         assert release.wait(LONG)
-        write(run, file, image)
+        write(path, image)
 
     class Put(list):
         def append(self, number):

@@ -1,0 +1,67 @@
+"""Checkpoints of a fit: FOLDER/step-N, each complete with digests or not there, the newest that is whole found again."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltaug.errors import CorruptError
+from ltaug.files import atomic_directory, remove_halves
+
+KEPT = 2  # so that there is another where one is damaged
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """N of every checkpoint `folder`/step-N, ascending."""
+    return sorted(int(found[1]) for path in folder.glob("step-*") if (found := re.fullmatch(r"step-(\d+)", path.name)))
+
+
+@contextmanager
+def new_checkpoint(folder: Path, step: int) -> Iterator[Path]:
+    """The directory `folder`/step-N, written as by `atomic_directory`; after it, all but the newest KEPT are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_halves(folder)
+    with atomic_directory(folder / f"step-{step}") as path:
+        yield path
+    for old in checkpoint_steps(folder)[:-KEPT]:
+        shutil.rmtree(folder / f"step-{old}")
+
+
+def newest_checkpoint(folder: Path, read: Callable[[Path], Any], tell: Callable[[str], None]) -> tuple[int, Any]:
+    """The step of the newest checkpoint that is whole, and what `read` makes of it; 0 and None where there is none.
+
+    Damaged ones are removed, and `tell` hears of it.
+
+    Args:
+        read: the content of a checkpoint; raises CorruptError where it is damaged.
+    """
+    for step in reversed(checkpoint_steps(folder)):
+        path = folder / f"step-{step}"
+        try:
+            return step, read(path)
+        except CorruptError as error:
+            tell(f"The checkpoint after step {step} is not used and removed: {str(error).partition(';')[0]}.")
+            shutil.rmtree(path)
+    return 0, None
+
+
+def read_state(path: Path, keys: Sequence[str], *, device: torch.device | str) -> dict[str, Any]:
+    """The dict of tensors and plain values that torch.save wrote; nothing in the file is executed.
+
+    Raises:
+        CorruptError: it is something else, or lacks one of the keys.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise CorruptError(f"{path} is no saved state; delete {path.parent} and run its command again") from error
+    if not isinstance(state, dict) or not state.keys() >= set(keys):
+        raise CorruptError(f"{path} does not hold {', '.join(keys)}; delete {path.parent} and run its command again")
+    return state
