@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,8 +107,8 @@ class Run:
         return bool(self.record["status"] == "finished")
 
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
-        """Tell the listener and, while the run is unfinished, its sinks."""
-        event = Event(self.record["label"], text, step, total, values)
+        """Tell the listener and, while the run is unfinished, its sinks; figures that are not finite are left out."""
+        event = Event(self.record["label"], text, step, total, {k: v for k, v in values.items() if math.isfinite(v)})
         for hear in (self.listener, *(() if self.finished else self.sinks)):
             hear(event)
 

@@ -22,7 +22,7 @@ def jsonl(run: Path, label: str) -> Listener:
         if event.total is None or event.values:
             line = {"time": _now(), "text": event.text, "step": event.step, "total": event.total, **event.values}
             with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line, allow_nan=False) + "\n")
 
     return record
 

@@ -24,7 +24,7 @@ class BatchSize:
     """Images generated at a time; once halved it stays so for what is generated after."""
 
     size: int
-    tell: Callable[[str], None] = lambda text: None  # hears of every halving, as a sentence
+    tell: Callable[[str], None] = lambda text: None  # hears of every halving and of images made again, as a sentence
 
     def halve(self) -> None:
         """Memory ran out.

@@ -82,7 +82,7 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     objective = make_objective(options, class_counts=counts, feature_channels=denoiser.feature_channels).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
-    return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema))
+    return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema), torch.zeros((), device=device))
 
 
 def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ltaug.data.imageset import Images
+from ltaug.errors import DataError
 from ltaug.generator.batching import ON_CPU, BatchSize, batch_for
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
@@ -26,6 +29,7 @@ from ltaug.records import GeneratorRecord
 from ltaug.runtime import Runtime, derive_seed
 
 Key = tuple[int, int]  # (class, index within the class)
+AGAIN = 4  # times that an image is made again
 
 
 class ImageNoise:
@@ -60,10 +64,12 @@ def generate(
 
     Every batch has the same size (the last one is filled up and cut), so that an image goes through the same kernels
     wherever it stands. Where the device runs out of memory the batch is halved and made again, and what follows has the
-    smaller size: the images are the same up to the rounding of other kernels.
+    smaller size: the images are the same up to the rounding of other kernels. An image that is not finite is made again, from
+    the next stream of its key, up to AGAIN times.
 
     Args:
-        batch_size: images at a time; a BatchSize remembers, for the calls to come, that it was halved.
+        batch_size: images at a time; a BatchSize remembers, for the calls to come, that it was halved, and
+            tells of that and of images made again.
         start: real images to start from; None is pure noise.
         guide: what moves images besides the sampler.
 
@@ -73,6 +79,7 @@ def generate(
     Raises:
         OptionError: an unknown sampler.
         LtaugError: the memory does not hold one image.
+        DataError: an image is not finite however often it is made.
     """
     batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     sample = partial(SAMPLERS.find(sampling.sampler), **sampling.settings)
@@ -80,33 +87,50 @@ def generate(
     sigmas = scheme.grid(sampling.steps).tolist() if start is None else start.levels(scheme, sampling.steps)
 
     @torch.inference_mode(mode=guide is None)  # a guide takes gradients
-    def attempt(part: list[Key]) -> Images | None:
-        """One batch, or None where memory ran out."""
+    def attempt(part: list[Key], stream: int) -> tuple[Images, npt.NDArray[np.bool_]] | None:
+        """One batch, and which of its images are finite; None where memory ran out."""
         filled = part + [part[-1]] * (batch.size - len(part))
         try:
-            noise = ImageNoise(filled, seed=seed, image_shape=image_shape, device=runtime.device)
+            own = derive_seed(seed, "again", stream) if stream else seed
+            noise = ImageNoise(filled, seed=own, image_shape=image_shape, device=runtime.device)
             labels = torch.tensor([c for c, _ in filled], device=runtime.device)
             denoise = bind(denoiser, labels, guidance=sampling.guidance, guidance_interval=sampling.interval)
             with runtime.autocast(), torch.no_grad():
                 x = noise() * scheme.prior_scale() if start is None else start.noised(filled, sigmas[0], noise())
                 x = guide.sample(sample, denoise, x, sigmas, noise, labels) if guide else sample(denoise, x, sigmas, noise)
+            finite = x.isfinite().flatten(1).all(1)
             pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-            return np.asarray(pixels[: len(part)].cpu().numpy())
+            return pixels[: len(part)].cpu().numpy(), finite[: len(part)].cpu().numpy()
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
 
-    made: list[Images] = []
-    done = 0
-    while done < len(keys):
-        images = attempt(list(keys[done : done + batch.size]))
-        if images is None:
-            batch.halve()
-            if runtime.device.type == "cuda":
-                torch.cuda.empty_cache()
-            continue
-        made.append(images)
-        done += len(images)
-    return np.concatenate(made) if made else np.zeros((0, *image_shape), np.uint8)
+    def all_once(wanted: list[int], stream: int) -> list[int]:
+        """Put these images, by their places in `keys`, into `images`; the places of those that are not finite."""
+        bad: list[int] = []
+        done = 0
+        while done < len(wanted):
+            part = wanted[done : done + batch.size]
+            made = attempt([keys[i] for i in part], stream)
+            if made is None:
+                batch.halve()
+                if runtime.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            images[part] = made[0]
+            bad += itertools.compress(part, ~made[1])
+            done += len(part)
+        return bad
+
+    images, left = np.zeros((len(keys), *image_shape), np.uint8), list(range(len(keys)))
+    for stream in range(AGAIN + 1):
+        left = all_once(left, stream)
+        if not left:
+            return images
+        batch.tell(f"{len(left)} of {len(keys)} images were not finite and are made again.")
+    raise DataError(
+        f"{len(left)} of {len(keys)} images are not finite, {AGAIN + 1} times over, so the generator's weights are of no use; "
+        "fit it anew with a smaller --lr"
+    )
 
 
 @dataclass(frozen=True)

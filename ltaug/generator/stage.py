@@ -13,7 +13,7 @@ from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
 from ltaug.distributed.group import SOLO, Group, stop_together
-from ltaug.errors import DataError
+from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
@@ -27,6 +27,8 @@ from ltaug.runtime import Runtime, derive_seed
 
 SAMPLES = "samples.png"
 LOGS = 50
+PATIENCE = 10  # steps in a row without finite gradients, after which they are not waited for
+HALVED = "lr_halved_at"  # the fact that a fit diverged: the step
 
 
 def run_generator(
@@ -49,32 +51,63 @@ def run_generator(
     Raises:
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
-        OptionError: a way to compute the fit that its objective does not allow.
+        OptionError: a way to compute the fit that its objective does not allow, or a learning rate at which it diverges.
         KeyboardInterrupt: on Ctrl-C or SIGTERM in any process, after a checkpoint was written.
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    trainee = prepare(build_trainee(options, train, seed=seed, device=runtime.device), options, runtime, group)
-    run.note(
-        class_names=train.class_names,
-        image_shape=train.image_shape,
-        class_counts=train.class_counts.tolist(),
-        parameters=sum(p.numel() for p in trainee.denoiser.parameters()),
-    )
-    draws = seed if source is None else derive_seed(seed, "after", source.steps)
-    started = [] if source is None else _start_from(source, trainee, train, options, run=run)
-    start, state = group.led(lambda: newest_checkpoint(run.path / CHECKPOINTS, read_checkpoint, run.event))
-    if state:
-        restore(trainee, state)
-        started = [f"Continuing from step {start} of {options.steps}."]
-    for sentence in started:
-        run.event(sentence)
-    _train(trainee, train, options, run=run, runtime=runtime, group=group, seed=draws, start=start)
+    trainee = _fitted(train, options, source, run=run, runtime=runtime, group=group, seed=seed)
     if group.place.leads:
         final = trainee.ema.module
         assert isinstance(final, Denoiser)
         _save_samples(final, train, run=run, runtime=runtime, seed=seed)
         run.finish([final_weights(options.steps), SAMPLES])
+
+
+def _fitted(
+    train: ImageSet,
+    options: GeneratorOptions,
+    source: Generator | None,
+    *,
+    run: Run,
+    runtime: Runtime,
+    group: Group,
+    seed: int,
+) -> Trainee:
+    """The trainee after its last step. A fit that stops being finite goes back to its last checkpoint, once, at half the rate.
+
+    Raises:
+        OptionError: it is not finite at half the rate either.
+    """
+    draws = seed if source is None else derive_seed(seed, "after", source.steps)
+    while True:
+        halved = HALVED in run.record["facts"]
+        own = dataclasses.replace(options, lr=options.lr / 2) if halved else options
+        trainee = prepare(build_trainee(own, train, seed=seed, device=runtime.device), own, runtime, group)
+        run.note(
+            class_names=train.class_names,
+            image_shape=train.image_shape,
+            class_counts=train.class_counts.tolist(),
+            parameters=sum(p.numel() for p in trainee.denoiser.parameters()),
+        )
+        started = [] if source is None else _start_from(source, trainee, train, own, run=run)
+        start, state = group.led(lambda: newest_checkpoint(run.path / CHECKPOINTS, read_checkpoint, run.event))
+        if state:
+            restore(trainee, state)
+            started = [f"Continuing from step {start} of {options.steps}."]
+        for sentence in started:
+            run.event(sentence)
+        lost = _train(trainee, train, own, run=run, runtime=runtime, group=group, seed=draws, start=start)
+        if lost is None:
+            return trainee
+        if halved:
+            raise OptionError(
+                f"the fit diverged: at step {lost} the last {PATIENCE} or more gradients were not finite, at --lr {options.lr:g} "
+                f"and from the last checkpoint at half of it; give a smaller --lr, with another --out"
+            )
+        run.note(**{HALVED: lost})
+        run.save()
+        run.event(f"The fit diverged before step {lost}: it goes on from its last checkpoint at half of --lr {options.lr:g}.")
 
 
 def _train(
@@ -87,21 +120,29 @@ def _train(
     group: Group,
     seed: int,
     start: int,
-) -> None:
-    """The fit with its checkpoints and figures; KeyboardInterrupt, after a checkpoint, where any process was told to stop."""
+) -> int | None:
+    """The fit with its checkpoints and figures; KeyboardInterrupt, after a checkpoint, where any process was told to stop.
+
+    Returns:
+        None, or the step at which the gradients had not been finite for PATIENCE steps.
+    """
     every = max(1, options.steps // LOGS)
-    stopped = False
+    stopped, lost = False, None
     with stop_together(group) as stop:
 
         def after_step(step: int, terms: dict[str, Tensor]) -> bool:
-            nonlocal stopped
+            nonlocal stopped, lost
             stopped = group.any(stop.requested)
+            due = step % options.checkpoint_every == 0 or step == options.steps or stopped
+            skipped = int(trainee.skipped) if due or step % every == 0 else 0
+            if skipped >= PATIENCE:
+                lost = step
+                return False
             if step % every == 0 or step == options.steps:
                 means = group.sum(torch.stack(list(terms.values()))).tolist()
                 figures = {name: round(mean, 5) for name, mean in zip(terms, means, strict=True)}
                 run.event("training the generator", step, options.steps, **figures)
-            due = step % options.checkpoint_every == 0 or step == options.steps or stopped
-            if due and group.place.leads:
+            if due and group.place.leads and (not skipped or stopped or step == options.steps):
                 with group.unhurried:
                     save_checkpoint(run.path / CHECKPOINTS, step, trainee)
             return not stopped
@@ -113,6 +154,7 @@ def _train(
     run.save()
     if stopped:
         raise KeyboardInterrupt
+    return lost
 
 
 def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:

@@ -7,9 +7,11 @@ micro-batches or draw how many images they pair (cbdm.DRAWN).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +144,8 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One optimizer step, with gradients by this process alone unless `gradients` are given.
 
+    The optimizer leaves a step out whose gradients are not finite; `trainee.skipped` counts them.
+
     Returns:
         What this process's images contribute to the batch means of the loss and its terms, still on the device.
     """
@@ -150,8 +154,19 @@ def train_step(
         group["lr"] = rate
     trainee.optimizer.zero_grad(set_to_none=True)
     terms = (gradients or Gradients(trainee, runtime)).add(batch)
-    if options.grad_clip:
-        nn.utils.clip_grad_norm_([*trainee.denoiser.parameters(), *trainee.objective.parameters()], options.grad_clip)
-    trainee.optimizer.step()
+    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
+    norm = nn.utils.clip_grad_norm_(parameters, options.grad_clip or math.inf)
+    _update(trainee, skip=~norm.isfinite())
     trainee.ema.update(step)
     return terms
+
+
+def _update(trainee: Trainee, *, skip: Tensor) -> None:
+    """The optimizer's step, unless `skip`, a bool on the device, is true; fused forms read it there."""
+    trainee.skipped.add_(1).mul_(skip)
+    fused: Any = trainee.optimizer
+    if fused.defaults["fused"]:
+        fused.grad_scale, fused.found_inf = None, skip.float()
+        fused.step()
+    elif not skip:
+        fused.step()

@@ -72,6 +72,7 @@ class Trainee:
     objective: Objective
     optimizer: torch.optim.Optimizer
     ema: EMA
+    skipped: Tensor  # float (), on the device: steps in a row that were left out, as their gradients were not finite
 
 
 def final_weights(steps: int) -> str:
