@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
-from ltaug.classifier.models import build_model, head_of, parts_of
+from ltaug.classifier.models import build_model, head_of, part_of
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
@@ -26,8 +26,6 @@ from ltaug.errors import OptionError
 from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime
-
-WHOLE = "all"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Phase:
     last: int
     plan: BatchPlan
     options: ClassifierOptions  # loss, learning rate and schedule are this phase's
-    trained: str = WHOLE  # the part of the network that learns (models.parts_of)
+    trained: str = "all"  # the part of the network that learns (models.part_of)
     smoothing: tuple[float, ...] = (0.0, 0.0)
 
     @property
@@ -83,8 +81,8 @@ def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
     if options.tau_norm:
         head_of(network, name=options.model)
-    if options.refit in ("head", "last"):
-        parts_of(network)
+    if options.refit != "none":
+        part_of(network, options.refit)
     return network
 
 
@@ -126,7 +124,7 @@ def _freeze(network: nn.Module, trained: str) -> list[nn.Parameter]:
     """Let the `trained` part of the network learn and nothing else; its parameters."""
     network.eval().requires_grad_(False)
     network.zero_grad()
-    parts = [network] if trained == WHOLE else parts_of(network)[trained]
+    parts = part_of(network, trained)
     for part in parts:
         part.train().requires_grad_(True)
     return [parameter for part in parts for parameter in part.parameters()]
