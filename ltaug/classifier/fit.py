@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.averaging import Average, build_average
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, to_input
+from ltaug.classifier.fusion import with_donors
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import head_of, normalise_head
 from ltaug.classifier.phases import Phase, build_for, build_learner, class_weights, phases_of
@@ -154,11 +155,19 @@ def _steps(
             learner.optimizer.load_state_dict(state)
         take_step, own, begin = step_taker(learner), phase.options, max(start, phase.first)
         rates = learning_rates(phase.last - phase.first, lr=own.lr, schedule=own.schedule, warmup=own.warmup)
-        for done, batch in enumerate(batches_of(phase.plan, pool, fitted.augmentation, begin, phase.last), begin + 1):
+        for done, batch in enumerate(_batches(fitted, phase, begin, phase.last), begin + 1):
             if done - 1 == max(begin, phase.reweighted_after):
                 learner.weights[REAL] *= class_weights(phase.plan, pool)
             rate = rates[done - 1 - phase.first]
             yield done, rate, take_step(batch, rate), learner.optimizer
+
+
+def _batches(fitted: _Fitted, phase: Phase, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of a phase's steps `start` to `stop` - 1, with their donors where it has some."""
+    batches = batches_of(phase.plan, fitted.pool, fitted.augmentation, start, stop)
+    if phase.donors is None:
+        return batches
+    return with_donors(batches, batches_of(phase.donors, fitted.pool, fitted.augmentation, start, stop))
 
 
 def _settle(fitted: _Fitted, last: Phase) -> None:
@@ -166,7 +175,7 @@ def _settle(fitted: _Fitted, last: Phase) -> None:
     if fitted.average is not None:
         first = max(last.first, last.last - min(last.last // 20 + 1, STATISTICS_BATCHES))
         with fitted.runtime.autocast():
-            fitted.average.settle(batches_of(last.plan, fitted.pool, fitted.augmentation, first, last.last))
+            fitted.average.settle(_batches(fitted, last, first, last.last))
     if last.options.tau_norm:
         normalise_head(head_of(fitted.network, name=last.options.model), tau=last.options.tau_norm)
 

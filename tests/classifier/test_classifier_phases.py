@@ -127,7 +127,8 @@ def phase_batch(pool, labels, sources):
     return Batch(torch.zeros(len(labels), 1, 8, 8), labels, sources, pool.class_counts)
 
 
-def test_teachers_see_the_images_that_their_student_sees():
+@pytest.mark.parametrize("given", [{}, {"refit": "head", "refit_share": 0.99, "refit_fusion": 0.25}], ids=["joint", "fused"])
+def test_teachers_see_the_images_that_their_student_sees(given):
     seen = []
 
     class Watching(Says):
@@ -135,7 +136,7 @@ def test_teachers_see_the_images_that_their_student_sees():
             seen.append(images.clone())
             return super().forward(images)
 
-    fit(steps=2, distill="all", augment="shift", teachers=[teacher(model=Watching(0.0, 0.0, 0.0))])
+    fit(steps=2, distill="all", augment="shift", teachers=[teacher(model=Watching(0.0, 0.0, 0.0))], **given)
     stored = {image.tobytes() for image in np.concatenate([TRAIN.images, MADE.images])}
     shown = [((image + 1) * 127.5).round().to(torch.uint8).numpy().tobytes() for batch in seen for image in batch]
     assert len(shown) == 32
@@ -181,8 +182,9 @@ def test_a_second_stage_on_real_images_sees_no_synthetic_one():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_fit_that_is_stopped_in_its_second_stage_ends_as_one_that_is_not(tmp_path):
-    options = options_for(steps=12, refit="last", refit_share=0.5, augment="shift")
+@pytest.mark.parametrize("fusion", [0.0, 0.25])
+def test_a_fit_that_is_stopped_in_its_second_stage_ends_as_one_that_is_not(fusion, tmp_path):
+    options = options_for(steps=12, refit="last", refit_share=0.5, refit_fusion=fusion, augment="shift")
 
     def fitted(**how):
         return fit_classifier(TRAIN, options, synthetic=MADE, seed=0, runtime=CPU, **how)[0]
