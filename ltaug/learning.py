@@ -94,6 +94,13 @@ class LearningOptions:
     refit_smoothing_rarest: float = option(
         0.0, "refit: label smoothing of the rarest class", low=0, high=1, owner={"refit": REFITTED}
     )
+    refit_fusion: float = option(
+        0.0,
+        "refit: share of each image's features that is another image's, drawn from all as they come (H2T: 0.25)",
+        low=0,
+        high=1,
+        owner={"refit": REFITTED},
+    )
 
     def __post_init__(self) -> None:
         """Raise OptionError where --tau-norm has no norms to work on."""

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     label weights. Its weight in the loss is the mixture over its sources and classes.
     """
 
-    images: Tensor  # float32 (B, C, H, W)
+    images: Tensor  # float32 (B, C, H, W); (2B, C, H, W) where donors stand behind them (fusion.with_donors)
     labels: Tensor
     sources: Tensor
     class_counts: Tensor  # int64 (2, K), training images per source and class

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from ltaug.checkpoints import new_checkpoint, newest_checkpoint, read_state
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.averaging import Average, build_average
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, to_input
+from ltaug.classifier.fusion import with_donors
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import head_of, normalise_head
-from ltaug.classifier.phases import build_for, build_learner, class_weights, phases_of
+from ltaug.classifier.phases import Phase, build_for, build_learner, class_weights, phases_of
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import DataError, MismatchError
+from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.files import verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
@@ -77,72 +80,140 @@ def fit_classifier(
     Raises:
         DataError: `train` is empty.
         MismatchError: `synthetic` has other classes or another image shape.
-        OptionError: an unknown name, a model or augmentation that cannot take these images, or distillation without teachers.
+        OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers,
+            or a loss that stops being finite.
     """
     began = time.perf_counter()
-    if len(train) == 0:
-        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    if synthetic is not None:
-        require_like(train, synthetic)
-        synthetic = synthetic if len(synthetic) else None
+    synthetic = _to_merge(train, synthetic)
     phases, augmentation = phases_of(train, synthetic, options, seed=seed), build_augmentation(options)
     pool = make_pool(train, synthetic, device=runtime.device)
-    total = phases[-1].last
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
         network = build_for(options, train).to(runtime.device)
-        average = build_average(options, network, total)
-        start, state = (0, None) if checkpoints is None else _resume(network, average, checkpoints, runtime, tell)
-        warmed_up = min(start + warming_steps(runtime), total)
-        for phase in phases:
-            if phase.last <= start:
-                continue
-            learner = build_learner(network, phase, pool, runtime, teachers=teachers)
-            if state is not None and phase.first < start:
-                learner.optimizer.load_state_dict(state)
-            take_step, own, begin = step_taker(learner), phase.options, max(start, phase.first)
-            rates = learning_rates(phase.last - phase.first, lr=own.lr, schedule=own.schedule, warmup=own.warmup)
-            for done, batch in enumerate(batches_of(phase.plan, pool, augmentation, begin, phase.last), begin + 1):
-                if done - 1 == max(begin, phase.reweighted_after):
-                    learner.weights[REAL] *= class_weights(phase.plan, pool)
-                rate = rates[done - 1 - phase.first]
-                loss = take_step(batch, rate)
-                if average is not None:
-                    average.update(done)
-                if done == warmed_up:
-                    runtime.synchronize()
-                    warm = time.perf_counter()
-                if on_step is not None and (done % max(1, total // LOGS) == 0 or done == total):
-                    on_step(done, total, {"loss": float(loss), "lr": rate})
-                if checkpoints is not None and done % checkpoint_every == 0 and done < total:
-                    with new_checkpoint(checkpoints, done) as path:
-                        held = {"model": network.state_dict(), "optimizer": learner.optimizer.state_dict()}
-                        torch.save(held | {"average": average and average.weights}, path / STATE_FILE)
-        if average is not None:
-            first = max(phases[-1].first, total - min(total // 20 + 1, STATISTICS_BATCHES))
-            with runtime.autocast():
-                average.settle(batches_of(phases[-1].plan, pool, augmentation, first, total))
-        if options.tau_norm:
-            normalise_head(head_of(network, name=options.model), tau=options.tau_norm)
+        fitted = _Fitted(network, build_average(options, network, phases[-1].last), pool, augmentation, runtime)
+        warm = _train(fitted, phases, teachers, on_step, checkpoints, checkpoint_every, tell)
+        _settle(fitted, phases[-1])
         runtime.synchronize()
     return network.eval().requires_grad_(True), Seconds(warm - began, time.perf_counter() - warm)
 
 
-def _resume(
-    network: nn.Module, average: Average | None, checkpoints: Path, runtime: Runtime, tell: Callable[[str], None]
-) -> tuple[int, dict[str, Any] | None]:
+@dataclass(frozen=True)
+class _Fitted:
+    """A network that is being fitted, and what all of its phases share."""
+
+    network: nn.Module
+    average: Average | None
+    pool: Pool
+    augmentation: Augmentation
+    runtime: Runtime
+
+
+def _to_merge(train: ImageSet, synthetic: ImageSet | None) -> ImageSet | None:
+    """The synthetic images that can be merged with the real ones, or None; DataError or MismatchError as `fit_classifier`."""
+    if len(train) == 0:
+        raise DataError(f"{train.source} has no training images; give a dataset with at least one")
+    if synthetic is None:
+        return None
+    require_like(train, synthetic)
+    return synthetic if len(synthetic) else None
+
+
+def _train(
+    fitted: _Fitted,
+    phases: Sequence[Phase],
+    teachers: Sequence[Judge],
+    on_step: OnStep | None,
+    checkpoints: Path | None,
+    checkpoint_every: int,
+    tell: Callable[[str], None],
+) -> float:
+    """Take all steps that no checkpoint has; returns when the first of them had warmed up, by `time.perf_counter`.
+
+    The loss is looked at as often as it is shown and before a checkpoint; OptionError where it is not finite.
+    """
+    runtime, total = fitted.runtime, phases[-1].last
+    start, state = (0, None) if checkpoints is None else _resume(fitted, checkpoints, tell)
+    warmed_up = min(start + warming_steps(runtime), total)
+    for done, rate, loss, optimizer in _steps(fitted, phases, teachers, start, state):
+        if fitted.average is not None:
+            fitted.average.update(done)
+        if done == warmed_up:
+            runtime.synchronize()
+            warm = time.perf_counter()
+        shown = done % max(1, total // LOGS) == 0 or done == total
+        kept = checkpoints is not None and done % checkpoint_every == 0 and done < total
+        if (shown or kept) and not math.isfinite(loss):
+            raise OptionError(
+                f"the classifier diverged with --lr {phases[0].options.lr:g}: its loss is not finite at step {done}; use a smaller --lr"
+            )
+        if on_step is not None and shown:
+            on_step(done, total, {"loss": float(loss), "lr": rate})
+        if checkpoints is not None and kept:
+            _save(fitted, optimizer, checkpoints, done)
+    return warm
+
+
+def _steps(
+    fitted: _Fitted, phases: Sequence[Phase], teachers: Sequence[Judge], start: int, state: dict[str, Any] | None
+) -> Iterator[tuple[int, float, Tensor, torch.optim.Optimizer]]:
+    """Take the steps after the first `start`, phase by phase: steps done, learning rate, loss and optimizer of each.
+
+    `state` is the optimizer's after `start` steps, None for 0.
+    """
+    pool = fitted.pool
+    for phase in phases:
+        if phase.last <= start:
+            continue
+        learner = build_learner(fitted.network, phase, pool, fitted.runtime, teachers=teachers)
+        if state is not None and phase.first < start:
+            learner.optimizer.load_state_dict(state)
+        take_step, own, begin = step_taker(learner), phase.options, max(start, phase.first)
+        rates = learning_rates(phase.last - phase.first, lr=own.lr, schedule=own.schedule, warmup=own.warmup)
+        for done, batch in enumerate(_batches(fitted, phase, begin, phase.last), begin + 1):
+            if done - 1 == max(begin, phase.reweighted_after):
+                learner.weights[REAL] *= class_weights(phase.plan, pool)
+            rate = rates[done - 1 - phase.first]
+            yield done, rate, take_step(batch, rate), learner.optimizer
+
+
+def _batches(fitted: _Fitted, phase: Phase, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of a phase's steps `start` to `stop` - 1, with their donors where it has some."""
+    batches = batches_of(phase.plan, fitted.pool, fitted.augmentation, start, stop)
+    if phase.donors is None:
+        return batches
+    return with_donors(batches, batches_of(phase.donors, fitted.pool, fitted.augmentation, start, stop))
+
+
+def _settle(fitted: _Fitted, last: Phase) -> None:
+    """Turn the weights after the last step into those that a fit ends with: their average, with a tau-normalised last layer."""
+    if fitted.average is not None:
+        first = max(last.first, last.last - min(last.last // 20 + 1, STATISTICS_BATCHES))
+        with fitted.runtime.autocast():
+            fitted.average.settle(_batches(fitted, last, first, last.last))
+    if last.options.tau_norm:
+        normalise_head(head_of(fitted.network, name=last.options.model), tau=last.options.tau_norm)
+
+
+def _save(fitted: _Fitted, optimizer: torch.optim.Optimizer, checkpoints: Path, done: int) -> None:
+    """Write the state after `done` steps."""
+    held = {"model": fitted.network.state_dict(), "optimizer": optimizer.state_dict()}
+    with new_checkpoint(checkpoints, done) as path:
+        torch.save(held | {"average": fitted.average and fitted.average.weights}, path / STATE_FILE)
+
+
+def _resume(fitted: _Fitted, checkpoints: Path, tell: Callable[[str], None]) -> tuple[int, dict[str, Any] | None]:
     """Load the newest checkpoint, if there is one; returns the steps that are done and the optimizer's state after them."""
 
     def read(path: Path) -> dict[str, Any]:
         verify_directory(path, (STATE_FILE,))
-        return read_state(path / STATE_FILE, ("model", "optimizer", "average"), device=runtime.device)
+        return read_state(path / STATE_FILE, ("model", "optimizer", "average"), device=fitted.runtime.device)
 
     step, state = newest_checkpoint(checkpoints, read, tell)
     if not step:
         return 0, None
-    network.load_state_dict(state["model"])
-    if average is not None:
-        average.weights = state["average"]
+    fitted.network.load_state_dict(state["model"])
+    if fitted.average is not None:
+        fitted.average.weights = state["average"]
     return step, state["optimizer"]
 
 

@@ -187,21 +187,28 @@ def penultimate(model: nn.Module, x: Tensor) -> Tensor:
     return cast(Tensor, network.forward_head(network.forward_features(x), pre_logits=True))
 
 
-def parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """The parts of `model` that a second stage may train, by their names in --refit: the last layer, all from the last stage on,
-    and all.
+def part_of(model: nn.Module, name: str) -> list[nn.Module]:
+    """The modules of `model` that a second stage may train under a name in --refit: "head" is the last layer, "last" all from the
+    last stage on, "all" the network.
 
     Raises:
-        OptionError: the network names neither layer4 nor stages nor blocks, as timm's do.
+        OptionError: the last stage of a network that names neither layer4 nor stages nor blocks, as timm's do.
     """
+    if name == "all":
+        return [model]
+    head = cast(nn.Module, cast(Any, model).get_classifier())
+    if name == "head":
+        return [head]
     if isinstance(model, CifarResNet):
-        return {"head": [model.fc], "last": [model.stages[-len(model.stages) // 3 :], model.fc], "all": [model]}
+        return [model.stages[-len(model.stages) // 3 :], head]
     children = list(model.named_children())
-    place = next((i for i, (name, _) in reversed(list(enumerate(children))) if name in LAST_STAGES), None)
+    place = next((i for i, (child, _) in reversed(list(enumerate(children))) if child in LAST_STAGES), None)
     if place is None:
         names = " or ".join(LAST_STAGES)
-        raise OptionError(f"--refit: {type(model).__name__} has no {names} that could be its last stage; use another --model")
-    name, stage = children[place]
-    last = stage if name == "layer4" else cast(nn.Sequential, stage)[-1]
-    head = cast(nn.Module, cast(Any, model).get_classifier())
-    return {"head": [head], "last": [last, *(child for _, child in children[place + 1 :])], "all": [model]}
+        raise OptionError(
+            f"--refit {name}: {type(model).__name__} has no {names} that could be its last stage; "
+            "use --refit head or another --model"
+        )
+    called, stage = children[place]
+    last = stage if called == "layer4" else cast(nn.Sequential, stage)[-1]
+    return [last, *(child for _, child in children[place + 1 :])]

@@ -1,33 +1,34 @@
 """The stretches of a classifier's fit: joint training, then where `--refit` asks for it a second stage on part of the network.
 
 The second stage spells what the field calls cRT (`--refit head --refit-sampling balanced --refit-loss ce`), MiSLAS (mixup, then
-that with `--refit-smoothing`), label over-smoothing (`--refit-smoothing 0.98 --refit-smoothing-rarest 0.98`), and a last stage
-fitted again on real images alone. It is a share of the steps and adds none, so arms with it and without it take equally many.
+that with `--refit-smoothing`), H2T (MiSLAS with `--refit-fusion 0.25`), label over-smoothing (`--refit-smoothing 0.98` and
+`--refit-smoothing-rarest 0.98`), and a last stage fitted again on real images alone. It is a share of the steps and adds none,
+so arms with it and without it take equally many.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
+from ltaug.classifier.fusion import fused_logits
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
-from ltaug.classifier.models import build_model, head_of, parts_of
+from ltaug.classifier.models import build_model, head_of, part_of
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.methods import LOSSES
 from ltaug.options import ClassifierOptions
-from ltaug.runtime import Runtime
-
-WHOLE = "all"
+from ltaug.runtime import Runtime, derive_seed
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Phase:
     last: int
     plan: BatchPlan
     options: ClassifierOptions  # loss, learning rate and schedule are this phase's
-    trained: str = WHOLE  # the part of the network that learns (models.parts_of)
+    trained: str = "all"  # the part of the network that learns (models.part_of)
     smoothing: tuple[float, ...] = (0.0, 0.0)
+    donors: BatchPlan | None = None  # of the images whose features are fused into those of `plan`'s
 
     @property
     def reweighted_after(self) -> int:
@@ -71,10 +73,15 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
         warmup=0.0,
         reweight_from=1.0,
     )
-    again = plan_batches(train, synthetic if options.refit_on == "merged" else None, own, seed=seed)
+    added = synthetic if options.refit_on == "merged" else None
+    again, donors = plan_batches(train, added, own, seed=seed), None
+    if options.refit_fusion:
+        as_they_come = dataclasses.replace(own, sampling="natural")
+        donors = plan_batches(train, added, as_they_come, seed=derive_seed(seed, "fusion"))
     first = total - max(1, round(options.refit_share * total))
     joint = [Phase(0, first, plan, options)] if first else []
-    return [*joint, Phase(first, total, again, own, options.refit, (options.refit_smoothing_rarest, options.refit_smoothing))]
+    smoothing = (options.refit_smoothing_rarest, options.refit_smoothing)
+    return [*joint, Phase(first, total, again, own, options.refit, smoothing, donors)]
 
 
 def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
@@ -83,8 +90,8 @@ def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
     if options.tau_norm:
         head_of(network, name=options.model)
-    if options.refit in ("head", "last"):
-        parts_of(network)
+    if options.refit != "none":
+        part_of(network, options.refit)
     return network
 
 
@@ -98,6 +105,9 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
     """The network with everything it learns with in a phase; its other parts are frozen, with their batch-norm statistics."""
     options, plan = phase.options, phase.plan
     learning = _freeze(network, phase.trained)
+    forward: Callable[[Tensor], Tensor] = network
+    if phase.donors is not None:
+        forward = partial(fused_logits, network=network, share=options.refit_fusion)
     optimizer = torch.optim.SGD(
         learning,
         lr=options.lr,
@@ -108,7 +118,7 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
     )
     return Learner(
         network=network,
-        forward=torch.compile(network) if runtime.compiled else network,
+        forward=torch.compile(forward) if runtime.compiled else forward,
         optimizer=optimizer,
         loss_per_image=build_loss(options, class_counts=_priors(plan, pool, options)),
         weights=_source_weights(plan, pool, options.synthetic_weight)
@@ -126,7 +136,7 @@ def _freeze(network: nn.Module, trained: str) -> list[nn.Parameter]:
     """Let the `trained` part of the network learn and nothing else; its parameters."""
     network.eval().requires_grad_(False)
     network.zero_grad()
-    parts = [network] if trained == WHOLE else parts_of(network)[trained]
+    parts = part_of(network, trained)
     for part in parts:
         part.train().requires_grad_(True)
     return [parameter for part in parts for parameter in part.parameters()]

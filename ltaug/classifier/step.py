@@ -54,7 +54,7 @@ class Learner:
     def _find_gradients(self, batch: Batch) -> Tensor:
         with self.runtime.autocast():
             logits = self.forward(batch.images)
-            soft = None if self.teachers is None else self.teachers(batch.images)
+            soft = None if self.teachers is None else self.teachers(batch.images[: len(batch.labels)])  # without donors
         value = self._value(logits.float(), soft, batch)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]

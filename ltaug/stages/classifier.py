@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -103,38 +104,72 @@ def train_classifier(
     drawn = dataset_options(dataset)
     data = job.load(drawn, draw_seed)
     side = side_of(data.train)
-    judge = JUDGES[judge_index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {})
-    chosen = resolve(ClassifierOptions, judge if given is None else given, image_side=side, where=job.stage)
-    taken = synthetic or resampled_to
-    found, added, mirrored = (None, None, False) if taken is None else _synthetic(taken, data.train, job)
-    images = None if found is None else found.images
-    if images is not None and resampled_to is not None:
-        images = resample(data.train, images.class_counts, seed=derive_seed(seed, "resample"))
+    asked = _judge_options(judge_index, side) if given is None else given
+    chosen = resolve(ClassifierOptions, asked, image_side=side, where=job.stage)
+    added = _to_add(synthetic, resampled_to, data.train, job, seed=seed)
     if teachers is None:
-        needed = range(teachers_needed(plain(chosen), synthetic=taken is not None))
+        needed = range(teachers_needed(plain(chosen), synthetic=added is not None))
         teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed) for i in needed]
     taught_by = load_judges(teachers, data.train, runtime=runtime)
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
-    named = {"arm": arm, "about": about, "judge": given is None}
-    inputs = {"train": {**source_of(data.train), "draw_seed": draw_seed}, "test": source_of(data.test)}
-    with job.open(
-        runtime,
-        seed=seed,
-        options={**named, "dataset": plain(drawn), job.stage: plain(chosen)},
-        inputs=inputs
-        | ({"synthetic": added} if resampled_to is None else {"resampled_to": added})
-        | ({"teachers": [job.input(t.digest, path) for t, path in zip(taught_by, teachers, strict=True)]} if taught_by else {}),
-    ) as run:
+    named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
+    taught = [job.input(judge.digest, path) for judge, path in zip(taught_by, teachers, strict=True)]
+    with job.open(runtime, seed=seed, options=named, inputs=_inputs(data, draw_seed, added, taught)) as run:
         if not run.finished:
-            if found is not None and resampled_to is None:
-                _compare(found, data, run, seed=seed, mirrored=mirrored)
-            same = duplicates(data.train, data.test)
-            run.note(duplicates=same)
-            if same["test_in_train"]:
-                run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
-            how_fitted: dict[str, Any] = {"resampled": resampled_to is not None, "teachers": taught_by}
+            _note_images(data, added, run, seed=seed)
+            images, resampled = (None, False) if added is None else (added.images, added.resampled)
+            how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by}
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
     return out
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What a classifier's real images are merged with."""
+
+    images: ImageSet  # those of `given`, or as many real ones drawn again
+    given: GivenImages
+    input: dict[str, Any]  # as run.json records it
+    mirrored: bool  # mirror images of real ones may be among those given
+    resampled: bool
+
+
+def _judge_options(index: int, side: int) -> dict[str, Any]:
+    """What judge `index` is trained with, for images with sides of so many pixels."""
+    return JUDGES[index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {})
+
+
+def _to_add(synthetic: Path | None, resampled_to: Path | None, train: ImageSet, job: Job, *, seed: int) -> _Added | None:
+    """The images that `train_classifier` adds to the real ones, if any."""
+    path = synthetic or resampled_to
+    if path is None:
+        return None
+    given, recorded, mirrored = _synthetic(path, train, job)
+    if resampled_to is None:
+        return _Added(given.images, given, recorded, mirrored, resampled=False)
+    images = resample(train, given.images.class_counts, seed=derive_seed(seed, "resample"))
+    return _Added(images, given, recorded, mirrored, resampled=True)
+
+
+def _inputs(data: Dataset, draw_seed: int, added: _Added | None, taught: list[dict[str, Any]]) -> dict[str, Any]:
+    """The inputs that run.json records."""
+    kind = "resampled_to" if added is not None and added.resampled else "synthetic"
+    inputs = {
+        "train": {**source_of(data.train), "draw_seed": draw_seed},
+        "test": source_of(data.test),
+        kind: None if added is None else added.input,
+    }
+    return inputs | ({"teachers": taught} if taught else {})
+
+
+def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) -> None:
+    """Note what is known of the images before the fit; LeakError where synthetic ones show too many test images."""
+    if added is not None and not added.resampled:
+        _compare(added.given, data, run, seed=seed, mirrored=added.mirrored)
+    same = duplicates(data.train, data.test)
+    run.note(duplicates=same)
+    if same["test_in_train"]:
+        run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
 
 
 def trained_judge(job: Job, index: int, dataset: Given, *, seed: int) -> Path:

@@ -36,6 +36,7 @@ from ltaug.runtime import Runtime, for_classifier
 CPU, CUDA = Runtime(torch.device("cpu"), None), Runtime(torch.device("cuda"), None)
 BF16 = dataclasses.replace(CPU, amp_dtype=torch.bfloat16)
 CAPTURED = dataclasses.replace(CPU, captured=True)
+FUSED = {"refit": "last", "refit_share": 0.99, "refit_fusion": 0.25}
 
 
 def noise(counts, *, seed=0, side=8):
@@ -154,6 +155,7 @@ def require_equal(network, other, *, rtol=1e-4):
         {"momentum": 0.0},
         {"reweight_from": 0.7},  # class weights change after the graph is recorded
         {"sam_rho": 0.2, "loss": "ldam", "average": "swa"},
+        FUSED,
     ],
     ids=str,
 )
@@ -247,11 +249,13 @@ def fused_sgd(parameters, gradients, momenta, *, lr, **settings):
     assert not isinstance(lr, torch.Tensor) or lr.device.type == parameters[0].device.type
 
 
-def learning(options, runtime):
-    """The plan of the first phase, an untrained network with what it learns with, and the images."""
+def learning(options, runtime, steps):
+    """An untrained network with what it learns with in the first phase, and that phase's batches."""
     phase, pool = phases_of(TRAIN, MADE, options, seed=0)[0], make_pool(TRAIN, MADE, device=runtime.device)
     network = build_model(options.model, num_classes=TRAIN.num_classes, image_shape=TRAIN.image_shape).to(runtime.device)
-    return phase.plan, build_learner(network, phase, pool, runtime), pool
+    plans = [phase.plan, *filter(None, [phase.donors])]
+    batches = [fitting.batches_of(plan, pool, build_augmentation(options), 0, steps) for plan in plans]
+    return build_learner(network, phase, pool, runtime), fitting.with_donors(*batches) if phase.donors else batches[0]
 
 
 def step_without_values(runtime, monkeypatch, **given):
@@ -261,13 +265,13 @@ def step_without_values(runtime, monkeypatch, **given):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
     monkeypatch.setattr(torch, "_fused_sgd_", fused_sgd)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        plan, learner, pool = learning(options, runtime)
-        parameters = list(learner.network.parameters())
+        learner, batches = learning(options, runtime, 3)
+        parameters = [p for p in learner.network.parameters() if p.requires_grad]
         if runtime.device.type == "cuda":
             monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))
         take_step = step_taker(learner)
         with Waits():
-            for batch in fitting.batches_of(plan, pool, build_augmentation(options), 0, 3):
+            for batch in batches:
                 loss = take_step(batch, 0.1)
     assert all(value.device.type == runtime.device.type for value in [loss, *batch, *(p.grad for p in parameters)])
 
@@ -282,7 +286,9 @@ def test_no_step_makes_the_host_wait_for_the_device(augment, loss, captured, mon
 
 
 @no_cuda
-@pytest.mark.parametrize("given", [{"sam_rho": 0.1}, {"average": "ema"}, {"average": "swa"}, {"reweight_from": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{"sam_rho": 0.1}, {"average": "ema"}, {"average": "swa"}, {"reweight_from": 0.5}, FUSED], ids=str
+)
 def test_nor_does_what_belongs_to_a_learner(given, monkeypatch, played):
     step_without_values(dataclasses.replace(CUDA, captured=True), monkeypatch, **given)
 
@@ -351,9 +357,9 @@ def test_on_a_gpu_captured_steps_have_the_losses_of_the_others(augment, compiled
 @pytest.mark.parametrize("captured", [False, True], ids=["call by call", "captured"])
 def test_on_a_gpu_a_step_does_not_wait(captured, augment):
     runtime, options = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16, captured=captured), options_for(augment=augment)
-    plan, learner, pool = learning(options, runtime)
+    learner, batches = learning(options, runtime, 8)
     take_step = step_taker(learner)
-    for step, batch in enumerate(fitting.batches_of(plan, pool, build_augmentation(options), 0, 8)):
+    for step, batch in enumerate(batches):
         if step > BEFORE_CAPTURE:  # kernels are chosen and the graph is recorded before
             torch.cuda.set_sync_debug_mode("error")
         try:

@@ -8,12 +8,13 @@ from torch import nn
 from ltaug.classifier.batches import make_pool
 from ltaug.classifier.fit import fit_classifier
 from ltaug.classifier.judge import Judge
-from ltaug.classifier.models import build_model, parts_of
+from ltaug.classifier.models import LAST_STAGES, build_model, part_of
 from ltaug.classifier.phases import build_learner, phases_of, smoothing_of, total_steps
 from ltaug.classifier.teachers import Ensemble, distillation
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
 from ltaug.fields import resolve
+from ltaug.methods import MODELS
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import make_runtime
 
@@ -126,7 +127,8 @@ def phase_batch(pool, labels, sources):
     return Batch(torch.zeros(len(labels), 1, 8, 8), labels, sources, pool.class_counts)
 
 
-def test_teachers_see_the_images_that_their_student_sees():
+@pytest.mark.parametrize("given", [{}, {"refit": "head", "refit_share": 0.99, "refit_fusion": 0.25}], ids=["joint", "fused"])
+def test_teachers_see_the_images_that_their_student_sees(given):
     seen = []
 
     class Watching(Says):
@@ -134,7 +136,7 @@ def test_teachers_see_the_images_that_their_student_sees():
             seen.append(images.clone())
             return super().forward(images)
 
-    fit(steps=2, distill="all", augment="shift", teachers=[teacher(model=Watching(0.0, 0.0, 0.0))])
+    fit(steps=2, distill="all", augment="shift", teachers=[teacher(model=Watching(0.0, 0.0, 0.0))], **given)
     stored = {image.tobytes() for image in np.concatenate([TRAIN.images, MADE.images])}
     shown = [((image + 1) * 127.5).round().to(torch.uint8).numpy().tobytes() for batch in seen for image in batch]
     assert len(shown) == 32
@@ -161,7 +163,7 @@ def test_a_second_stage_takes_its_share_of_the_steps_and_adds_none():
 def test_a_second_stage_changes_its_part_of_the_network_and_nothing_else(part):
     first = {"steps": 8, "schedule": "step", "warmup": 0.0}  # constant rate for these steps, as in the first 8 of 10
     before, after = fit(**first), fit(**{**first, "steps": 10}, refit=part, refit_share=0.2, refit_lr=0.1)
-    trained = {id(parameter) for module in parts_of(after)[part] for parameter in module.parameters()}
+    trained = {id(parameter) for module in part_of(after, part) for parameter in module.parameters()}
     names = {name for name, parameter in after.named_parameters() if id(parameter) in trained}
     old, new = weights_of(before), weights_of(after)
     frozen = [name for name, _ in after.named_parameters() if name not in names]
@@ -180,8 +182,9 @@ def test_a_second_stage_on_real_images_sees_no_synthetic_one():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_fit_that_is_stopped_in_its_second_stage_ends_as_one_that_is_not(tmp_path):
-    options = options_for(steps=12, refit="last", refit_share=0.5, augment="shift")
+@pytest.mark.parametrize("fusion", [0.0, 0.25])
+def test_a_fit_that_is_stopped_in_its_second_stage_ends_as_one_that_is_not(fusion, tmp_path):
+    options = options_for(steps=12, refit="last", refit_share=0.5, refit_fusion=fusion, augment="shift")
 
     def fitted(**how):
         return fit_classifier(TRAIN, options, synthetic=MADE, seed=0, runtime=CPU, **how)[0]
@@ -224,14 +227,36 @@ def test_one_prior_for_the_merged_set_counts_synthetic_images_by_their_weight(we
         assert torch.allclose(found, expected, atol=1e-5)
 
 
+def in_full_size(name):
+    with torch.device("meta"):
+        return build_model(name, num_classes=3, image_shape=(3, 224, 224))
+
+
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050"])
 def test_the_last_stage_of_timms_networks_is_found(name):
-    with torch.device("meta"):
-        network = build_model(name, num_classes=3, image_shape=(3, 224, 224))
-    parts = {part: {id(p) for module in modules for p in module.parameters()} for part, modules in parts_of(network).items()}
-    assert parts["head"] < parts["last"] < parts["all"]
+    network = in_full_size(name)
+    head, last, whole = ({id(p) for m in part_of(network, part) for p in m.parameters()} for part in ("head", "last", "all"))
+    assert head < last < whole
 
 
-def test_a_network_without_stages_cannot_be_refitted_in_part():
-    with pytest.raises(OptionError, match="could be its last stage"):
-        parts_of(nn.Sequential(nn.Linear(2, 2)))
+def test_a_network_without_stages_is_refitted_in_its_head_or_whole_and_not_in_its_last_stage():
+    network = in_full_size("densenet121")
+    assert not {name for name, _ in network.named_children()} & set(LAST_STAGES)
+    assert part_of(network, "head") == [network.classifier]
+    assert part_of(network, "all") == [network]
+    with pytest.raises(OptionError, match=r"--refit last: DenseNet has no .* could be its last stage; use --refit head"):
+        part_of(network, "last")
+
+
+def test_only_the_part_that_is_trained_has_to_be_there(monkeypatch):
+    class Unstaged(nn.Sequential):
+        def get_classifier(self):
+            return self[-1]
+
+    def unstaged(*, num_classes, in_chans):
+        return Unstaged(nn.Flatten(), nn.Linear(64 * in_chans, 8), nn.ReLU(), nn.Linear(8, num_classes))
+
+    monkeypatch.setitem(MODELS.entries, "unstaged", unstaged)
+    fit(steps=2, model="unstaged", refit="head")
+    with pytest.raises(OptionError, match="--refit last"):
+        fit(steps=2, model="unstaged", refit="last")
