@@ -143,8 +143,9 @@ def _train(
         shown = done % max(1, total // LOGS) == 0 or done == total
         kept = checkpoints is not None and done % checkpoint_every == 0 and done < total
         if (shown or kept) and not math.isfinite(loss):
+            lr = phases[0].options.lr
             raise OptionError(
-                f"the classifier diverged with --lr {phases[0].options.lr:g}: its loss is not finite at step {done}; use a smaller --lr"
+                f"the classifier diverged with --lr {lr:g}: its loss is not finite at step {done}; use a smaller --lr"
             )
         if on_step is not None and shown:
             on_step(done, total, {"loss": float(loss), "lr": rate})
