@@ -26,7 +26,7 @@ class Entry:
         compares: of a regulariser: it compares the images of a batch with each other, so it needs all of them at once.
         moves_targets: of a target rule: an image's target may come from another image.
         tells_network: of an augmentation: its label, how an image was varied, is given to the network.
-        needs_judges: of a selection rule: it asks classifiers trained on the real images.
+        needs_judges: of a selection rule, a start or a regulariser: it asks classifiers trained on the real images.
         balances: of a loss: it takes the class prior out of the logits.
         about: of a form of budgets: how it is written and what it asks for.
         head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
@@ -179,6 +179,22 @@ SCHEDULES = Registry(
 )
 # (steps taken, all steps, **settings) -> weight of the newest weights in the average
 AVERAGES = Registry("--average", {"none": None, "ema": "ltaug.classifier.averaging:ema", "swa": "ltaug.classifier.averaging:swa"})
+# What images of a synthesis start from, besides noise: pool(real) -> for each class the indices of its real images (K arrays)
+STARTS = Registry(
+    "--start",
+    {
+        "real": "ltaug.synthesis.starts:own",
+        "confusable": Entry(where="ltaug.synthesis.starts:confusable", needs_judges=True),
+    },
+)
+# What images climb as they are made: (logits of a judge, labels) -> one value per image
+CRITERIA = Registry(
+    "--guide",
+    {
+        "loss": "ltaug.synthesis.guidance:loss",
+        "entropy": "ltaug.synthesis.guidance:entropy",
+    },
+)
 # What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule, or
 # several, a word each. Of several rules that reject an image the first here gives the verdict.
 RULES = Registry(
