@@ -92,7 +92,7 @@ def _cbdm_passes(*, draws: int, pair_form: str, pair_fraction: float, **settings
 
 
 # What a generator minimises: factory(class_counts, **settings) -> TargetRule,
-# and factory(class_counts, feature_channels, **settings) -> Regulariser or Comparison.
+# and factory(class_counts, feature_channels, **settings) -> Regulariser or Comparison; with needs_judges also judged=.
 TARGETS = Registry(
     "--objective",
     {
@@ -107,6 +107,7 @@ REGULARISERS = Registry(
     {
         "cbdm": Entry(where="ltaug.generator.objectives.cbdm:CBDM", passes=_cbdm_passes),
         "coral": Entry(where="ltaug.generator.objectives.coral:CORAL", compares=True),
+        "aid": Entry(where="ltaug.generator.objectives.aid:AID", needs_judges=True),
     },
 )
 TERMS = ChainMap[str, Any](TARGETS, REGULARISERS)  # type: ignore[arg-type]  # read only
@@ -270,6 +271,11 @@ def terms_of(objective: str) -> list[str]:
     if len(targets) > 1:
         raise OptionError(f"--objective {objective!r} has {len(targets)} target rules; keep one of {', '.join(targets)}")
     return parts
+
+
+def judged_terms(objective: str) -> list[str]:
+    """Those of its terms that need judges."""
+    return [term for term in terms_of(objective) if term in REGULARISERS and REGULARISERS.about(term).needs_judges]
 
 
 def budget_forms() -> str:
