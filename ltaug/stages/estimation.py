@@ -130,7 +130,7 @@ def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
         "steps": options.steps,
         "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged),
         "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
-        **({"uncounted": "Training a judge comes on top."} if judged else {}),
+        **({"uncounted": "Where no judge is given, one is trained first."} if judged else {}),
     }
 
 
