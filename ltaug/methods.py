@@ -26,7 +26,7 @@ class Entry:
         compares: of a regulariser: it compares the images of a batch with each other, so it needs all of them at once.
         moves_targets: of a target rule: an image's target may come from another image.
         tells_network: of an augmentation: its label, how an image was varied, is given to the network.
-        needs_judges: of a selection rule: it asks classifiers trained on the real images.
+        needs_judges: of a selection rule, a start or a regulariser: it asks classifiers trained on the real images.
         balances: of a loss: it takes the class prior out of the logits.
         about: of a form of budgets: how it is written and what it asks for.
         head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
@@ -92,7 +92,7 @@ def _cbdm_passes(*, draws: int, pair_form: str, pair_fraction: float, **settings
 
 
 # What a generator minimises: factory(class_counts, **settings) -> TargetRule,
-# and factory(class_counts, feature_channels, **settings) -> Regulariser or Comparison.
+# and factory(class_counts, feature_channels, **settings) -> Regulariser or Comparison; with needs_judges also judged=.
 TARGETS = Registry(
     "--objective",
     {
@@ -107,6 +107,7 @@ REGULARISERS = Registry(
     {
         "cbdm": Entry(where="ltaug.generator.objectives.cbdm:CBDM", passes=_cbdm_passes),
         "coral": Entry(where="ltaug.generator.objectives.coral:CORAL", compares=True),
+        "aid": Entry(where="ltaug.generator.objectives.aid:AID", needs_judges=True),
     },
 )
 TERMS = ChainMap[str, Any](TARGETS, REGULARISERS)  # type: ignore[arg-type]  # read only
@@ -179,6 +180,22 @@ SCHEDULES = Registry(
 )
 # (steps taken, all steps, **settings) -> weight of the newest weights in the average
 AVERAGES = Registry("--average", {"none": None, "ema": "ltaug.classifier.averaging:ema", "swa": "ltaug.classifier.averaging:swa"})
+# What images of a synthesis start from, besides noise: pool(real) -> for each class the indices of its real images (K arrays)
+STARTS = Registry(
+    "--start",
+    {
+        "real": "ltaug.synthesis.starts:own",
+        "confusable": Entry(where="ltaug.synthesis.starts:confusable", needs_judges=True),
+    },
+)
+# What images climb as they are made: (logits of a judge, labels) -> one value per image
+CRITERIA = Registry(
+    "--guide",
+    {
+        "loss": "ltaug.synthesis.guidance:loss",
+        "entropy": "ltaug.synthesis.guidance:entropy",
+    },
+)
 # What is rejected of a synthesis, under the option that switches the rule on: fit(real, **settings) -> synthesis.select.Rule, or
 # several, a word each. Of several rules that reject an image the first here gives the verdict.
 RULES = Registry(
@@ -254,6 +271,11 @@ def terms_of(objective: str) -> list[str]:
     if len(targets) > 1:
         raise OptionError(f"--objective {objective!r} has {len(targets)} target rules; keep one of {', '.join(targets)}")
     return parts
+
+
+def judged_terms(objective: str) -> list[str]:
+    """Those of its terms that need judges."""
+    return [term for term in terms_of(objective) if term in REGULARISERS and REGULARISERS.about(term).needs_judges]
 
 
 def budget_forms() -> str:

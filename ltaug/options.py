@@ -7,7 +7,7 @@ images of at most SMALL_SIDE pixels, where the same networks would be absurdly l
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,10 @@ class GeneratorOptions:
     coral_mode: str = option(
         "paper", "CORAL: as in its paper or its code", choices=("paper", "released"), owner={"objective": ("coral",)}
     )
+    aid_weight: float = option(
+        0.1, "AID: strength of the hinge that holds images at the rim of their class", low=0, owner={"objective": ("aid",)}
+    )
+    aid_below: float = option(0.5, "AID: noise level sigma up to which it acts", low=0, owner={"objective": ("aid",)})
     backbone: str = option("unet", "the network", choices=methods.BACKBONES)
     preconditioning: str = option(
         "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS
@@ -125,6 +129,11 @@ class GeneratorOptions:
             raise OptionError(
                 f"--augment {self.augment} does not go with --objective {self.objective}: {moving[0]} moves targets between "
                 f"images that were varied differently, and samples would show it; use --augment none or leave out {moving[0]}"
+            )
+        if (judged := methods.judged_terms(self.objective)) and self.augment != "none":
+            raise OptionError(
+                f"--augment {self.augment} does not go with --objective {self.objective}: {judged[0]} compares the varied images "
+                f"with real ones as they are; use --augment none or leave out {judged[0]}"
             )
 
 
@@ -254,6 +263,19 @@ class ClassifierOptions(LearningOptions):
             )
         if fraction == 1 and self.synthetic_weight == 0:
             raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
+
+
+def fit_judges_needed(given: Mapping[str, Any], named: Collection[Any] = ()) -> int:
+    """How many judges the fit of a generator asks for.
+
+    Args:
+        given: GeneratorOptions by field name; what is missing has its default.
+        named: judges that are given; OptionError where none is asked for.
+    """
+    objective = str(known_of(GeneratorOptions, given)["objective"])
+    if named and not methods.judged_terms(objective):
+        raise OptionError(f"--judge is read only with --objective {objective}+aid (it is {objective}); leave it out")
+    return 1 if methods.judged_terms(objective) else 0
 
 
 def judges_needed(given: Mapping[str, Any]) -> int:

@@ -106,7 +106,7 @@ class RunRecord:
 class GeneratorRecord(RunRecord):
     """A fit-generator run: its training images and the number of its network's parameters are empty until it trains.
 
-    `source_run` is the generator it was started from.
+    `source_run` is the generator it was started from, `judge_runs` are the judges that its objective asked.
     """
 
     stage: ClassVar[str] = "fit-generator"
@@ -116,6 +116,7 @@ class GeneratorRecord(RunRecord):
     image_shape: tuple[int, ...]
     parameters: int | None
     source_run: RunInput | None
+    judge_runs: tuple[RunInput, ...]
 
     @property
     def steps_before(self) -> int:
@@ -130,6 +131,10 @@ class GeneratorRecord(RunRecord):
     def source(self) -> GeneratorRecord | None:
         """The generator it was started from, where it still lies there."""
         return None if self.source_run is None else self.source_run.open(GeneratorRecord)
+
+    def judges(self) -> list[ClassifierRecord | None]:
+        """The judges that its objective asked, each where it still lies there."""
+        return [run.open(ClassifierRecord) for run in self.judge_runs]
 
     def lineage(self) -> Iterator[GeneratorRecord]:
         """This generator, the one it was started from, and so on, as far as they still lie there."""

@@ -176,6 +176,19 @@ def test_teachers_are_the_judges_of_the_seed_as_many_as_an_arm_asks_for(tmp_path
     assert tasks["seed-0/selected/synthetic"].kwargs["judges"] == [tmp_path / j for j in judges[:2]]
 
 
+def test_a_generator_whose_objective_asks_a_judge_gets_that_of_the_seed(tmp_path):
+    arms = '[arms.real]\n[arms.held]\nfit-generator = { objective = "cbdm+aid" }\n[arms.free.fit-generator]\nobjective = "ddpm"\n'
+    (tmp_path / "held.toml").write_text('dataset = "digits"\n' + arms)
+    tasks = {t.name: t for t in plan(read_recipe(tmp_path / "held.toml"), tmp_path)}
+    assert [name for name in tasks if "judges" in name] == ["seed-0/judges/judge-0"]
+    held, free = (tasks[f"seed-0/{arm}/generator"] for arm in ("held", "free"))
+    assert held.kwargs["judges"] == [tmp_path / "seed-0/judges/judge-0"]
+    assert held.needs == ("seed-0/judges/judge-0",)
+    assert "judges" not in free.kwargs
+    assert free.needs == ()
+    assert tasks["seed-0/held/synthetic"].kwargs["judges"] is None
+
+
 def test_classifiers_that_learn_from_teachers_share_those_that_are_trained_first(tmp_path):
     how = {"out": tmp_path, "seeds": 2, "seed": 3, "synthetic": None, "arm": "both"}
     tasks = plan_classifiers({}, {"distill": "real", "teachers": 2}, **how)

@@ -142,6 +142,12 @@ class Judge:
         with _looking(self.runtime).autocast():
             return self.model(x).float()  # type: ignore[no-any-return]
 
+    def embedding(self, x: Tensor) -> Tensor:
+        """Float32 (B, D), `features` of images (B, C, H, W) as `logits` takes them; gradients go through to the images."""
+        self._require_shape(x)
+        with _looking(self.runtime).autocast():
+            return penultimate(self.model, x).float()
+
     def _require_shape(self, images: AnyImages | Tensor) -> None:
         shape = tuple(images.shape[1:])
         if shape != self.image_shape:

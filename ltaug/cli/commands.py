@@ -34,7 +34,14 @@ from ltaug.errors import OptionError
 from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
-from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
+from ltaug.options import (
+    ClassifierOptions,
+    DatasetOptions,
+    EvaluationOptions,
+    GeneratorOptions,
+    SynthesisOptions,
+    fit_judges_needed,
+)
 from ltaug.pipeline import WITH_SYNTHETIC, origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
@@ -69,11 +76,13 @@ def group() -> None:
 @options_of(GeneratorOptions, "Generator")
 @option("--from", "source", type=RUN, metavar="RUN", section="Generator",
               help="go on from a finished generator run: its network, and its dataset unless given")  # fmt: skip
+@option("--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", section="Generator",
+              help="with +aid: a classifier run of the real images, repeatable [default: one is trained here]")  # fmt: skip
 @recipe_options
 @out_option
 @seed_option("varies the draw and the training [default: that of --from, or 0]")
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
-def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
+def fit_generator(source: Path | None, judge_runs: tuple[Path, ...], seed: int | None, **values: Any) -> None:
     """Train a class-balancing diffusion model on a long-tailed set.
 
     \b
@@ -86,7 +95,9 @@ def fit_generator(source: Path | None, seed: int | None, **values: Any) -> None:
     more of them, fewer, or the same in another order.
     """
     options = given(GeneratorOptions, values | {"source": source})
-    asked = {"dataset": given(DatasetOptions, values), "given": options, "source": source, "seed": seed}
+    asked: dict[str, Any] = {"dataset": given(DatasetOptions, values), "given": options, "source": source, "seed": seed}
+    asked["judges"] = list(judge_runs) or None
+    fit_judges_needed(options, judge_runs)
     require_source(source)
     carry_out("fit_generator", asked, values, partial(show.stage, then=f"ltaug synthesize {values['out']} --out DIR"))
 

@@ -15,7 +15,7 @@ from ltaug.feed import Feed, feed
 from ltaug.fields import settings_of
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives import make_objective
-from ltaug.generator.objectives.terms import Batch
+from ltaug.generator.objectives.terms import Batch, Judged
 from ltaug.generator.resampling import image_probabilities, resampled_rows_of_step, rows_of_step
 from ltaug.generator.step import Gradients, train_step
 from ltaug.generator.trainee import EMA, Trainee
@@ -69,8 +69,10 @@ def build_denoiser(options: GeneratorOptions, *, image_shape: tuple[int, int, in
     return Denoiser(backbone, PRECONDITIONINGS.find(options.preconditioning)(), num_classes=num_classes)
 
 
-def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device) -> Trainee:
-    """Network, objective, optimizer and average at step 0.
+def build_trainee(
+    options: GeneratorOptions, train: ImageSet, *, seed: int, device: torch.device, judged: Judged | None = None
+) -> Trainee:
+    """Network, objective, optimizer and average at step 0; `judged` as `make_objective` says.
 
     Raises:
         OptionError: an unknown name.
@@ -79,7 +81,8 @@ def build_trainee(options: GeneratorOptions, train: ImageSet, *, seed: int, devi
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
     counts = torch.from_numpy(train.class_counts).to(device)
-    objective = make_objective(options, class_counts=counts, feature_channels=denoiser.feature_channels).to(device)
+    width = denoiser.feature_channels
+    objective = make_objective(options, class_counts=counts, feature_channels=width, judged=judged).to(device)
     parameters = [*denoiser.parameters(), *objective.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=options.lr, fused=True)
     return Trainee(denoiser, objective, optimizer, EMA(denoiser, decay=options.ema), torch.zeros((), device=device))

@@ -19,6 +19,7 @@ from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.generate import Generator, generate
+from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.step import prepare
 from ltaug.generator.trainee import CHECKPOINTS, Trainee, final_weights, read_checkpoint, restore, save_checkpoint
 from ltaug.options import GeneratorOptions
@@ -39,6 +40,7 @@ def run_generator(
     runtime: Runtime,
     seed: int,
     source: Generator | None = None,
+    judged: Judged | None = None,
     group: Group = SOLO,
 ) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
@@ -46,6 +48,7 @@ def run_generator(
     Args:
         source: a generator to start from, of the network that `options` describe; the steps are further ones, with
             batches and noise drawn anew.
+        judged: the real images in the features of judges, if the objective needs them.
         group: the processes that share every batch; `run` is open in rank 0, which alone reads and writes it.
 
     Raises:
@@ -56,7 +59,7 @@ def run_generator(
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    trainee = _fitted(train, options, source, run=run, runtime=runtime, group=group, seed=seed)
+    trainee = _fitted(train, options, source, judged, run=run, runtime=runtime, group=group, seed=seed)
     if group.place.leads:
         final = trainee.ema.module
         assert isinstance(final, Denoiser)
@@ -68,6 +71,7 @@ def _fitted(
     train: ImageSet,
     options: GeneratorOptions,
     source: Generator | None,
+    judged: Judged | None,
     *,
     run: Run,
     runtime: Runtime,
@@ -83,7 +87,8 @@ def _fitted(
     while True:
         halved = HALVED in run.record["facts"]
         own = dataclasses.replace(options, lr=options.lr / 2) if halved else options
-        trainee = prepare(build_trainee(own, train, seed=seed, device=runtime.device), own, runtime, group)
+        trainee = build_trainee(own, train, seed=seed, device=runtime.device, judged=judged)
+        trainee = prepare(trainee, own, runtime, group)
         run.note(
             class_names=train.class_names,
             image_shape=train.image_shape,
@@ -182,7 +187,9 @@ def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Run
         contact_sheet(np.split(images, len(shown))).save(file, format="PNG")
 
 
-def seconds_per_step(train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, steps: int = 3) -> float:
+def seconds_per_step(
+    train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, judged: Judged | None = None, steps: int = 3
+) -> float:
     """Measured on this machine, after one step that warms up."""
-    trainee = prepare(build_trainee(options, train, seed=0, device=runtime.device), options, runtime)
+    trainee = prepare(build_trainee(options, train, seed=0, device=runtime.device, judged=judged), options, runtime)
     return fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0).steps / steps

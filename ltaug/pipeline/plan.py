@@ -12,7 +12,7 @@ from typing import Any
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
-from ltaug.options import JUDGES, EvaluationOptions, SamplingOptions, judges_needed, teachers_needed
+from ltaug.options import JUDGES, EvaluationOptions, SamplingOptions, fit_judges_needed, judges_needed, teachers_needed
 from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
@@ -114,12 +114,14 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
     by_name = {arm.name: arm for arm in recipe.arms}
 
     def fit(arm: Arm) -> Task:
-        """The arm's generator, after the one it starts from."""
+        """The arm's generator, after the one it starts from and the judges it asks."""
         asked: Given = {"dataset": recipe.dataset, "given": recipe.given(arm, "fit-generator")}
         sources = [fit(by_name[arm.source])] if arm.source else []
         if sources:
             asked["source"] = sources[0].directory
-        return add(f"{arm.name}/generator", "fit_generator", asked, sources)
+        if mine := judges[: fit_judges_needed(asked["given"])]:
+            asked["judges"] = [judge.directory for judge in mine]
+        return add(f"{arm.name}/generator", "fit_generator", asked, [*sources, *mine])
 
     def evaluate(arm: Arm, generator: Task) -> None:
         """The arm's generator measured, sampled as for synthesis unless the recipe says otherwise."""
@@ -142,7 +144,8 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
 
     controls, plain = recipe.controls(), recipe.given(by_name[recipe.baseline], "train-classifier")
     taught = [teachers_needed(recipe.given(arm, "train-classifier"), synthetic=arm.synthetic) for arm in recipe.arms]
-    wanted = max([*taught, *(_judges(recipe, arm) for arm in recipe.arms)], default=0)
+    fitted = [fit_judges_needed(recipe.given(arm, "fit-generator")) for arm in recipe.arms if arm.synthetic]
+    wanted = max([*taught, *fitted, *(_judges(recipe, arm) for arm in recipe.arms)], default=0)
     judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
         if not arm.synthetic:

@@ -79,7 +79,7 @@ def _parts(result: Result) -> list[Part] | None:
         synthesis, generators = result.synthesis, list(result.generator.lineage()) if result.generator else []
         if synthesis is None or not generators or generators[-1].source_run is not None:
             return None
-        judging += synthesis.judges()
+        judging += [*synthesis.judges(), *(judge for generator in generators for judge in generator.judges())]
         own = [*((generator.stage, generator) for generator in generators), (synthesis.stage, synthesis), *own]
     judges = {judge.path.resolve(): judge for judge in judging if judge is not None}
     if None in judging:

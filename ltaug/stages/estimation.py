@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,12 +25,15 @@ from ltaug.generator.cpu_forms import suit
 from ltaug.generator.finetune import continued, match_classes, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
+from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
+from ltaug.methods import judged_terms
 from ltaug.options import (
     EVERYWHERE,
+    JUDGES,
     STAGES,
     ClassifierOptions,
     EvaluationOptions,
@@ -120,12 +124,27 @@ class Setting:
 def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
     runtime = for_fit(at.runtime, at.machine, image_side=side_of(at.train), steps=options.steps)
     parameters = _count(build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes))
+    judged = _untrained_judge(at) if judged_terms(options.objective) else None
     return {
         "parameters": parameters,
         "steps": options.steps,
-        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime),
+        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged),
         "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
+        **({"uncounted": "Where no judge is given, one is trained first."} if judged else {}),
     }
+
+
+def _untrained_judge(at: Setting) -> Judged:
+    """What takes as long as the judge that would be trained."""
+    from ltaug.classifier.judge import Judge
+    from ltaug.classifier.phases import build_for
+
+    train, device = at.train, at.runtime.device
+    options = resolve(ClassifierOptions, JUDGES[0], image_side=side_of(train))
+    model = build_for(options, train).to(device).eval().requires_grad_(False)
+    judge = Judge(model, train.class_names, train.image_shape, "", np.zeros(train.num_classes, np.float32), at.runtime)
+    centroids = judge.embedding(torch.zeros(1, *train.image_shape, device=device)).expand(train.num_classes, -1)
+    return Judged(judge.embedding, centroids, torch.ones_like(centroids[:, 0]))
 
 
 def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+import torch
+
+from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import Group, open_group
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
 from ltaug.generator.generate import Generator
+from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.stage import run_generator
-from ltaug.options import NETWORK, GeneratorOptions
+from ltaug.options import NETWORK, GeneratorOptions, fit_judges_needed
 from ltaug.place import ALONE, Place
 from ltaug.runs import Run, follow_run
 from ltaug.runtime import Runtime, for_fit
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
+
+if TYPE_CHECKING:
+    from ltaug.classifier.judge import Judge
 
 
 def fit_generator(
@@ -26,6 +33,7 @@ def fit_generator(
     *,
     out: Path,
     source: Path | None = None,
+    judges: Sequence[Path] | None = None,
     seed: int | None = None,
     place: Place = ALONE,
     **how: Unpack[How],
@@ -37,6 +45,8 @@ def fit_generator(
         out: the run directory; an unfinished run of the same options goes on, a finished one is left as it is.
         source: a finished fit-generator run to start from, whose network options are taken; so are its dataset options
             where none is given. Classes are matched by name; its averaged weights are the start, `steps` further ones.
+        judges: classifier runs on the real images, for an objective that needs judges. None trains one beside `out`, in
+            OUT.judges, if it does; several processes must all see that folder.
         seed: of the draw and of the training; None takes the source's, or 0.
         place: of this process among those that fit the generator together, each with this same call. Rank 0 alone reads and
             writes `out`; all of them return when it is finished.
@@ -48,6 +58,7 @@ def fit_generator(
     """
     job = Job("fit-generator", out, place, **how)
     job.check(given, unsettled=() if source is None else NETWORK)
+    needed = fit_judges_needed(given, judges or ())
     with open_group(place, device=job.machine.device) as group:
         runtime = job.runtime()
         dataset, given, seed = continued(source, dataset, given, seed)
@@ -56,15 +67,34 @@ def fit_generator(
         side = side_of(train)
         generator = resolve(GeneratorOptions, given, image_side=side, where=job.stage)
         runtime = for_fit(runtime, job.machine, image_side=side, steps=generator.steps)
-        inputs = {"train": source_of(train)}
+        inputs: dict[str, Any] = {"train": source_of(train)}
         start = None if source is None else Generator.load(source, runtime=runtime)
         if start is not None:
             inputs["source"] = {**job.input(start.digest, start.path), "steps": start.steps}
+        seen: list[Judge] = []
+        if needed:
+            from ltaug.stages.classifier import load_judges, trained_judge  # loads scikit-learn
+
+            paths = judges or [trained_judge(job, i, plain(drawn), seed=seed) for i in range(needed)]
+            seen = load_judges(paths, train, runtime=job.runtime())
+            inputs["judges"] = [job.input(judge.digest, path) for path, judge in zip(paths, seen, strict=True)]
         options = {"dataset": plain(drawn), job.stage: plain(generator)}
         with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs) as run:
             if not run.finished:
-                run_generator(train, generator, run=run, runtime=runtime, seed=seed, source=start, group=group)
+                told: dict[str, Any] = {"source": start, "judged": judged_by(seen, train) if seen else None, "group": group}
+                run_generator(train, generator, run=run, runtime=runtime, seed=seed, **told)
     return out
+
+
+def judged_by(judges: Sequence[Judge], train: ImageSet) -> Judged:
+    """Where the real training images lie in the features of judges, side by side; the judges' weights are frozen."""
+    from ltaug.synthesis.select import Real
+
+    for judge in judges:
+        judge.model.requires_grad_(False)
+    real, device = Real(train, judges), judges[0].runtime.device
+    places = (torch.from_numpy(found).to(device) for found in (real.centroids.places, real.widths))
+    return Judged(lambda x: torch.cat([judge.embedding(x) for judge in judges], 1), *places)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ltaug.errors import OptionError
 from ltaug.generator.generate import GeneratedImages, Key
+from ltaug.methods import CRITERIA
 from ltaug.metrics.frechet import Gaussian, frechet_distance, gaussian
 from ltaug.runs import Run, read_run
 from ltaug.runtime import derive_seed
@@ -32,10 +33,6 @@ def entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
-# What images climb, by the name of --guide.
-CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"loss": loss, "entropy": entropy}
-
-
 def criterion_of(name: str, judges: Sequence[Judge]) -> Callable[[Tensor, Tensor], Tensor]:
     """The judges' mean of this criterion, of images (B, C, H, W) in -1..1 and labels (B,): (B,).
 
@@ -44,7 +41,8 @@ def criterion_of(name: str, judges: Sequence[Judge]) -> Callable[[Tensor, Tensor
     """
     if not judges:
         raise OptionError(f"--guide {name} needs judges; give at least one classifier run of the real set")
-    return lambda x, labels: torch.stack([CRITERIA[name](judge.logits(x), labels) for judge in judges]).mean(0)
+    criterion = CRITERIA[name]
+    return lambda x, labels: torch.stack([criterion(judge.logits(x), labels) for judge in judges]).mean(0)
 
 
 def with_chosen_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[float], *, run: Run) -> GeneratedImages:

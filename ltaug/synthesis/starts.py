@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.errors import OptionError
+from ltaug.methods import STARTS
 from ltaug.runtime import derive_seed
 from ltaug.synthesis.places import Floats
 from ltaug.synthesis.select import Real
@@ -34,7 +35,7 @@ class Starts:
 
 
 def starts_for(name: str, real: Real, wanted: Sequence[int], *, seed: int) -> Starts:
-    """The starts of this name in STARTS.
+    """The starts of this name in methods.STARTS.
 
     Args:
         wanted: images to make of each class.
@@ -42,7 +43,7 @@ def starts_for(name: str, real: Real, wanted: Sequence[int], *, seed: int) -> St
     Raises:
         OptionError: a class has no real image to start from, or judges are asked and there are none.
     """
-    pools = STARTS[name](real)
+    pools: list[Labels] = STARTS[name](real)
     if empty := [real.images.class_names[c] for c, images in enumerate(wanted) if images and not len(pools[c])]:
         raise OptionError(
             f"--start {name}: class {empty[0]!r} has no real image to start from; leave it out or use --start noise"
@@ -81,7 +82,3 @@ def most_confused(probabilities: Floats, labels: Labels) -> list[int]:
     larger = counts[None] > counts[:, None]
     best = np.where(larger, read + read.T, -1.0).argmax(1)
     return [int(best[c]) if larger[c].any() else c for c in range(classes)]
-
-
-# What images start from, by the name of --start: the pool of each class.
-STARTS: dict[str, Callable[[Real], list[Labels]]] = {"real": own, "confusable": confusable}

@@ -12,6 +12,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import SOLO, open_group
 from ltaug.fields import resolve
 from ltaug.generator.fit import build_trainee, fit
+from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.step import prepare
 from ltaug.options import GeneratorOptions
 from ltaug.place import place_of
@@ -29,10 +30,18 @@ CASES = {
     "pairs": ({"objective": "t2h+cbdm", "pair_fraction": 0.4, "draws": 2, "pair_form": "sampled"}, CPU),
     "micro-batches": ({"objective": "t2h+cbdm"}, dataclasses.replace(CPU, micro_batch=2)),
     "recomputed": ({"objective": "cbdm"}, dataclasses.replace(CPU, checkpoint_activations=True)),
+    "aid": ({"objective": "cbdm+aid", "aid_weight": 10.0, "aid_below": 100.0}, dataclasses.replace(CPU, micro_batch=2)),
     "plain": ({"objective": "cbdm+coral"}, dataclasses.replace(CPU, plain=True)),
     "vit": ({"objective": "cbdm+coral", "sampling": "rs", "augment": "diffaug", **VIT}, CPU),
 }
 STEPS = 4
+
+
+def toy_judged() -> Judged:
+    """Features that are linear in the pixels."""
+    stream = torch.Generator().manual_seed(0)
+    weight, centroids = torch.randn(64, 4, generator=stream) / 8, torch.randn(3, 4, generator=stream)
+    return Judged(lambda x: x.flatten(1) @ weight, centroids, torch.tensor([1.0, 1.5, 2.0]))
 
 
 def long_tailed() -> ImageSet:
@@ -47,7 +56,7 @@ def fitted(case: str, group=SOLO) -> dict[str, torch.Tensor]:
     size = {} if "backbone" in given else UNET
     settings = {"dropout": 0.0, "batch_size": 7, "label_dropout": 0.2, "steps": STEPS, "warmup": 2} | size | given
     options = resolve(GeneratorOptions, settings, image_side=8)
-    trainee = build_trainee(options, long_tailed(), seed=0, device=runtime.device)
+    trainee = build_trainee(options, long_tailed(), seed=0, device=runtime.device, judged=toy_judged())
     torch.manual_seed(0)
     for p in trainee.denoiser.parameters():
         p.data.add_(0.05 * torch.randn_like(p))  # away from the zeros at which networks start

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from fake_judge import toy_judged
 
 from ltaug import methods
 from ltaug.data.imageset import ImageSet
@@ -31,7 +32,7 @@ def tiny_set():
 
 def trainee_and_batch(backbone, **given):
     options = GeneratorOptions(backbone=backbone, **BACKBONES[backbone].TINY, batch_size=6, label_dropout=0.3, **given)
-    trainee = build_trainee(options, tiny_set(), seed=0, device=CPU.device)
+    trainee = build_trainee(options, tiny_set(), seed=0, device=CPU.device, judged=toy_judged())
     torch.manual_seed(0)
     for p in trainee.denoiser.parameters():
         p.data.add_(0.05 * torch.randn_like(p))  # away from the zeros networks start at
@@ -107,6 +108,7 @@ def test_every_sampler_draws_images_from_real_ones_and_along_a_criterion(backbon
         {"objective": "cbdm", "sampling": "rs"},
         {"objective": "cbdm+coral", "augment": "ada", "draws": 2},
         {"objective": "t2h+cbdm", "augment": "diffaug"},
+        {"objective": "cbdm+aid", "aid_weight": 10.0, "aid_below": 100.0},
     ],
     ids=str,
 )

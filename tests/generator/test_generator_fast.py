@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fake_device import Waits, made_up_gradients, moved, no_cuda
+from fake_judge import toy_judged
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from ltaug import fit_generator
@@ -39,6 +40,7 @@ FORMS = [
     {"augment": "ada"},
     {"augment": "diffaug", "preconditioning": "edm"},
     {"sampling": "rs"},
+    {"objective": "t2h+cbdm+aid", "aid_weight": 10.0, "aid_below": 100.0},
 ]
 FP32 = Runtime(torch.device("cpu"), None)
 BF16 = Runtime(torch.device("cpu"), torch.bfloat16)
@@ -58,7 +60,7 @@ def options_for(**given):
 
 def trainee_for(options, runtime, *, seed=0):
     """Away from the zeros at which networks start, so that all their weights have gradients."""
-    trainee = build_trainee(options, long_tailed(), seed=seed, device=runtime.device)
+    trainee = build_trainee(options, long_tailed(), seed=seed, device=runtime.device, judged=toy_judged())
     torch.manual_seed(0)
     for p in trainee.denoiser.parameters():
         p.data.add_(0.05 * torch.randn_like(p))
@@ -159,7 +161,7 @@ def test_micro_batches_bound_how_many_images_go_through_the_network():
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_micro_batches_are_refused_for_what_compares_images_and_for_nothing_else(name):
     options = options_for(objective=f"t2h+{name}")
-    built = build_trainee(options, long_tailed(), seed=0, device=FP32.device)
+    built = build_trainee(options, long_tailed(), seed=0, device=FP32.device, judged=toy_judged())
     prepare(built, options, dataclasses.replace(FP32, micro_batch=6))  # the whole batch
     part = dataclasses.replace(FP32, micro_batch=5)
     if not REGULARISERS.about(name).compares:
@@ -278,7 +280,9 @@ def step_without_values(options, runtime, monkeypatch):
     _permutation.cache_clear()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            trainee = prepare(build_trainee(options, long_tailed(), seed=0, device=runtime.device), options, runtime)
+            judged = toy_judged(device=runtime.device)
+            built = build_trainee(options, long_tailed(), seed=0, device=runtime.device, judged=judged)
+            trainee = prepare(built, options, runtime)
             parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
             if runtime.device.type == "cuda":
                 monkeypatch.setattr(torch.Tensor, "backward", lambda loss: made_up_gradients(parameters))

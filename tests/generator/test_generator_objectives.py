@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from fake_judge import toy_judged
 from torch import nn
 
 from ltaug.errors import OptionError
@@ -57,7 +58,14 @@ class Answers(nn.Module):
 
 
 def objective_of(name, class_counts, *, feature_channels=1, **given):
-    return make_objective(GeneratorOptions(objective=name, **given), class_counts=class_counts, feature_channels=feature_channels)
+    options, judged = GeneratorOptions(objective=name, **given), toy_judged((2,), classes=2)
+    return make_objective(options, class_counts=class_counts, feature_channels=feature_channels, judged=judged)
+
+
+def made(name, counts, feature_channels):
+    """The regulariser by itself."""
+    judged = {"judged": toy_judged((2,), classes=2)} if REGULARISERS.about(name).needs_judges else {}
+    return REGULARISERS[name](counts, feature_channels, **judged)
 
 
 def paper_example():
@@ -174,15 +182,14 @@ def test_a_terms_options_become_its_keyword_arguments():
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_the_defaults_of_the_options_are_those_of_the_methods(name):
     counts = torch.tensor([2, 1])
-    made = [REGULARISERS[name](counts, 4), objective_of(name, counts, feature_channels=4).regularisers[name]]
-    plain, resolved = ({k: v for k, v in vars(m).items() if isinstance(v, int | float | str)} for m in made)
+    both = [made(name, counts, 4), objective_of(name, counts, feature_channels=4).regularisers[name]]
+    plain, resolved = ({k: v for k, v in vars(m).items() if isinstance(v, int | float | str)} for m in both)
     assert plain == resolved
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_what_methods_say_of_a_regulariser_is_so(name):
-    made = REGULARISERS[name](torch.tensor([2, 1]), 4)
-    assert REGULARISERS.about(name).compares == isinstance(made, Comparison)
+    assert REGULARISERS.about(name).compares == isinstance(made(name, torch.tensor([2, 1]), 4), Comparison)
 
 
 @pytest.mark.parametrize("name", [name for name in REGULARISERS if not REGULARISERS.about(name).compares])
@@ -190,6 +197,6 @@ def test_what_methods_say_of_a_regulariser_is_so(name):
 def test_the_passes_that_urgency_counts_are_those_a_batch_takes(name, given):
     batch = batch_of([[0.0]] * 40, time=[0.5] * 40)
     options = GeneratorOptions(objective=name, **given)
-    conditioning = make_objective(options, class_counts=torch.tensor([2, 1]), feature_channels=4).draw(batch).given[name]
+    conditioning = objective_of(name, torch.tensor([2, 1]), feature_channels=4, **given).draw(batch).given[name]
     passes = 0 if conditioning is None else len(conditioning.labels) / len(batch.labels)
     assert REGULARISERS.about(name).passes(**settings_of(options, "objective", name)) == passes

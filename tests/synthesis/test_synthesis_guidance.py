@@ -16,11 +16,11 @@ from ltaug.generator import generate as generated
 from ltaug.generator.batching import BatchSize
 from ltaug.generator.generate import GeneratedImages
 from ltaug.generator.sampling import Sampling
-from ltaug.making import CRITERIA as OFFERED
+from ltaug.methods import CRITERIA
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.runs import read_run
 from ltaug.synthesis import guidance
-from ltaug.synthesis.guidance import CRITERIA, covariance_distance, criterion_of, guidance_distances
+from ltaug.synthesis.guidance import covariance_distance, criterion_of, guidance_distances
 from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.select import Real
 
@@ -195,10 +195,6 @@ def test_what_asks_judges_is_refused_without_any(own, generator, real, tmp_path)
     with pytest.raises(OptionError, match=f"--{next(iter(own)).replace('_', '-')}.* needs? judges"):
         synthesize(tmp_path / "s", generator, real, budget=BUDGET, **own)
     assert judges_needed(own) == SynthesisOptions.judges
-
-
-def test_the_criteria_that_options_offer_are_those_there_are():
-    assert tuple(CRITERIA) == OFFERED
 
 
 @pytest.mark.parametrize(

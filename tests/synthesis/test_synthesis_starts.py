@@ -1,6 +1,7 @@
 """Images that start from real ones: which ones, recorded how, and the same however they are shared out."""
 
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ from making import NAMES, HalfJudge, files, synthesize, together
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, OptionError
 from ltaug.fields import resolve
-from ltaug.making import FROM_REAL
+from ltaug.methods import STARTS
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.runtime import derive_seed
 from ltaug.synthesis.manifest import HEADER, KEPT, csv_to_rows, read_manifest, rows_to_csv
 from ltaug.synthesis.select import Real
-from ltaug.synthesis.starts import STARTS, Starts, most_confused, own, starts_for
+from ltaug.synthesis.starts import Starts, most_confused, own, starts_for
 
 BUDGET = {"cat": 17, "..": 14}
 
@@ -83,9 +84,10 @@ def test_a_class_without_real_images_has_nothing_to_start_from(real):
     assert starts_for("real", without, [1, 1, 0], seed=0)
 
 
-def test_the_starts_that_options_offer_are_those_there_are():
-    assert tuple(STARTS) == FROM_REAL
-    assert SynthesisOptions.__dataclass_fields__["start"].metadata["choices"] == ("noise", *STARTS)
+@pytest.mark.parametrize("start", STARTS)
+def test_what_methods_say_of_a_start_is_so(start, real):
+    with pytest.raises(OptionError, match="needs judges") if STARTS.about(start).needs_judges else nullcontext():
+        starts_for(start, Real(real, []), [1, 1, 1], seed=0)
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ltaug.errors import OptionError
 from ltaug.fields import settings_of
-from ltaug.generator.objectives.terms import Objective
-from ltaug.methods import REGULARISERS, TARGETS, terms_of
+from ltaug.generator.objectives.terms import Judged, Objective
+from ltaug.methods import REGULARISERS, TARGETS, judged_terms, terms_of
 from ltaug.options import GeneratorOptions
 
 
-def make_objective(options: GeneratorOptions, *, class_counts: Tensor, feature_channels: int) -> Objective:
+def make_objective(
+    options: GeneratorOptions, *, class_counts: Tensor, feature_channels: int, judged: Judged | None = None
+) -> Objective:
     """The objective that options.objective spells, such as "ddpm", "cbdm" or "t2h+cbdm", each term with its own options.
 
     Args:
         class_counts: (K,) training images per class.
         feature_channels: of the backbone's bottleneck.
+        judged: for terms that need judges (options.fit_judges_needed).
 
     Raises:
         OptionError: an unknown term, a term twice, or two target rules.
     """
     terms = terms_of(options.objective)
     target = next((t for t in terms if t in TARGETS), "ddpm")
-    own = {t: settings_of(options, "objective", t) for t in terms}
+    own: dict[str, dict[str, Any]] = {t: settings_of(options, "objective", t) for t in terms}
+    for term in judged_terms(options.objective):
+        assert judged is not None, f"{term} needs judges"
+        own[term]["judged"] = judged
     regularisers = {t: REGULARISERS[t](class_counts, feature_channels, **own[t]) for t in terms if t in REGULARISERS}
     return Objective(TARGETS[target](class_counts, **own.get(target, {})), regularisers)
 

@@ -69,6 +69,18 @@ def plain_target(batch: Batch) -> Tensor:
     return batch.eps
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Where each class's real images lie in the features of judges: what a regulariser that needs judges is given as `judged`.
+
+    Stages make it from classifiers of the real images alone; the generator knows no classifier.
+    """
+
+    look: Callable[[Tensor], Tensor]  # of images (B, C, H, W) in -1..1: their features (B, D), differentiable, in float32
+    centroids: Tensor  # (K, D), the mean of each class's real images
+    widths: Tensor  # (K,), the largest distance between two of them (synthesis.places.widths_of); infinite where not known
+
+
 class Regulariser(Protocol):
     """A term added to the denoising loss; a module where it owns parameters.
 
