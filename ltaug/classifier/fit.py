@@ -119,7 +119,7 @@ def fit_classifier(
         if average is not None:
             first = max(phases[-1].first, total - min(total // 20 + 1, STATISTICS_BATCHES))
             with runtime.autocast():
-                average.settle(batches_of(phases[-1].plan, pool, augmentation, first, total))
+                average.settle(learner.passed(batches_of(phases[-1].plan, pool, augmentation, first, total)))
         if options.tau_norm:
             normalise_head(head_of(network, name=options.model), tau=options.tau_norm)
         runtime.synchronize()

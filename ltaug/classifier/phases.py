@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
+from ltaug.classifier.contrastive import VMFHead
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
 from ltaug.classifier.models import build_model, head_of, parts_of
@@ -119,6 +120,7 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
         soft_shares=_soft_shares(options).to(runtime.device),
         smoothing=smoothing_of(pool.class_counts[REAL], phase.smoothing) if any(phase.smoothing) else None,
         runtime=runtime,
+        head=next((module for module in network.modules() if isinstance(module, VMFHead)), None),
     )
 
 
