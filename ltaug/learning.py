@@ -103,9 +103,15 @@ class LearningOptions:
     )
 
     def __post_init__(self) -> None:
-        """Raise OptionError where --tau-norm has no norms to work on."""
+        """Raise OptionError where --tau-norm has no norms to work on, or a second stage's loss lacks its kind of last layer."""
         if self.tau_norm and self.loss in methods.LOSSES and (head := methods.LOSSES.about(self.loss).head) != "linear":
             raise OptionError(
                 f"--tau-norm {self.tau_norm:g} does not go with --loss {self.loss}: its {head} head has no norms; "
                 "use --tau-norm 0 or another loss"
+            )
+        known = self.loss in methods.LOSSES and self.refit_loss in methods.LOSSES
+        if known and (head := methods.LOSSES.about(self.refit_loss).head) not in ("linear", methods.LOSSES.about(self.loss).head):
+            raise OptionError(
+                f"--refit-loss {self.refit_loss} needs a {head} head, which --loss {self.loss} does not give the network; "
+                f"use --loss {self.refit_loss} or another --refit-loss"
             )

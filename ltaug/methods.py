@@ -151,6 +151,7 @@ LOSSES = Registry(
         "logit-adjusted": Entry(where="ltaug.classifier.losses:logit_adjusted", balances=True),
         "balanced-softmax": Entry(where="ltaug.classifier.losses:balanced_softmax", balances=True),
         "ldam": Entry(where="ltaug.classifier.losses:ldam", head="cosine"),
+        "proco": Entry(where="ltaug.classifier.losses:logit_adjusted", balances=True, head="vmf"),
     },
 )
 # (batch, **settings) -> batch; with donors (batch, donors, **settings) -> batch

@@ -252,9 +252,11 @@ class ClassifierOptions(LearningOptions):
     )
 
     def __post_init__(self) -> None:
-        """Raise OptionError for a share of synthetic images that a batch cannot have, or that leaves nothing to learn from."""
+        """Raise OptionError for batches that cannot be, or that leave nothing to learn from."""
         super().__post_init__()
         fraction, size = self.synthetic_fraction, self.batch_size
+        if self.loss == "proco" and size == 1:
+            raise OptionError("--loss proco normalises features over a batch, and --batch-size is 1; use at least 2")
         if fraction is None:
             return
         if (wanted := round(fraction * size)) in (0, size) and fraction not in (0, 1):

@@ -92,7 +92,7 @@ def fit_classifier(
         network = build_for(options, train).to(runtime.device)
         fitted = _Fitted(network, build_average(options, network, phases[-1].last), pool, augmentation, runtime)
         warm = _train(fitted, phases, teachers, on_step, checkpoints, checkpoint_every, tell)
-        _settle(fitted, phases[-1])
+        _settle(fitted, phases[-1], teachers)
         runtime.synchronize()
     return network.eval().requires_grad_(True), Seconds(warm - began, time.perf_counter() - warm)
 
@@ -185,12 +185,13 @@ def _batches(fitted: _Fitted, phase: Phase, start: int, stop: int) -> Iterator[B
     return with_donors(batches, batches_of(phase.donors, fitted.pool, fitted.augmentation, start, stop))
 
 
-def _settle(fitted: _Fitted, last: Phase) -> None:
+def _settle(fitted: _Fitted, last: Phase, teachers: Sequence[Judge]) -> None:
     """Turn the weights after the last step into those that a fit ends with: their average, with a tau-normalised last layer."""
     if fitted.average is not None:
         first = max(last.first, last.last - min(last.last // 20 + 1, STATISTICS_BATCHES))
+        learner = build_learner(fitted.network, last, fitted.pool, fitted.runtime, teachers=teachers)
         with fitted.runtime.autocast():
-            fitted.average.settle(_batches(fitted, last, first, last.last))
+            fitted.average.settle(learner.passed(batches_of(last.plan, fitted.pool, fitted.augmentation, first, last.last)))
     if last.options.tau_norm:
         normalise_head(head_of(fitted.network, name=last.options.model), tau=last.options.tau_norm)
 

@@ -25,8 +25,7 @@ def fused_logits(images: Tensor, *, network: nn.Module, share: float) -> Tensor:
     """Logits (B, K) of images (2B, C, H, W) `with_donors`: a `share` of each image's features is that of its donor.
 
     Features are what enters the last layer, pooled. The paper exchanges channels of the feature map before pooling, which is the
-    same wherever each channel is pooled by itself. Which channels is drawn anew at every step, for the whole batch, as in the
-    paper's code.
+    same wherever each channel is pooled by itself. Which channels is drawn anew at every step, for the whole batch.
     """
     own, donated = penultimate(network, images).chunk(2)
     width = own.shape[1]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltaug.classifier.contrastive import VMFHead
 from ltaug.errors import OptionError, nearest
 from ltaug.methods import MODELS
 
@@ -95,7 +96,7 @@ class CosineHead(nn.Module):
 
 
 # The last layer that a loss asks for (methods.LOSSES): factory(features, classes) -> nn.Module; "linear" is the network's own.
-HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineHead}
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineHead, "vmf": VMFHead}
 
 
 def head_of(model: nn.Module, *, name: str) -> nn.Linear:
@@ -108,7 +109,7 @@ def head_of(model: nn.Module, *, name: str) -> nn.Linear:
     if not isinstance(head, nn.Linear):
         raise OptionError(
             f"--model {name} ends in {type(head).__name__}, not in a linear layer; "
-            "use another --model, or neither --loss ldam nor --tau-norm"
+            "use another --model, or none of --loss ldam, --loss proco and --tau-norm"
         )
     return head
 

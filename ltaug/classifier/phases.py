@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.batches import REAL, BatchPlan, Pool, plan_batches
+from ltaug.classifier.contrastive import VMFHead
 from ltaug.classifier.fusion import fused_logits
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
@@ -129,6 +130,7 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
         soft_shares=_soft_shares(options).to(runtime.device),
         smoothing=smoothing_of(pool.class_counts[REAL], phase.smoothing) if any(phase.smoothing) else None,
         runtime=runtime,
+        head=next((module for module in network.modules() if isinstance(module, VMFHead)), None),
     )
 
 

@@ -10,13 +10,14 @@ Nothing in a step makes the host wait for the device, except RandAugment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ltaug.classifier.batches import Batch, as_weights
+from ltaug.classifier.contrastive import VMFHead
 from ltaug.classifier.losses import Loss
 from ltaug.classifier.sam import uphill
 from ltaug.classifier.teachers import Ensemble, distillation
@@ -41,6 +42,7 @@ class Learner:
     soft_shares: Tensor  # (2,), the part of their loss that is distillation, where there are teachers
     smoothing: Tensor | None  # (K, K), the label weights of an image of each class, where labels are smoothed
     runtime: Runtime
+    head: VMFHead | None = None  # the network's, if it learns statistics of the classes
 
     def learn(self, batch: Batch) -> Tensor:
         """One optimizer step; the loss of the batch, still on the device."""
@@ -49,7 +51,21 @@ class Learner:
             with uphill(self.network, self.sam_rho):
                 self._find_gradients(batch)
         self.optimizer.step()
+        self._note(batch)
         return value
+
+    def passed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, which the caller passes through the network: the head's statistics become those of these passes."""
+        if self.head is not None:
+            self.head.forget()
+        for batch in batches:
+            yield batch
+            self._note(batch)
+
+    def _note(self, batch: Batch) -> None:
+        """Let the head learn from the batch that was passed; an image counts as in the loss."""
+        if self.head is not None:
+            self.head.take_in(as_weights(batch.labels, self.weights.shape[1]) * _weight(batch, self.weights)[:, None])
 
     def _find_gradients(self, batch: Batch) -> Tensor:
         with self.runtime.autocast():
@@ -61,14 +77,20 @@ class Learner:
         return value.detach()
 
     def _value(self, logits: Tensor, soft: Tensor | None, batch: Batch) -> Tensor:
-        """The loss of a batch, from its logits and what teachers say of it, (B, K) both."""
+        """The loss of a batch, from its logits, (B, K) or several kinds of them side by side, and what teachers say, (B, K).
+
+        The losses of several kinds add up; teachers are compared with the sum of the kinds, which is the network's at test time.
+        """
         labels, sources = batch.labels, batch.sources
         if self.smoothing is not None:
             labels = as_weights(labels, len(self.smoothing)) @ self.smoothing
-        losses = self.loss_per_image(logits, labels, sources)
+        kinds = torch.split(logits, self.weights.shape[1], dim=1)
+        losses = torch.stack([self.loss_per_image(kind, labels, sources) for kind in kinds]).sum(0)
         if soft is not None and self.teachers is not None:
             share = as_weights(sources, 2) @ self.soft_shares
-            losses = (1 - share) * losses + share * distillation(logits, soft, temperature=self.teachers.temperature)
+            losses = (1 - share) * losses + share * distillation(
+                torch.stack(kinds).sum(0), soft, temperature=self.teachers.temperature
+            )
         return (losses * _weight(batch, self.weights)).mean()
 
 

@@ -132,7 +132,7 @@ def test_every_augmentation_loss_and_part_goes_with_fusion(place, augment, loss)
         for o in (first, dataclasses.replace(options, schedule="step", warmup=0.0))
     )
     assert all(value.isfinite().all() for value in found.values())
-    assert not torch.equal(begun["fc.weight"], found["fc.weight"])
+    assert any(not torch.equal(begun[name], found[name]) for name in begun if name.startswith("fc."))
     if options.average == "none":
         assert torch.equal(begun["conv.weight"], found["conv.weight"]) == (options.refit != "all")
 
