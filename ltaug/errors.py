@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
+INTERRUPTED = 130  # the exit code after Ctrl-C or another signal to stop (signals.py)
 
 
 class LtaugError(Exception):

@@ -28,6 +28,7 @@ from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.files import verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
+from ltaug.signals import stop_on_signal
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
@@ -82,6 +83,7 @@ def fit_classifier(
         MismatchError: `synthetic` has other classes or another image shape.
         OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers,
             or a loss that stops being finite.
+        KeyboardInterrupt: on Ctrl-C or another signal to stop, after the state was written where there are `checkpoints`.
     """
     began = time.perf_counter()
     synthetic = _to_merge(train, synthetic)
@@ -133,24 +135,30 @@ def _train(
     """
     runtime, total = fitted.runtime, phases[-1].last
     start, state = (0, None) if checkpoints is None else _resume(fitted, checkpoints, tell)
-    warmed_up = min(start + warming_steps(runtime), total)
-    for done, rate, loss, optimizer in _steps(fitted, phases, teachers, start, state):
-        if fitted.average is not None:
-            fitted.average.update(done)
-        if done == warmed_up:
-            runtime.synchronize()
-            warm = time.perf_counter()
-        shown = done % max(1, total // LOGS) == 0 or done == total
-        kept = checkpoints is not None and done % checkpoint_every == 0 and done < total
-        if (shown or kept) and not math.isfinite(loss):
-            lr = phases[0].options.lr
-            raise OptionError(
-                f"the classifier diverged with --lr {lr:g}: its loss is not finite at step {done}; use a smaller --lr"
-            )
-        if on_step is not None and shown:
-            on_step(done, total, {"loss": float(loss), "lr": rate})
-        if checkpoints is not None and kept:
-            _save(fitted, optimizer, checkpoints, done)
+    warmed_up, warm = min(start + warming_steps(runtime), total), time.perf_counter()
+    with stop_on_signal() as stop:
+        for done, rate, loss, optimizer in _steps(fitted, phases, teachers, start, state):
+            if fitted.average is not None:
+                fitted.average.update(done)
+            if done == warmed_up:
+                runtime.synchronize()
+                warm = time.perf_counter()
+            stopped = stop.requested
+            shown = done % max(1, total // LOGS) == 0 or done == total
+            kept = checkpoints is not None and (stopped or (done % checkpoint_every == 0 and done < total))
+            if (shown or kept) and not math.isfinite(loss):
+                lr = phases[0].options.lr
+                raise OptionError(
+                    f"the classifier diverged with --lr {lr:g}: its loss is not finite at step {done}; use a smaller --lr"
+                )
+            if on_step is not None and shown:
+                on_step(done, total, {"loss": float(loss), "lr": rate})
+            if checkpoints is not None and kept:
+                _save(fitted, optimizer, checkpoints, done)
+            if stopped:
+                break
+    if stop.requested:
+        raise KeyboardInterrupt
     return warm
 
 

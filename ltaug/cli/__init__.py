@@ -17,17 +17,21 @@ from ltaug.cli.grow import grow
 from ltaug.cli.together import speaks
 from ltaug.errors import INTERRUPTED, LtaugError
 from ltaug.place import ALONE, Place, place_of
+from ltaug.signals import ECHO, interrupted_by_signals
 
 group.add_command(figure)
 group.add_command(grow)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C."""
+    """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C or another signal to stop."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(given)
-        sys.stdout.flush()
+        with interrupted_by_signals(echo=ECHO if "WORLD_SIZE" in os.environ else 0.0):
+            code = _run(given)
+            sys.stdout.flush()
+    except KeyboardInterrupt:  # again, while the first one was said
+        code = INTERRUPTED
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise

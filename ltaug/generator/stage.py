@@ -52,7 +52,7 @@ def run_generator(
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
         OptionError: a way to compute the fit that its objective does not allow, or a learning rate at which it diverges.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM in any process, after a checkpoint was written.
+        KeyboardInterrupt: on Ctrl-C or another signal to stop in any process, after a checkpoint was written.
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
@@ -152,7 +152,7 @@ def _train(
     run.timing("warm-up", took.warm_up)
     run.timing("fit", took.steps)
     run.save()
-    if stopped:
+    if stopped or stop.requested:
         raise KeyboardInterrupt
     return lost
 
