@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 from waiting import LONG, wait_for
 
-from ltaug import stages
-from ltaug.cli import commands, main
+from ltaug.cli import commands
 from ltaug.errors import INTERRUPTED
-from ltaug.pipeline import grow as pipeline
 from ltaug.signals import STOPPING, interrupted_by_signals, stop_on_signal
 
 SAID = {"error": "interrupted; rerun the command to resume", "exit_code": INTERRUPTED}
@@ -40,45 +38,6 @@ augment = "none"
 [arms.real]
 [arms.cbdm.synthesize]
 """
-
-
-@pytest.fixture
-def called(capsys, tmp_path, monkeypatch):
-    """A command with --json whose stage is the given function: the exit code, the object on stdout and stderr."""
-    for module, name in (
-        *(
-            (stages, name)
-            for name in ("fit_generator", "synthesize", "evaluate_generator", "write_report", "draw_figure", "inspect")
-        ),
-        *((commands, name) for name in ("run_recipe", "run_shared")),
-        (pipeline, "grow"),
-    ):
-        monkeypatch.setattr(module, name, lambda *args, **kwargs: doing[0]())
-    doing = []
-    run = str(tmp_path)
-    (tmp_path / "run.json").write_text('{"stage": "fit-generator", "status": "running"}')
-    needed = {
-        "fit-generator": (),
-        "synthesize": (run,),
-        "evaluate-generator": (run,),
-        "train-classifier": ("--dataset", "digits"),
-        "report": (run,),
-        "figure": ("grid", run, "--strengths", "0"),
-        "grow": (run,),
-        "run": ("digits-lt",),
-        "inspect": ("digits",),
-    }
-
-    def call(command, do):
-        doing[:] = [do]
-        out = () if command == "inspect" else ("--out", str(tmp_path / "out"))
-        with pytest.raises(SystemExit) as ended:
-            main([command, *needed[command], *out, "--json"])
-        out, err = capsys.readouterr()
-        return ended.value.code, json.loads(out), err
-
-    call.commands = tuple(needed)
-    return call
 
 
 @pytest.mark.parametrize("number", STOPPING)
