@@ -52,6 +52,12 @@ def newest_checkpoint(folder: Path, read: Callable[[Path], Any], tell: Callable[
     return 0, None
 
 
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """What `read_state` reads. Through a file of Python's, whose errors say what is wrong with the disk; torch's own do not."""
+    with path.open("wb") as file:
+        torch.save(state, file)
+
+
 def read_state(path: Path, keys: Sequence[str], *, device: torch.device | str) -> dict[str, Any]:
     """The dict of tensors and plain values that torch.save wrote; nothing in the file is executed.
 

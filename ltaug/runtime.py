@@ -1,4 +1,4 @@
-"""Device, precision, threads, seeds and signals: decided once per process and handed down."""
+"""Device, precision, threads and seeds: decided once per process and handed down."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ import importlib.util
 import os
 import platform
 import shutil
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import FrameType
 
 import torch
 
@@ -212,39 +208,3 @@ def derive_seed(*parts: int | str) -> int:
 def versions() -> dict[str, str]:
     """Versions of Python, ltaug and the numerical libraries, for run.json."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("ltaug", "torch", "numpy", "scikit-learn")}}
-
-
-class StopFlag:
-    """Set by the first Ctrl-C or SIGTERM, so that a loop can save its state before the process ends."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
-@contextmanager
-def stop_on_signal(*, echo: float = 0.0) -> Iterator[StopFlag]:
-    """Turn the first SIGINT or SIGTERM into a flag that a loop checks; a second one interrupts at once.
-
-    Outside the main thread, signals are left alone and the flag stays unset.
-
-    Args:
-        echo: seconds during which further signals count as the first: a launcher may repeat the one that it got itself.
-    """
-    flag, first = StopFlag(), float("inf")
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if flag.requested and time.monotonic() >= first + echo:
-            raise KeyboardInterrupt
-        if not flag.requested:
-            flag.requested, first = True, time.monotonic()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -58,6 +59,14 @@ def surroundings(*, out: Path, together: int, machine, listener) -> dict[str, st
 def mistake(*, out: Path, machine, listener) -> None:
     _log(out, "start")
     raise BudgetError("--per-class-budget 'x' is wrong; try fill:max")
+
+
+def full(*, out: Path, machine, listener) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def short_of_memory(*, out: Path, machine, listener) -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes")
 
 
 def bug(*, out: Path, machine, listener) -> None:

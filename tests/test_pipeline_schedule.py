@@ -15,7 +15,7 @@ import pytest
 from waiting import LONG, wait_for
 
 from ltaug import meeting
-from ltaug.errors import BudgetError, OptionError, RunExistsError, WorkerError
+from ltaug.errors import BudgetError, OptionError, ResourceError, RunExistsError, WorkerError
 from ltaug.machine import Machine
 from ltaug.pipeline import Task, claim, run_shared, run_tasks, schedule, settled
 from ltaug.place import Place
@@ -157,6 +157,15 @@ def test_a_users_mistake_reaches_the_caller_and_stops_the_others(tmp_path):
     assert time.monotonic() - began < LONG
     assert all(not alive(line["pid"]) for line in log(tmp_path))
     assert "c" not in {line["name"] for line in log(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"), [("full", "{}: no space left on device; free"), ("short_of_memory", "fewer --workers")]
+)
+def test_a_worker_whose_disk_or_memory_is_exhausted_says_so_in_a_sentence(tmp_path, capfd, stage, said):
+    with pytest.raises(ResourceError, match=said.format(tmp_path / "a")):
+        run([task(tmp_path, "a", stage)])
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_killed_worker_is_said_with_the_remedy(tmp_path):

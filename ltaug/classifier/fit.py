@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltaug.checkpoints import new_checkpoint, newest_checkpoint, read_state
+from ltaug.checkpoints import new_checkpoint, newest_checkpoint, read_state, write_state
 from ltaug.classifier.augment import Augmentation, build_augmentation
 from ltaug.classifier.averaging import Average, build_average
 from ltaug.classifier.batches import REAL, Batch, BatchPlan, Pool, make_pool, to_input
@@ -24,10 +24,12 @@ from ltaug.classifier.phases import Phase, build_for, build_learner, class_weigh
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
+from ltaug.disk import require_space
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.files import verify_directory
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import Runtime, Seconds, derive_seed
+from ltaug.signals import stop_on_signal
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
@@ -82,6 +84,8 @@ def fit_classifier(
         MismatchError: `synthetic` has other classes or another image shape.
         OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers,
             or a loss that stops being finite.
+        ResourceError: the disk has too little space for `checkpoints`.
+        KeyboardInterrupt: on Ctrl-C or another signal to stop, after the state was written where there are `checkpoints`.
     """
     began = time.perf_counter()
     synthetic = _to_merge(train, synthetic)
@@ -133,24 +137,32 @@ def _train(
     """
     runtime, total = fitted.runtime, phases[-1].last
     start, state = (0, None) if checkpoints is None else _resume(fitted, checkpoints, tell)
-    warmed_up = min(start + warming_steps(runtime), total)
-    for done, rate, loss, optimizer in _steps(fitted, phases, teachers, start, state):
-        if fitted.average is not None:
-            fitted.average.update(done)
-        if done == warmed_up:
-            runtime.synchronize()
-            warm = time.perf_counter()
-        shown = done % max(1, total // LOGS) == 0 or done == total
-        kept = checkpoints is not None and done % checkpoint_every == 0 and done < total
-        if (shown or kept) and not math.isfinite(loss):
-            lr = phases[0].options.lr
-            raise OptionError(
-                f"the classifier diverged with --lr {lr:g}: its loss is not finite at step {done}; use a smaller --lr"
-            )
-        if on_step is not None and shown:
-            on_step(done, total, {"loss": float(loss), "lr": rate})
-        if checkpoints is not None and kept:
-            _save(fitted, optimizer, checkpoints, done)
+    if checkpoints is not None and state is None:
+        require_space(checkpoints.parent, disk_bytes(sum(p.numel() for p in fitted.network.parameters())))
+    warmed_up, warm = min(start + warming_steps(runtime), total), time.perf_counter()
+    with stop_on_signal() as stop:
+        for done, rate, loss, optimizer in _steps(fitted, phases, teachers, start, state):
+            if fitted.average is not None:
+                fitted.average.update(done)
+            if done == warmed_up:
+                runtime.synchronize()
+                warm = time.perf_counter()
+            stopped = stop.requested
+            shown = done % max(1, total // LOGS) == 0 or done == total
+            kept = checkpoints is not None and (stopped or (done % checkpoint_every == 0 and done < total))
+            if (shown or kept) and not math.isfinite(loss):
+                lr = phases[0].options.lr
+                raise OptionError(
+                    f"the classifier diverged with --lr {lr:g}: its loss is not finite at step {done}; use a smaller --lr"
+                )
+            if on_step is not None and shown:
+                on_step(done, total, {"loss": float(loss), "lr": rate})
+            if checkpoints is not None and kept:
+                _save(fitted, optimizer, checkpoints, done)
+            if stopped:
+                break
+    if stop.requested:
+        raise KeyboardInterrupt
     return warm
 
 
@@ -200,7 +212,7 @@ def _save(fitted: _Fitted, optimizer: torch.optim.Optimizer, checkpoints: Path, 
     """Write the state after `done` steps."""
     held = {"model": fitted.network.state_dict(), "optimizer": optimizer.state_dict()}
     with new_checkpoint(checkpoints, done) as path:
-        torch.save(held | {"average": fitted.average and fitted.average.weights}, path / STATE_FILE)
+        write_state(held | {"average": fitted.average and fitted.average.weights}, path / STATE_FILE)
 
 
 def _resume(fitted: _Fitted, checkpoints: Path, tell: Callable[[str], None]) -> tuple[int, dict[str, Any] | None]:
@@ -217,6 +229,11 @@ def _resume(fitted: _Fitted, checkpoints: Path, tell: Callable[[str], None]) -> 
     if fitted.average is not None:
         fitted.average.weights = state["average"]
     return step, state["optimizer"]
+
+
+def disk_bytes(parameters: int) -> int:
+    """What a fit leaves on the disk, in float32: the weights, and a checkpoint of weights, momentum and average."""
+    return 4 * 4 * parameters
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:

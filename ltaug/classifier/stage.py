@@ -46,7 +46,7 @@ def run_classifier(
         resampled: `synthetic` are real images drawn again (data.longtail.resample), and recorded as such.
         teachers: classifiers of the real images; asked for where `options.distill` names any images.
 
-    A fit of more than fit.CHECKPOINT_EVERY steps writes checkpoints and resumes from the last one; a shorter one starts again.
+    A fit writes a checkpoint every fit.CHECKPOINT_EVERY steps and when it is told to stop, and resumes from the last one.
 
     Raises:
         DataError: the training or the test set is empty.

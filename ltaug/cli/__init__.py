@@ -15,25 +15,30 @@ from ltaug.cli.commands import group
 from ltaug.cli.figure import figure
 from ltaug.cli.grow import grow
 from ltaug.cli.together import speaks
-from ltaug.errors import INTERRUPTED, LtaugError
+from ltaug.errors import INTERRUPTED, LtaugError, resource_error
 from ltaug.place import ALONE, Place, place_of
+from ltaug.signals import ECHO, interrupted_by_signals
 
 group.add_command(figure)
 group.add_command(grow)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C."""
+    """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C or another signal to stop."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(given)
-        sys.stdout.flush()
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        # Whoever read our output has gone; Python must not complain about it again at exit.
+        with interrupted_by_signals(echo=ECHO if "WORLD_SIZE" in os.environ else 0.0):
+            code = _run(given)
+            sys.stdout.flush()
+    except KeyboardInterrupt:  # again, while the first one was said
+        code = INTERRUPTED
+    except OSError as error:  # of the output itself
+        # Where its reader has gone there is nobody to tell. Python must not complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = LtaugError.exit_code
+        if error.errno != errno.EPIPE:
+            message, code = _told(error)
+            click.echo(f"Error: {message}", err=True)
     sys.exit(code)
 
 
@@ -69,6 +74,7 @@ def _results_of(place: Place) -> Iterator[None]:
 
 def _told(error: BaseException) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
+    error = resource_error(error, "the output") or error
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, LtaugError | OSError):

@@ -52,7 +52,8 @@ A generator by itself:   ltaug evaluate-generator
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
-                         8 worker lost, 9 test images leaked, 130 interrupted (rerun to resume), 1 anything else
+                         8 worker lost, 9 test images leaked, 10 disk or memory, 130 interrupted (rerun to resume),
+                         1 anything else
 """
 
 

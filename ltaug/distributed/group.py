@@ -22,12 +22,11 @@ from ltaug.distributed.connections import connect, store_of_start
 from ltaug.distributed.watch import Watch, watched
 from ltaug.errors import INTERRUPTED, OptionError, WorkerError
 from ltaug.place import ALONE, Place
-from ltaug.runtime import StopFlag, stop_on_signal
+from ltaug.signals import ECHO, StopFlag, stop_on_signal
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=15)  # for all processes to join, and for a sum on the devices while rank 0 writes a checkpoint
 CONTROL_PATIENCE = timedelta(days=2)  # for shared values, while rank 0 may decode a large set; `watch` notices lost processes
-ECHO = 5.0  # seconds; SLURM signals torchrun and its processes, and torchrun passes its signal on to them
 RETURNING = 15.0  # seconds more for the main thread to return to Python; torchrun kills 10 seconds later
 
 log = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ SOLO = Group(ALONE)
 
 @contextmanager
 def stop_together(group: Group, *, echo: float = ECHO, patience: float = RETURNING) -> Iterator[StopFlag]:
-    """runtime.stop_on_signal for a group of processes, each of which checks `group.any(stop.requested)` after every step.
+    """signals.stop_on_signal for a group of processes, each of which checks `group.any(stop.requested)` after every step.
 
     Python handles signals only when the main thread returns from native code. If it does not within `echo + patience` seconds
     of a signal, or has not left this context as long after a second one, the process ends with exit code 130.

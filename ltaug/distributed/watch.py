@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from ltaug.distributed.connections import receive
-from ltaug.errors import INTERRUPTED, EndedElsewhere, LtaugError, WorkerError
+from ltaug.errors import INTERRUPTED, EndedElsewhere, LtaugError, WorkerError, resource_error
 from ltaug.place import Place
 
 TELLING = 3.0  # seconds within which the others know of a process's end
@@ -116,7 +116,7 @@ def watched(place: Place, connections: Mapping[int, socket.socket]) -> Iterator[
         # Rank 0 may have made the same mistake; then rank 0 reports it.
         if not place.leads and (verdict := watch.verdict()) is not None:
             raise verdict from error
-        watch.tell(getattr(error, "exit_code", LtaugError.exit_code))
+        watch.tell(getattr(resource_error(error) or error, "exit_code", LtaugError.exit_code))
         raise
     except KeyboardInterrupt:
         watch.tell(INTERRUPTED)

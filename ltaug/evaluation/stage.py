@@ -10,6 +10,7 @@ import numpy as np
 
 from ltaug.data.groups import class_groups
 from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
+from ltaug.disk import require_space
 from ltaug.errors import DataError, MismatchError
 from ltaug.evaluation.extractors import Extractor
 from ltaug.evaluation.tables import OUTPUTS, write_pairs, write_per_class, write_samples
@@ -32,6 +33,11 @@ BLOCK = 1024  # images looked at between two signs of life
 def per_class(samples: int, num_classes: int) -> int:
     """Images to generate of each class, so that every class has the same number: the nearest to `samples` in all, at least 1."""
     return max(1, round(samples / num_classes))
+
+
+def disk_bytes(options: EvaluationOptions, train: ImageSet) -> int:
+    """Of an evaluation's pictures and tables, about."""
+    return int((options.pairs * 2 + 1000) * train.images[0].nbytes)
 
 
 def run_evaluation(
@@ -60,8 +66,10 @@ def run_evaluation(
     Raises:
         MismatchError: generator, training set and reference have other classes or images of another shape.
         DataError: the reference has no images.
+        ResourceError: the disk has too little space.
     """
     _require_fitting(generator, train, reference)
+    require_space(run.path, disk_bytes(options, train))
     images, labels = _timed(run, "sample", lambda: _sample(generator, options, run=run, runtime=runtime, seed=seed))
     generated = _timed(run, "look", lambda: _look(extractor, images, labels, run=run, what="generated"))
     real = _timed(run, "look", lambda: _look(extractor, reference.images, reference.labels, run=run, what="reference"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ltaug.errors import LtaugError
+from ltaug.errors import ResourceError
 from ltaug.generator.denoiser import Denoiser
 from ltaug.runtime import Runtime
 
@@ -30,10 +30,10 @@ class BatchSize:
         """Memory ran out.
 
         Raises:
-            LtaugError: at one image.
+            ResourceError: at one image.
         """
         if self.size == 1:
-            raise LtaugError(
+            raise ResourceError(
                 "the GPU's memory does not hold one image being generated; free it of other programs, use --device cpu, or a "
                 "generator of smaller images"
             )

@@ -128,15 +128,17 @@ def fit(
     start: int = 0,
     group: Group = SOLO,
     after_step: Callable[[int, dict[str, Tensor]], bool] = lambda step, terms: True,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Seconds:
     """Train from step `start` to options.steps, or until `after_step(steps done, terms)` returns False.
 
     Args:
         group: the processes that share every batch; each hands `after_step` what its images contribute to the batch means.
+        tell: hears that memory ran out and micro-batches were halved.
     """
     data = TrainingData.on(runtime.device, train, sampling=options.sampling)
     trainee.denoiser.train()
-    gradients = Gradients(trainee, runtime, group)
+    gradients = Gradients(trainee, runtime, group, tell)
     began = warm = perf_counter()
     batches = data.batches(range(start, options.steps), batch_size=options.batch_size, seed=seed)
     for step, (images, classes) in enumerate(batches, start):

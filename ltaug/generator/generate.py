@@ -78,7 +78,7 @@ def generate(
 
     Raises:
         OptionError: an unknown sampler.
-        LtaugError: the memory does not hold one image.
+        ResourceError: the memory does not hold one image.
         DataError: an image is not finite however often it is made.
     """
     batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)

@@ -12,6 +12,7 @@ from ltaug.checkpoints import newest_checkpoint
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import ImageSet
 from ltaug.data.sheet import contact_sheet
+from ltaug.disk import require_space
 from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write
@@ -21,7 +22,7 @@ from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.generate import Generator, generate
 from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.step import prepare
-from ltaug.generator.trainee import CHECKPOINTS, Trainee, final_weights, read_checkpoint, restore, save_checkpoint
+from ltaug.generator.trainee import CHECKPOINTS, Trainee, disk_bytes, final_weights, read_checkpoint, restore, save_checkpoint
 from ltaug.options import GeneratorOptions
 from ltaug.runs import Run
 from ltaug.runtime import Runtime, derive_seed
@@ -55,7 +56,8 @@ def run_generator(
         DataError: the training set is empty.
         MismatchError: the source's images have another shape, or none of its classes is among those of the training set.
         OptionError: a way to compute the fit that its objective does not allow, or a learning rate at which it diverges.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM in any process, after a checkpoint was written.
+        ResourceError: the disk has too little space, or the memory does not hold a micro-batch of one image.
+        KeyboardInterrupt: on Ctrl-C or another signal to stop in any process, after a checkpoint was written.
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
@@ -100,6 +102,8 @@ def _fitted(
         if state:
             restore(trainee, state)
             started = [f"Continuing from step {start} of {options.steps}."]
+        elif group.place.leads:
+            require_space(run.path, disk_bytes(run.record["facts"]["parameters"]))
         for sentence in started:
             run.event(sentence)
         lost = _train(trainee, train, own, run=run, runtime=runtime, group=group, seed=draws, start=start)
@@ -152,12 +156,12 @@ def _train(
                     save_checkpoint(run.path / CHECKPOINTS, step, trainee)
             return not stopped
 
-        took = fit(trainee, train, options, runtime, seed=seed, start=start, group=group, after_step=after_step)
+        took = fit(trainee, train, options, runtime, seed=seed, start=start, group=group, after_step=after_step, tell=run.event)
         group.wait()  # until rank 0 has written what it has to
     run.timing("warm-up", took.warm_up)
     run.timing("fit", took.steps)
     run.save()
-    if stopped:
+    if stopped or stop.requested:
         raise KeyboardInterrupt
     return lost
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -19,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ltaug.distributed.group import SOLO, Group
-from ltaug.errors import OptionError
+from ltaug.errors import OptionError, out_of_memory
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.objectives import require_whole_batches
-from ltaug.generator.objectives.terms import Batch, Drawn, ObjectiveTerms, in_one_pass, one_by_one
+from ltaug.generator.objectives.terms import Batch, Comparison, Drawn, ObjectiveTerms, in_one_pass, one_by_one
 from ltaug.generator.trainee import Trainee
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed
@@ -88,17 +88,23 @@ class _Losses(nn.Module):
 
 
 class Gradients:
-    """The gradients of a batch's mean loss, computed in micro-batches and by the group's processes together."""
+    """The gradients of a batch's mean loss, computed in micro-batches and by the group's processes together.
 
-    def __init__(self, trainee: Trainee, runtime: Runtime, group: Group = SOLO) -> None:
+    Where the memory of a process alone runs out and the objective allows it, micro-batches are halved, and stay so.
+    """
+
+    def __init__(
+        self, trainee: Trainee, runtime: Runtime, group: Group = SOLO, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
         losses = _Losses(trainee, runtime, group)
         self._losses: nn.Module = losses if group.alone else DistributedDataParallel(losses)
         self._objective = losses.objective
         self._micro_batch = runtime.micro_batch
         self._group = group
+        self._tell = tell
 
     def add(self, batch: Batch) -> dict[str, Tensor]:
-        """Add the gradients of the batch's mean loss to the parameters', one micro-batch after another.
+        """Give the parameters, which have no gradients, those of the batch's mean loss, one micro-batch after another.
 
         Every process draws what is random in the objective for the whole batch, so the sum does not depend on how the batch is
         cut up; dropout alone is drawn as the parts go through the network.
@@ -113,7 +119,28 @@ class Gradients:
             drawn = drawn.part(share.start, share.stop)
             torch.manual_seed(derive_seed(torch.initial_seed(), "rank", self._group.place.rank))
         own = len(drawn.batch.labels)
-        size = min(self._micro_batch or own, own)
+        while (means := self._attempt(drawn, count, size := min(self._micro_batch or own, own))) is None:
+            self._micro_batch = size // 2
+            self._tell(f"Out of memory with {size} images at a time; going on with micro-batches of {self._micro_batch}.")
+        return means
+
+    def _attempt(self, drawn: Drawn, count: int, size: int) -> dict[str, Tensor] | None:
+        """The gradients of what was drawn; None, and no gradients, where memory ran out and half of `size` may do."""
+        try:
+            return self._add(drawn, count, size)
+        except (RuntimeError, MemoryError) as error:
+            whole = any(isinstance(regulariser, Comparison) for regulariser in self._objective.regularisers.values())
+            if not out_of_memory(error) or size == 1 or whole or not self._group.alone:
+                raise
+        # Only here does nothing hold on to what filled the memory.
+        self._losses.zero_grad(set_to_none=True)
+        if drawn.target.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _add(self, drawn: Drawn, count: int, size: int) -> dict[str, Tensor]:
+        """Add the gradients of what was drawn of a batch of `count` images, `size` at a time."""
+        own = len(drawn.batch.labels)
         means: dict[str, Tensor] = {}
         for start in range(0, own, size):
             part = drawn if size == own else drawn.part(start, start + size)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ltaug.checkpoints import new_checkpoint, read_state
+from ltaug.checkpoints import KEPT, new_checkpoint, read_state, write_state
 from ltaug.files import verify_directory
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Objective
@@ -80,6 +80,11 @@ def final_weights(steps: int) -> str:
     return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
 
 
+def disk_bytes(parameters: int) -> int:
+    """Of a fit's checkpoints, in float32: weights, average and Adam's two moments; a new one is there before an old one goes."""
+    return (KEPT + 1) * 4 * 4 * parameters
+
+
 def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
     """Write folder/step-N after `step` steps and remove older ones (files.new_checkpoint)."""
     if (folder / f"step-{step}").exists():
@@ -88,7 +93,7 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
         save_file(_tensors(trainee.denoiser), new / WEIGHTS_FILE)
         save_file(_tensors(trainee.ema.module), new / EMA_FILE)
         state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
-        torch.save(state, new / STATE_FILE)
+        write_state(state, new / STATE_FILE)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ltaug.errors import LtaugError
+from ltaug.errors import INTERRUPTED, LtaugError, resource_error
 from ltaug.runs import Event
+from ltaug.signals import interrupted_by_signals
 
 EVENT_INTERVAL = 0.2  # seconds between the progress events of one activity
 
@@ -32,6 +33,14 @@ def work(connection: Connection[Answer | Event, Call], module: str) -> None:
     Mistakes of the user are sent to the parent; any other exception ends the process with its traceback.
     """
     _end_with_the_parent()
+    try:
+        with interrupted_by_signals():
+            _answer_calls(connection, module)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _answer_calls(connection: Connection[Answer | Event, Call], module: str) -> None:
     listener = _Sender(connection)
     while True:
         try:
@@ -41,10 +50,11 @@ def work(connection: Connection[Answer | Event, Call], module: str) -> None:
         answer: Answer
         try:
             answer = pickle.dumps(getattr(importlib.import_module(module), name)(**kwargs, listener=listener))
-        except (LtaugError, OSError) as error:
-            answer = error
-        except KeyboardInterrupt:
-            sys.exit(130)
+        except Exception as error:
+            told = resource_error(error, kwargs.get("out", "a file")) or error
+            if not isinstance(told, LtaugError | OSError):
+                raise
+            answer = told
         connection.send(answer)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ltaug.checkpoints import KEPT
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError, nearest
@@ -28,6 +27,7 @@ from ltaug.generator.generate import generate
 from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
+from ltaug.generator.trainee import disk_bytes
 from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.methods import judged_terms
@@ -129,7 +129,7 @@ def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
         "parameters": parameters,
         "steps": options.steps,
         "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged),
-        "disk_bytes": KEPT * 4 * 4 * parameters,  # weights, average and Adam's two moments in float32
+        "disk_bytes": disk_bytes(parameters),
         **({"uncounted": "Where no judge is given, one is trained first."} if judged else {}),
     }
 
@@ -159,12 +159,12 @@ def _synthesis(at: Setting, options: SynthesisOptions) -> dict[str, Any]:
 
 
 def _evaluation(at: Setting, options: EvaluationOptions) -> dict[str, Any]:
-    from ltaug.evaluation.stage import per_class
+    from ltaug.evaluation.stage import disk_bytes, per_class
 
     wanted = at.train.num_classes * per_class(options.samples, at.train.num_classes)
     return {
         **_sampling(at, options, wanted),
-        "disk_bytes": (options.pairs * 2 + 1000) * at.train.images[0].nbytes,
+        "disk_bytes": disk_bytes(options, at.train),
         "uncounted": "Looking at the images, and training a classifier to do so, come on top.",
     }
 
@@ -204,7 +204,7 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
 
 
 def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
-    from ltaug.classifier.fit import seconds_per_step
+    from ltaug.classifier.fit import disk_bytes, seconds_per_step
     from ltaug.classifier.phases import build_for, total_steps
 
     train = at.train
@@ -215,7 +215,7 @@ def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
         "parameters": parameters,
         "steps": steps,
         "seconds_per_step": seconds_per_step(train, options, runtime),
-        "disk_bytes": 4 * parameters,
+        "disk_bytes": disk_bytes(parameters),
     }
 
 

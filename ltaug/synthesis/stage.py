@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from ltaug.data.imageset import ImageSet
+from ltaug.data.remote import is_url
 from ltaug.data.shards import SHARDS_FILE, Shard, shards_to_csv
 from ltaug.data.sheet import contact_sheet
+from ltaug.disk import require_space
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.fields import settings_of
 from ltaug.files import atomic_write
@@ -63,6 +65,7 @@ def run_synthesis(
 
     Raises:
         MismatchError: generator, judges and real set differ in their classes or in the shape of images.
+        ResourceError: the disk has too little space for the images.
         BudgetError: not one image passed the selection.
         DataError: the URL for the images belongs to another run or cannot be written.
         RunExistsError: processes of an earlier start, with another number of them, are still at work.
@@ -88,6 +91,10 @@ def run_synthesis(
         _make(workshop, joined, tally, run=run)
         return
     claim_url(options.images_to, run)
+    if not rounds.numbers() and not is_url(options.images_to):
+        require_space(
+            run.path, sum(tally.wanted) * train.images[0].nbytes // 2
+        )  # to which PNG compresses images of noise, or less
     started, course = time.monotonic(), settle(run, rounds, store, batch=generated.batch.size)
     rows = _make(workshop, course, tally, run=run)
     shards = _written(course, rounds, run=run)

@@ -1,6 +1,8 @@
 """Fitting: schedules, determinism, exact resume, and that each option reaches the training."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from ltaug.fields import resolve
 from ltaug.methods import CLASSIFIER_AUGMENTATIONS, LOSSES
 from ltaug.options import ClassifierOptions
 from ltaug.runtime import make_runtime
+from ltaug.signals import STOPPING
 
 CPU = make_runtime("cpu")
 
@@ -139,6 +142,35 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
     )
     assert seen == [9, 10, 11, 12]
     assert same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("given", [{"augment": "shift-rotate"}, {"average": "ema"}, {"refit": "last", "refit_share": 0.5}])
+@pytest.mark.parametrize("told_at", [2, 5, 11])
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_fit_that_is_told_to_stop_writes_a_checkpoint_at_once_and_goes_on_bit_for_bit(tmp_path, number, told_at, given):
+    def tell_it(step, total, values):
+        if step == told_at:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(checkpoints=tmp_path, on_step=tell_it, **given)
+    assert [p.name for p in tmp_path.iterdir()] == [f"step-{told_at + 1}"]
+    begun = []
+    resumed = fit(checkpoints=tmp_path, on_step=lambda step, total, values: begun.append(step), **given)
+    assert begun == list(range(told_at + 2, 13))
+    assert same_weights(fit(**given), resumed)
+
+
+def test_a_fit_without_checkpoints_is_told_to_stop_and_does():
+    begun = []
+
+    def tell_it(step, total, values):
+        begun.append(step)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(on_step=tell_it)
+    assert len(begun) <= 2
 
 
 def test_a_fit_on_sets_too_large_for_memory_ends_bit_for_bit_the_same(monkeypatch):

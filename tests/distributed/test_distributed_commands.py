@@ -135,11 +135,11 @@ def test_a_process_stuck_outside_python_ends_some_time_after_a_signal(tmp_path):
 
 
 @pytest.mark.parametrize("echo", [60.0, 0.0])
-def test_a_signal_that_comes_twice_at_once_is_one_signal_to_a_process_of_a_group(echo):
+def test_a_ctrl_c_that_comes_twice_at_once_is_one_signal_to_a_process_of_a_group(echo):
     kept_on = False
     with suppress(KeyboardInterrupt), stop_together(Group(Place(0, 2)), echo=echo) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         kept_on = stop.requested
     assert kept_on == (echo > 0)
 

@@ -158,6 +158,59 @@ def test_micro_batches_bound_how_many_images_go_through_the_network():
     assert seen == [8, 8, 4]  # each image under its own class and another one
 
 
+def with_memory_for(trainee, images):
+    """The trainee, whose network has no memory for more images at a time, and how many it was asked for."""
+    seen = []
+
+    def look(module, given):
+        seen.append(len(given[0]))
+        if seen[-1] > images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    trainee.denoiser.backbone.register_forward_pre_hook(look)
+    return trainee, seen
+
+
+@pytest.mark.parametrize("given", [{}, {"objective": "ddpm"}, *FORMS, {"backbone": "vit"}], ids=str)
+def test_a_step_that_runs_out_of_memory_is_made_again_in_halves_with_the_same_losses_and_gradients(given):
+    options, said = options_for(**given), []
+    data = TrainingData.on(FP32.device, long_tailed(), sampling=options.sampling)
+    (trainee, seen), expected = with_memory_for(trainee_for(options, FP32), 5), gradients(options, FP32)
+    batch = draw_batch(data, options, trainee.denoiser, step=1, seed=0)
+    trainee.denoiser.train()
+    terms = Gradients(trainee, FP32, tell=said.append).add(batch)
+    require_equal((terms, [p.grad for p in trainee.denoiser.parameters()]), expected, tolerance=1e-6)
+    assert max(seen) > 5
+    assert said[0] == "Out of memory with 6 images at a time; going on with micro-batches of 3."
+
+
+def test_micro_batches_stay_halved_for_the_steps_that_follow():
+    options, said = options_for(objective="ddpm", steps=3), []
+    (trainee, seen), whole = with_memory_for(trainee_for(options, FP32), 2), trainee_for(options, FP32)
+    fit(trainee, long_tailed(), options, FP32, seed=0, tell=said.append)
+    fit(whole, long_tailed(), options, FP32, seed=0)
+    assert seen == [6, 3, *[1] * 18]
+    assert len(said) == 2
+    for mine, theirs in zip(trainee.denoiser.parameters(), whole.denoiser.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0.05 * options.lr)
+
+
+@pytest.mark.parametrize(("objective", "images"), [("coral", 5), ("cbdm", 0)])
+def test_what_compares_images_and_a_single_image_without_memory_end_the_fit(objective, images):
+    options = options_for(objective=objective)
+    trainee, _ = with_memory_for(trainee_for(options, FP32), images)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(trainee, long_tailed(), options, FP32, seed=0)
+
+
+def test_another_error_is_not_taken_for_one_of_memory():
+    options = options_for()
+    trainee = trainee_for(options, FP32)
+    trainee.denoiser.backbone.register_forward_pre_hook(lambda module, given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(trainee, long_tailed(), options, FP32, seed=0)
+
+
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_micro_batches_are_refused_for_what_compares_images_and_for_nothing_else(name):
     options = options_for(objective=f"t2h+{name}")
