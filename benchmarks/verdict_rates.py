@@ -45,7 +45,9 @@ class Cell:
     shared: float = 0.0  # noise that the arms with synthetic images share (draw and generator), as a factor
     fixed: bool = False  # the shared noise is drawn once: the claim is about this draw and generator
     head_classes: int = 0  # > 0: that many classes, equal in truth
-    partners: Mapping[str, str] = field(default_factory=dict)  # arm with synthetic images -> the arm trained alike, if not real
+    # arm with synthetic images -> the arm trained alike, if not real; its control, if not resampled, where there is none
+    partners: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # metric -> arm -> another true mean than in `arms`
 
 
@@ -58,6 +60,9 @@ def arms(real: float, cheap: list[float], generated: list[float]) -> dict[str, f
 EQUAL_4, EQUAL_12 = arms(0, [0], [0, 0]), arms(0, [0] * 5, [0] * 6)
 LEADS = arms(-0.1, [-0.1, -0.1, -0.1, 0], [0] * 5)  # synthetic images help; one cheap arm does exactly as well
 CALM = dict.fromkeys(LEADS, 0.5)
+# The arms and the noise of digits-lt: cheap3 is the control of g1 and g2, which no other arm is trained alike with.
+AS_DIGITS = {"real": 1.5, "resampled": 1.5, "g0": 1.5, "cheap1": 0.6, "cheap2": 1, "cheap3": 0.4, "g1": 0.4, "g2": 0.4}
+TAUGHT = {"spread": AS_DIGITS, "controls": {"g1": "cheap3", "g2": "cheap3"}}
 NULL = (
     Cell("4 arms, equal", EQUAL_4),
     Cell("12 arms, equal", EQUAL_12),
@@ -89,6 +94,8 @@ PARTIAL = (
     Cell("two of five add nothing to better training", LEADS, partners={"g3": "cheap3", "g4": "cheap3"}),
     Cell("one generator better by the margin, half the noise", arms(-0.1, [-0.1, 0, 0, 0], [0, 0, 0, 0, 0.02]), spread=CALM),
     Cell("4 arms, images cost the margin", arms(0, [0], [-MARGIN, -MARGIN])),
+    Cell("as digits-lt, images add nothing to teaching", arms(0, [0, 0.13, 0.13, 0.15], [0, 0.15, 0.15]), **TAUGHT),
+    Cell("as digits-lt, all trained better are equal", arms(0, [0, 0.15, 0.15, 0.15], [0, 0.15, 0.15]), **TAUGHT),
 )
 POWER = (
     Cell("10 arms, all five with synthesis .05 above the best without", arms(-0.1, [-0.1, -0.05, -0.02, 0], [0.05] * 5)),
@@ -99,6 +106,7 @@ POWER = (
     Cell("4 arms, one .10 above real and resampled", arms(0, [0], [0, 0.1])),
     Cell("10 arms, a cheap arm .05 above all", arms(-0.1, [-0.1, 0, 0, 0.05], [0] * 5)),
     Cell("10 arms, all equal but real", arms(-0.1, [0] * 4, [0] * 5)),
+    Cell("as digits-lt, one adds .02 to teaching", arms(0, [0, 0.13, 0.13, 0.15], [0, 0.15, 0.17]), **TAUGHT),
 )
 
 
@@ -135,8 +143,8 @@ def judge(cell: Cell, values: dict[str, dict[str, np.ndarray]], seeds: int, rng:
     scores = Scores(
         values=table,
         synthetic=frozenset(generated),
-        partners=dict.fromkeys(generated, "real") | dict(cell.partners),
-        controls=dict.fromkeys(generated, "resampled"),
+        partners={arm: cell.partners.get(arm, "real") for arm in generated if arm not in cell.controls},
+        controls=dict.fromkeys(generated, "resampled") | dict(cell.controls),
         baseline="real",
         rivals=(Rivals(tuple(generated), True),) if len(generated) > 1 else (),
         fixed_draw=cell.fixed,

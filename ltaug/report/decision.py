@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 
@@ -63,20 +63,31 @@ class Evidence:
     """Paired differences between arms in one metric, with what all the arms tell about their spread.
 
     Seeds shift all arms together; what is left after arm and seed means is the arms' own noise, whose variance s2p is
-    estimated from all arms but the baseline. A difference of two of these has the variance 2 s2p, with (A-2)(n-1) degrees of
-    freedom for A arms; where its own variance is larger, that is taken, with 2(n-1). Against the baseline, whose noise is
-    another's (a classifier of the imbalanced set), only the difference's own variance counts, with n-1.
+    estimated from G arms other than the baseline: those of the pair's kind where both are of one, else all. Of one kind are the
+    arms that are trained as the baseline is (with other images, and their controls), and all others, which augment, adjust or
+    are taught and are often calmer. A difference has the variance 2 s2p, with (G-1)(n-1) degrees of freedom; where its own
+    variance is larger, that is taken, with 2(n-1). Against the baseline, whose noise is another's (a classifier of the
+    imbalanced set), only the difference's own variance counts, with n-1.
     """
 
     def __init__(self, scores: Scores, metric: str) -> None:
         self._values = {arm: by_metric.get(metric, {}) for arm, by_metric in scores.values.items()}
         self._baseline, self._metric = scores.baseline, metric
-        self._compared = cache(self._spread_of)
+        alike = {arm for arm, partner in scores.partners.items() if partner == scores.baseline}
+        self._plain = alike | {scores.controls[arm] for arm in alike if arm in scores.controls}
+        self._compared, self._pooled_over = cache(self._spread_of), cache(self._pool_of)
 
-    @cached_property
-    def _pooled(self) -> tuple[float, int] | None:
-        """s2p and its degrees of freedom, over the seeds that all arms have; None where that leaves too little."""
-        arms = [by_seed for arm, by_seed in self._values.items() if arm != self._baseline]
+    def _pooled(self, arm: str, other: str) -> tuple[float, int] | None:
+        """s2p of a pair and its degrees of freedom; None where it has none."""
+        if self._baseline in (arm, other):
+            return None
+        every = frozenset(self._values) - {self._baseline}
+        kind = every & self._plain if arm in self._plain else every - self._plain
+        return (self._pooled_over(kind) if other in kind else None) or self._pooled_over(every)
+
+    def _pool_of(self, pooled: frozenset[str]) -> tuple[float, int] | None:
+        """s2p of these arms and its degrees of freedom, over the seeds that all have; None where that leaves too little."""
+        arms = [by_seed for arm, by_seed in self._values.items() if arm in pooled]
         seeds = sorted(set.intersection(*map(set, arms))) if arms else []
         if len(arms) < 3 or len(seeds) < 2:
             return None
@@ -94,8 +105,8 @@ class Evidence:
             return (float(d[0]) if n else None), n, 0.0, 0
         own = float(d.var(ddof=1))
         variance, df = (own if own > EQUAL**2 else 0.0), n - 1
-        if self._baseline not in (arm, other) and self._pooled is not None:
-            shared, shared_df = self._pooled
+        if (pooled := self._pooled(arm, other)) is not None:
+            shared, shared_df = pooled
             variance, df = (own, 2 * (n - 1)) if own > 2 * shared else (2 * shared, shared_df)
         return float(d.mean()), n, variance, df
 
@@ -111,8 +122,7 @@ class Evidence:
             return Comparison(*at, mean, n, None, None, "unknown", None, None)
         if variance == 0:
             return self._without_spread(at, mean, n, tail / k)
-        own = self._baseline in (arm, other) or self._pooled is None
-        quantile = t_quantile(tail / k, df) if own else dunnett_quantile(tail, df, k)
+        quantile = t_quantile(tail / k, df) if self._pooled(arm, other) is None else dunnett_quantile(tail, df, k)
         error = math.sqrt(variance / n)
         low, high = mean - quantile * error, mean + quantile * error
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"

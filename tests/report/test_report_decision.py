@@ -68,6 +68,26 @@ def test_the_noise_of_the_baseline_is_no_part_of_the_pooled_spread():
     assert calm == wild
 
 
+def test_arms_that_are_trained_as_the_baseline_is_lend_their_noise_to_each_other_alone():
+    calm = noisy(dict.fromkeys(["real", "cheap", "control", "taught"], 0.7))
+    wild = {arm: [0.1, 0.9, 0.2, 0.8, seed] for arm, seed in (("resampled", 0.1), ("syn", 0.6), ("more", 0.9))}
+    alike = {"partners": {"syn": "real", "more": "real"}, "controls": {"syn": "resampled", "taught": "control"}}
+    values = calm | wild
+
+    def spread(arm, other):
+        return (
+            Evidence(scores(values, synthetic=("syn", "more", "taught"), **alike), METRIC).compare(arm, other, 0.02).seeds_needed
+        )
+
+    def needed(arms, arm, other):
+        own = np.subtract(values[arm], values[other]).var(ddof=1)
+        return math.ceil(7.85 * max(own, 2 * residual_variance(values, arms)) / MARGIN**2)
+
+    assert spread("taught", "control") == needed(["cheap", "control", "taught"], "taught", "control")
+    assert spread("syn", "resampled") == needed(["resampled", "syn", "more"], "syn", "resampled")
+    assert spread("syn", "cheap") == needed([arm for arm in values if arm != "real"], "syn", "cheap")
+
+
 def test_only_seeds_that_all_arms_have_are_pooled():
     values = noisy({"real": 0.7, "a": 0.7, "b": 0.7, "syn": 0.7}, seeds=6)
     short = {arm: v[: 5 if arm == "b" else 6] for arm, v in values.items()}
