@@ -13,10 +13,9 @@ from ltaug.data.cache import File, read_files
 from ltaug.data.decoding import EXTENSIONS
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
+from ltaug.data.outside import TEST_NAMES
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError, MismatchError
-
-TEST_NAMES = ("test", "val", "validation")
 
 
 @dataclass(frozen=True)

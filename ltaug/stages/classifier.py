@@ -16,6 +16,7 @@ from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, duplicates
 from ltaug.data.longtail import resample
+from ltaug.data.outside import require_outside
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
 from ltaug.meeting import wait_for_run
@@ -208,6 +209,7 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     if (path / RUN_FILE).is_file():
         origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
     else:
+        require_outside(job.out, f"folder:{path}")
         origin, found, mirrored = form_of(path), read_given(path, train), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, inspect_dataset, load_dataset
+from ltaug.data.outside import require_outside
 from ltaug.errors import MismatchError
 from ltaug.fields import checked, resolve
 from ltaug.machine import Machine
@@ -77,6 +78,8 @@ class Job:
         return make_runtime(self.machine.device, threads=self.machine.threads, place=self.place)
 
     def load(self, dataset: DatasetOptions, seed: int) -> Dataset:
+        """The images; raises OptionError where `out` lies among them."""
+        require_outside(self.out, dataset.dataset)
         return load_data(dataset, seed, self.machine, self.name, self.listener)
 
     def load_origin(self, generator: Path) -> tuple[GeneratorRecord, Dataset]:
