@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltaug.data.cache import File, read_files
+from ltaug.data.cache import File, conversions_note, read_files
 from ltaug.data.decoding import EXTENSIONS
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
@@ -56,9 +56,18 @@ def read_folder(request: Request) -> Splits:
     if ignored:
         notes.append(f"files ignored, not images by their extension or outside the class folders: {ignored}")
     files = (*train.files, *(test.files if test else ()))
-    decoded = read_files(root, files, image_size=request.image_size, skip_bad=request.skip_bad, progress=request.progress)
+    decoded = read_files(
+        root,
+        files,
+        image_size=request.image_size,
+        skip_bad=request.skip_bad,
+        progress=request.progress,
+        max_pixels=request.max_image_pixels,
+    )
     if decoded.bad:
         notes.append(f"unreadable images left out: {len(decoded.bad)} ({listed(list(decoded.bad))})")
+    if decoded.converted:
+        notes.append(conversions_note(decoded.converted))
     readable = np.array([file.path not in decoded.bad for file in files])
     assert readable.sum() == len(decoded.images)
     num_train = int(readable[: len(train.files)].sum())

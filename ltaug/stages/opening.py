@@ -139,6 +139,7 @@ def load_data(dataset: DatasetOptions, seed: int, machine: Machine, label: str, 
         data_dir=machine.data_dir,
         download=machine.download,
         skip_bad=machine.skip_bad,
+        max_image_pixels=machine.max_image_pixels,
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
 

@@ -98,6 +98,7 @@ def test_other_sizes_and_modes_are_made_to_fit_and_said(tmp_path):
     assert found.notes[1:] == (
         "1 of 3 synthetic images are resized to 12x6 (from 32x20).",
         "2 of 3 synthetic images are converted to L (from RGBA, P).",
+        "Synthetic images converted: alpha channel put on white (1).",
     )
     colour = read_given(root, like(channels=3))
     assert colour.images.image_shape == (3, 8, 8)
