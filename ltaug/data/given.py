@@ -140,7 +140,7 @@ def _in_folders(target: Target) -> Iterator[Found]:
     tree = list_tree(target.path, target.path)
     known = target.labels(tree.class_names, folders=True)
     if tree.ignored:
-        ignored = "not images by their extension or outside the class folders"
+        ignored = "not images by their extension, outside the class folders or links in a circle"
         target.notes.append(f"Files ignored, {ignored}: {tree.ignored}.")
     paths = [file.path for file in tree.files]
     labels = [known[path.split("/")[0]] for path in paths]

@@ -493,3 +493,31 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, m
     monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match=words):
         load_dataset(options, seed=0, max_image_pixels=1198)
+
+
+def test_a_class_folder_whose_name_is_no_text_is_refused_in_one_sentence(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, os.fsdecode(b"caf\xe9"): 2})
+    with pytest.raises(DataError, match=r"the name of the folder b'.*/set/caf\\xe9' is not UTF-8; rename it"):
+        load(root)
+    with pytest.raises(DataError, match="is not UTF-8"):
+        load(tree(tmp_path / os.fsdecode(b"\xff"), {"a": 2, "b": 2}))
+
+
+def test_a_file_whose_name_is_no_text_is_read_and_named_if_it_cannot_be(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    save(root / "a" / os.fsdecode(b"caf\xe9.png"), 9)
+    assert len(load(root).train) + len(load(root).test) == 5
+    (root / "a" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    notes = load(root, skip_bad=True).notes
+    assert r"unreadable images left out: 1 (a/caf\udce9.png)" in notes
+
+
+def test_links_in_a_circle_are_passed_over_and_counted(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    digest = load(root).train.digest
+    for link, target in (("a/loop.png", "loop.png"), ("loop", "loop"), ("all", "."), ("up", ".."), ("b/x", "y"), ("b/y", "x")):
+        (root / link).symlink_to(target)
+    dataset = load(root)
+    assert dataset.train.class_names == ("a", "b")
+    assert dataset.train.digest == digest
+    assert any(note.endswith("outside the class folders or links in a circle: 6") for note in dataset.notes)

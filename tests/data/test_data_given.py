@@ -83,7 +83,7 @@ def test_a_missing_class_and_an_empty_folder_are_fine_and_said(tmp_path):
     found = read_given(root, like())
     assert found.images.class_counts.tolist() == [0, 0, 2]
     assert found.notes[0] == "No synthetic image is given of class ant, sea/lion."
-    assert found.notes[1].endswith("outside the class folders: 1.")
+    assert found.notes[1].endswith("outside the class folders or links in a circle: 1.")
 
 
 def test_other_sizes_and_modes_are_made_to_fit_and_said(tmp_path):
