@@ -6,6 +6,13 @@ from ltaug.errors import OptionError
 
 LOOKS = (3, 5, 10)  # seeds in all
 MAX_SEEDS = LOOKS[-1]
+LIMIT = 1000  # seeds of one experiment
+
+
+def require_seeds(seeds: int, where: str) -> None:
+    """Raise OptionError for more seeds, or fewer, than can be planned."""
+    if not 1 <= seeds <= LIMIT:
+        raise OptionError(f"{where} {seeds} must be a whole number of at least 1 and at most {LIMIT:,}")
 
 
 def looks(max_seeds: int) -> tuple[int, ...]:
@@ -14,10 +21,11 @@ def looks(max_seeds: int) -> tuple[int, ...]:
     No more looks than these: each may err, and the verdict's level is made for three that claim (5, 10 and a last one).
 
     Raises:
-        OptionError: there are fewer seeds than the first look takes.
+        OptionError: there are fewer seeds than the first look takes, or more than `require_seeds` allows.
     """
     if max_seeds < LOOKS[0]:
         raise OptionError(f"--max-seeds {max_seeds} must be at least {LOOKS[0]}, as many as the first look takes")
+    require_seeds(max_seeds, "--max-seeds")
     return (*(seeds for seeds in LOOKS if seeds < max_seeds), max_seeds)
 
 

@@ -31,6 +31,13 @@ class Machine:
     )
     download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
+    max_image_pixels: int = option(
+        64_000_000,
+        "image files of more pixels count as unreadable, and are not decoded",
+        low=1,
+        high=178_956_970,  # above this Pillow refuses by itself
+        part=READING,
+    )
     precision: str = option(
         "auto",
         "number format of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs with bf16 instructions",

@@ -12,6 +12,7 @@ from typing import Any
 
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import check, checked, known_of, read_of, shown
+from ltaug.looks import require_seeds
 from ltaug.options import NETWORK, STAGES, DatasetOptions, SynthesisOptions
 
 FOLDERS = (Path(__file__).parent / "_recipes", Path(__file__).parents[1] / "recipes")  # in a wheel; in a checkout
@@ -128,8 +129,9 @@ def read_recipe(path: Path) -> Recipe:
     for key in document:
         if key not in known:
             raise OptionError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
         raise OptionError(f"{where}: seeds = {seeds!r} must be a whole number of at least 1")
+    require_seeds(seeds, f"{where}: seeds =")
     if not isinstance(arms_table, dict) or not arms_table:
         raise OptionError(f"{where} has no arms; add at least [arms.real]")
     arms = tuple(_read_arm(name, table, where) for name, table in arms_table.items())

@@ -212,8 +212,8 @@ class ClassifierRecord(RunRecord):
     images of every class, if any, and where they came from; `synthetic_origin` is "synthesize" for a run's, and how they were
     given for others, of which no more is known: "folder", "npz" or "shards". `resampled_counts` are the real images of every
     class that were drawn again in place of synthetic ones, if any. `overlap` says how near synthetic images come to real ones
-    (metrics.overlap) and `duplicates` counts equal real images (data.load); both are empty in early runs. `steps` were trained,
-    0 where unknown; `groups` holds class indices by group.
+    (metrics.overlap), `duplicates` counts equal real images and `dataset_notes` are its `source_notes` (data.load); all are
+    empty in early runs. `steps` were trained, 0 where unknown; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -233,6 +233,7 @@ class ClassifierRecord(RunRecord):
     teacher_runs: tuple[RunInput, ...]
     overlap: Json
     duplicates: Mapping[str, int]
+    dataset_notes: tuple[str, ...]
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
@@ -265,7 +266,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "train_digest": train.get("digest", ""),
         "draw_seed": train.get("draw_seed", record["seed"]),
         "test_digest": (inputs.get("test") or {}).get("digest", ""),
-        **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape")},
+        **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape", "dataset_notes")},
         **{key: facts.get(key) or {} for key in mappings},
         "parameters": facts.get("parameters"),
         **{key: None if counts is None else tuple(counts) for key, counts in counts_of.items()},

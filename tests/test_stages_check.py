@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ltaug import pipeline
@@ -11,9 +12,9 @@ from ltaug.errors import BudgetError, DataError, LtaugError, OptionError
 from ltaug.fields import checked
 from ltaug.machine import Machine
 from ltaug.options import NETWORK, GeneratorOptions
-from ltaug.pipeline.plan import check_of, plan
+from ltaug.pipeline.plan import check_of, plan, plan_classifiers
 from ltaug.recipes import read_recipe
-from ltaug.stages import check_stages, evaluate_generator, fit_generator, synthesize, train_classifier
+from ltaug.stages import check_stages, evaluate_generator, fit_generator, inspect, synthesize, train_classifier
 
 RECIPE = """
 dataset = "digits"
@@ -98,3 +99,32 @@ def test_what_the_network_of_a_finished_generator_decides_is_not_refused_before_
     assert checked(GeneratorOptions, {"patch": 4}, where="options", unsettled=NETWORK) == {"patch": 4}
     with pytest.raises(OptionError, match="is read only with --backbone vit"):
         checked(GeneratorOptions, {"patch": 4}, where="options")
+
+
+def test_a_single_class_is_refused_by_what_trains_and_not_by_inspect(tmp_path):
+    np.savez(tmp_path / "one.npz", images=np.zeros((9, 8, 8), np.uint8), labels=np.zeros(9, int), class_names=["cat"])
+    dataset = {"dataset": str(tmp_path / "one.npz")}
+    assert inspect(dataset)["classes"] == ["cat"]
+    for make in (
+        lambda: fit_generator(dataset, {}, out=tmp_path / "out"),
+        lambda: train_classifier(dataset, {}, out=tmp_path / "out"),
+        lambda: check_stages([("train-classifier", dataset, {}, None)], seed=0),
+    ):
+        with pytest.raises(DataError, match=r"one\.npz has a single class, 'cat', and there is nothing to classify"):
+            make()
+    assert [p.name for p in tmp_path.iterdir()] == ["one.npz"]
+
+
+def test_more_seeds_than_can_be_planned_are_refused(tmp_path):
+    recipe, limit = recipe_with(tmp_path, ""), "must be a whole number of at least 1 and at most 1,000"
+    (tmp_path / "mine.toml").write_text("seeds = 100000000" + RECIPE)
+    with pytest.raises(OptionError, match=f"recipe mine.toml: seeds = 100000000 {limit}"):
+        read_recipe(tmp_path / "mine.toml")
+    for number in (1001, 100_000_000):
+        with pytest.raises(OptionError, match=f"--seeds {number} {limit}"):
+            pipeline.run_recipe(recipe, out=tmp_path / "out", seeds=number)
+        with pytest.raises(OptionError, match=f"--seeds {number} {limit}"):
+            plan_classifiers({}, {}, out=tmp_path, seeds=number, synthetic=None, arm="x")
+        with pytest.raises(OptionError, match=f"--max-seeds {number} {limit}"):
+            pipeline.run_until_decided(recipe, out=tmp_path / "out", max_seeds=number)
+    assert len(plan_classifiers({}, {}, out=tmp_path, seeds=1000, synthetic=None, arm="x")) == 1000

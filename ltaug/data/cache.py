@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,11 @@ from filelock import FileLock, Timeout
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import CorruptError, DataError
+from ltaug.machine import Machine
 
-FORMAT = 2
+FORMAT = 3
 Progress = Callable[[str, int, int], None]
+How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
 
 
 class File(NamedTuple):
@@ -40,6 +43,7 @@ class DecodedFiles(NamedTuple):
     images: Images
     hashes: Images  # `hash_images` of them, (M, 32)
     bad: dict[str, str]  # the paths of the other files, with what is wrong with each
+    converted: dict[str, int]  # how many images show something otherwise than their file has it, by what that is
 
 
 def cache_directory() -> Path:
@@ -51,25 +55,31 @@ def cache_directory() -> Path:
 
 
 def read_files(
-    root: Path, files: Sequence[File], *, image_size: int | None, skip_bad: bool, progress: Progress | None
+    root: Path,
+    files: Sequence[File],
+    *,
+    image_size: int | None,
+    skip_bad: bool,
+    progress: Progress | None,
+    max_pixels: int = Machine.max_image_pixels,
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
-    The cache is keyed by the folder, every file's path, size and modification time, and `image_size`. It keeps each image's
-    hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the same files,
-    one decodes them and the others wait.
+    The cache is keyed by the folder, every file's path, size and modification time, `image_size` and `max_pixels`. It keeps
+    each image's hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the
+    same files, one decodes them and the others wait.
 
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
             size without `image_size`; a cache directory that cannot be written or is too full.
         CorruptError: the cache is damaged.
     """
-    target = cache_directory() / "images" / _key(root, files, image_size)
+    target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
         try:
             with _alone(target, len(files), progress):
                 if not target.is_dir():
-                    _fill(target, root, [file.path for file in files], image_size, progress, skip_bad)
+                    _fill(target, root, [file.path for file in files], (image_size, max_pixels), progress, skip_bad)
         except OSError as error:
             raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
     return _open(target, skip_bad)
@@ -85,10 +95,15 @@ def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove the
     raise DataError(f"{count} cannot be read: {named}{more}; {remedy}")
 
 
-def _key(root: Path, files: Sequence[File], image_size: int | None) -> str:
+def conversions_note(converted: Mapping[str, int]) -> str:
+    """How many images show something otherwise than their file has it, as a note."""
+    return f"images converted: {', '.join(f'{what} ({count})' for what, count in sorted(converted.items()))}"
+
+
+def _key(root: Path, files: Sequence[File], how: How) -> str:
     # The folder is part of the key: archives often unpack with one time for all files, and uncompressed images of
     # two data sets can share names and sizes as well.
-    key = hashlib.sha256(repr((FORMAT, image_size, str(root.resolve()))).encode())
+    key = hashlib.sha256(repr((FORMAT, how, str(root.resolve()))).encode())
     for file in files:
         key.update(f"{file.path}\0{file.state}\n".encode("utf-8", "surrogateescape"))
     return key.hexdigest()
@@ -119,17 +134,15 @@ def _temporary(target: Path) -> str:
     return f".{target.name[:12]}."
 
 
-def _fill(
-    target: Path, root: Path, paths: Sequence[str], image_size: int | None, progress: Progress | None, skip_bad: bool
-) -> None:
+def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
     """Make the cache entry `target`: complete under a temporary name, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=_temporary(target)))
     try:
-        bad = _build(temporary, root, paths, image_size, progress, skip_bad)
+        bad, converted = _build(temporary, root, paths, how, progress, skip_bad)
         images = np.load(temporary / "images.npy", mmap_mode="r")
         np.save(temporary / "hashes.npy", hash_images(images))
-        meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad}
+        meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad, "converted": converted}
         (temporary / "files.json").write_text(json.dumps(meta), encoding="utf-8")
         temporary.rename(target)
     finally:
@@ -137,15 +150,17 @@ def _fill(
 
 
 def _build(
-    folder: Path, root: Path, paths: Sequence[str], image_size: int | None, progress: Progress | None, skip_bad: bool
-) -> dict[str, str]:
-    """Decode into folder/images.npy and return the unreadable files."""
+    folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
+) -> tuple[dict[str, str], Counter[str]]:
+    """Decode into folder/images.npy; returns the unreadable files and the conversions (`DecodedFiles`)."""
     bad: dict[str, str] = {}
     kept: list[int] = []
-    all_grey = True
+    converted = Counter[str]()
+    grey = 0
     images: Images | None = None
     first = ""
-    outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size))
+    image_size, max_pixels = how
+    outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))
@@ -160,20 +175,24 @@ def _build(
             raise DataError(f"images differ in size: {first} has {sizes[0]} pixels, {path} {sizes[1]}; give --image-size")
         images[done] = outcome.pixels
         kept.append(done)
-        all_grey = all_grey and outcome.grey
+        converted.update(outcome.converted)
+        grey += outcome.grey
     if not skip_bad or images is None:
         require_readable(bad)
     assert images is not None, "there is at least one path"
+    all_grey = grey == len(kept)
+    if grey and not all_grey:
+        converted["grey to RGB"] = grey
     if not bad and not all_grey:
         images.flush()  # type: ignore[attr-defined]
         (folder / "all.npy").rename(folder / "images.npy")
-        return bad
+        return bad, converted
     compact = _allocate(folder / "images.npy", (len(kept), 1 if all_grey else 3, *images.shape[2:]))
     for start in range(0, len(kept), BLOCK):
         compact[start : start + BLOCK] = images[kept[start : start + BLOCK], : compact.shape[1]]
     compact.flush()  # type: ignore[attr-defined]
     (folder / "all.npy").unlink()
-    return bad
+    return bad, converted
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
@@ -196,4 +215,4 @@ def _open(target: Path, skip_bad: bool) -> DecodedFiles:
         raise CorruptError(f"the image cache {target} is damaged ({error}); delete it and run the command again") from error
     if not skip_bad:
         require_readable(meta["bad"])
-    return DecodedFiles(images, hashes, meta["bad"])
+    return DecodedFiles(images, hashes, meta["bad"], meta["converted"])

@@ -9,15 +9,19 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ltaug.data.imageset import Images
+from ltaug.machine import Machine
 
+# By content, whatever a file is called: Pillow hands others, such as EPS, to external programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # JPEG with MPO, PPM with PGM and PBM
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
@@ -32,11 +36,15 @@ Size = tuple[int, int]  # (width, height), as Pillow has it
 
 
 class Decoded(NamedTuple):
-    """Pixels of one image, uint8 (3, H, W), and Pillow's mode and size of what they were made from."""
+    """Pixels of one image, uint8 (3, H, W), and Pillow's mode and size of what they were made from.
+
+    `converted` says what they show otherwise than the file has it, such as "16 bits to 8".
+    """
 
     pixels: Images
     mode: str
     size: Size
+    converted: tuple[str, ...] = ()
 
     @property
     def grey(self) -> bool:
@@ -44,16 +52,54 @@ class Decoded(NamedTuple):
         return self.mode in _GREY
 
 
-def decode(source: Path | bytes, *, image_size: Size | None) -> Decoded:
+def open_image(source: Path | bytes, *, max_pixels: int = Machine.max_image_pixels) -> Image.Image:
+    """An image file, or its content, of which only the header is read.
+
+    Raises:
+        one of UNREADABLE: the file is damaged, of none of FORMATS, or has more than `max_pixels`.
+    """
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        limit = f"--max-image-pixels {max_pixels:,}; raise that to read it"
+        raise ValueError(f"{width}x{height} are {width * height:,} pixels, more than {limit}")
+    return image
+
+
+def decode(source: Path | bytes, *, image_size: Size | None, max_pixels: int = Machine.max_image_pixels) -> Decoded:
     """Decode a file or its content: EXIF orientation applied, the first frame of an animation, and as `to_pixels` says.
 
     Raises:
-        one of UNREADABLE: the file is damaged, not an image, or has floating-point pixels.
+        one of UNREADABLE: see `open_image`; the image has floating-point pixels.
     """
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise OSError("the file is empty")
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-        return to_pixels(ImageOps.exif_transpose(file), image_size)
+    with open_image(source, max_pixels=max_pixels) as file:
+        # Before decoding, in which Pillow reads colours of 16 bits as of 8, and turns a TIFF.
+        deep, tags = ";16" in str(getattr(file, "tile", "")), dict(getattr(file, "tag_v2", {}))
+        decoded = to_pixels(ImageOps.exif_transpose(file), image_size)
+        turned = (tags or file.getexif()).get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        return decoded._replace(converted=tuple(_conversions(file, deep=deep, turned=turned)))
+
+
+def _conversions(file: Image.Image, *, deep: bool, turned: bool) -> Iterator[str]:
+    """What the decoded image shows otherwise than its file has it."""
+    if deep or file.mode in _SIXTEEN_BIT:
+        yield "16 bits to 8"
+    if _has_alpha(file):
+        yield "alpha channel put on white"
+    if file.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        yield f"{file.mode} to RGB"
+    if turned:
+        yield "turned as EXIF says"
+    with suppress(*UNREADABLE):  # only the first frame needs to be whole
+        if getattr(file, "is_animated", False):
+            yield "first of several frames"
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def to_pixels(image: Image.Image, image_size: Size | None) -> Decoded:
@@ -74,7 +120,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if _has_alpha(image):
         straight = image.convert("LA") if image.mode == "La" else image
         rgba = straight.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
@@ -103,16 +149,22 @@ def resize_all(images: Images, side: int) -> Images:
 
 
 def decode_all(
-    root: Path, paths: Sequence[str], image_size: Size | None, *, threads: int | None = None
+    root: Path,
+    paths: Sequence[str],
+    image_size: Size | None,
+    *,
+    max_pixels: int = Machine.max_image_pixels,
+    threads: int | None = None,
 ) -> Iterator[Decoded | str]:
     """For each path, in order, its image or what is wrong with it.
 
     Args:
+        max_pixels: of the largest image that is decoded.
         threads: how many decode [default: one per processor, at most 8].
     """
 
     def block(start: int) -> list[Decoded | str]:
-        return [try_decode(root / path, image_size) for path in paths[start : start + _TASK]]
+        return [try_decode(root / path, image_size, max_pixels) for path in paths[start : start + _TASK]]
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
@@ -129,10 +181,10 @@ def decode_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def try_decode(source: Path | bytes, image_size: Size | None) -> Decoded | str:
+def try_decode(source: Path | bytes, image_size: Size | None, max_pixels: int) -> Decoded | str:
     """The image, or what is wrong with it."""
     try:
-        return decode(source, image_size=image_size)
+        return decode(source, image_size=image_size, max_pixels=max_pixels)
     except UNREADABLE as error:
         return _reason(error)
 
@@ -141,4 +193,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error) or type(error).__name__
-    return "not an image" if text.startswith("cannot identify image file") else text
+    return f"not an image ({', '.join(FORMATS)})" if text.startswith("cannot identify image file") else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ltaug.data.cache import File, read_files
+from ltaug.data.cache import File, conversions_note, read_files
 from ltaug.data.decoding import EXTENSIONS
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
+from ltaug.data.outside import TEST_NAMES
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError, MismatchError
 
-TEST_NAMES = ("test", "val", "validation")
+_CIRCLE = os.strerror(errno.ELOOP)  # the `_state` of a link that leads to itself
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,21 @@ def read_folder(request: Request) -> Splits:
             raise DataError(f"{folder}: no images for class {listed(empty)}; add some or remove the folder")
     ignored = train.ignored + (test.ignored if test else 0)
     if ignored:
-        notes.append(f"files ignored, not images by their extension or outside the class folders: {ignored}")
+        notes.append(f"files ignored, not images by their extension, outside the class folders or links in a circle: {ignored}")
     files = (*train.files, *(test.files if test else ()))
-    decoded = read_files(root, files, image_size=request.image_size, skip_bad=request.skip_bad, progress=request.progress)
+    decoded = read_files(
+        root,
+        files,
+        image_size=request.image_size,
+        skip_bad=request.skip_bad,
+        progress=request.progress,
+        max_pixels=request.max_image_pixels,
+    )
     if decoded.bad:
-        notes.append(f"unreadable images left out: {len(decoded.bad)} ({listed(list(decoded.bad))})")
+        named = listed([path.encode(errors="backslashreplace").decode() for path in decoded.bad])
+        notes.append(f"unreadable images left out: {len(decoded.bad)} ({named})")
+    if decoded.converted:
+        notes.append(conversions_note(decoded.converted))
     readable = np.array([file.path not in decoded.bad for file in files])
     assert readable.sum() == len(decoded.images)
     num_train = int(readable[: len(train.files)].sum())
@@ -96,7 +108,12 @@ def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name) and not _leads_back(p))
+
+
+def _leads_back(path: Path) -> bool:
+    """Whether it is a link to a folder that it lies in."""
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
 def _hidden(name: str) -> bool:
@@ -113,20 +130,26 @@ def list_tree(root: Path, folder: Path) -> Tree:
     """The images in the class folders of `folder`, which is `root` or below it.
 
     Raises:
-        DataError: there are no class folders.
+        DataError: there are no class folders, or one whose name is not text.
         OSError: a folder cannot be listed.
     """
     classes = _visible_folders(folder)
-    loose = [p for p in folder.iterdir() if p.is_file() and not _hidden(p.name)]
+    known = set(classes)
+    loose = [p for p in folder.iterdir() if not _hidden(p.name) and p not in known]
     if not classes:
         what = "holds files but no folders" if loose else "is empty"
         raise DataError(f"{folder} {what}; put each class's images into a folder named after the class")
+    for path in (folder, *classes):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:  # no report, manifest or folder of synthetic images could name it
+            raise DataError(f"the name of the folder {os.fsencode(path)!r} is not UTF-8; rename it") from error
     files: list[File] = []
     counts: list[int] = []
     ignored = len(loose)
     for path in classes:
         found = list(_files_below(str(path), path.relative_to(root).as_posix()))
-        images = sorted(file for file in found if file.path.lower().endswith(tuple(EXTENSIONS)))
+        images = sorted(f for f in found if f.path.lower().endswith(tuple(EXTENSIONS)) and f.state != _CIRCLE)
         files += images
         counts.append(len(images))
         ignored += len(found) - len(images)
@@ -139,10 +162,19 @@ def _files_below(folder: str, name: str) -> Iterator[File]:
         for entry in entries:
             if _hidden(entry.name):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield File(f"{name}/{entry.name}", _state(entry))
             elif not entry.is_symlink():
                 yield from _files_below(entry.path, f"{name}/{entry.name}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _state(entry: os.DirEntry[str]) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ltaug.data.cache import require_readable
+from ltaug.data.cache import conversions_note, require_readable
 from ltaug.data.decoding import EXTENSIONS, Decoded, decode_all, to_pixels, try_decode
 from ltaug.data.folder import class_folder, list_tree
 from ltaug.data.imageset import Images, ImageSet
@@ -24,6 +24,7 @@ from ltaug.data.longtail import listed
 from ltaug.data.sheet import to_picture
 from ltaug.data.sources import check_labels, checked_pair, named_classes, read_npz
 from ltaug.errors import DataError, MismatchError
+from ltaug.machine import Machine
 
 FORMS = "a synthesize run, a folder with a folder of images for each class, a .npz file, or WebDataset shards (.tar)"
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by the channels of the training images
@@ -66,10 +67,11 @@ def form_of(path: Path) -> str:
     return form
 
 
-def read_given(path: Path, train: ImageSet) -> GivenImages:
+def read_given(path: Path, train: ImageSet, *, max_pixels: int = Machine.max_image_pixels) -> GivenImages:
     """The images at `path`, with the classes and the image shape of the training set.
 
     Images of another size are resized to fill it and cropped, those of another mode converted. A class may have no image.
+    Files of more than `max_pixels` count as unreadable.
 
     Raises:
         DataError: nothing usable at `path`, no image at all, unreadable images, a number that is no class's.
@@ -77,10 +79,10 @@ def read_given(path: Path, train: ImageSet) -> GivenImages:
     """
     read = {"folder": _in_folders, "npz": _in_arrays, "shards": _in_shards}[form_of(path)]
     channels, height, width = train.image_shape
-    target = Target(path, train.class_names, (width, height), [])
+    target = Target(path, train.class_names, (width, height), max_pixels, [])
     kept: list[Images] = []
     labels, names, bad = [], [], {}
-    sizes, modes = Counter[str](), Counter[str]()
+    sizes, modes, conversions = Counter[str](), Counter[str](), Counter[str]()
     try:
         for name, label, decoded in read(target):
             if isinstance(decoded, str):
@@ -88,6 +90,7 @@ def read_given(path: Path, train: ImageSet) -> GivenImages:
                 continue
             sizes["{}x{}".format(*decoded.size)] += 1
             modes[decoded.mode] += 1
+            conversions.update(decoded.converted)
             kept.append(_in_channels(decoded.pixels, channels))
             labels.append(label)
             names.append(name)
@@ -100,6 +103,7 @@ def read_given(path: Path, train: ImageSet) -> GivenImages:
     missing = [name for name, count in zip(images.class_names, images.class_counts, strict=True) if count == 0]
     notes = [f"No synthetic image is given of class {listed(missing)}."] if missing else []
     notes += _changed("resized", sizes, f"{width}x{height}") + _changed("converted", modes, MODES[channels])
+    notes += [f"Synthetic {conversions_note(conversions)}."] if conversions else []
     return GivenImages(images, tuple(names), (*notes, *target.notes))
 
 
@@ -109,6 +113,7 @@ class Target(NamedTuple):
     path: Path
     class_names: tuple[str, ...]
     size: tuple[int, int]  # (width, height)
+    max_pixels: int
     notes: list[str]
 
     def labels(self, names: Iterable[str], *, folders: bool = False) -> dict[str, int]:
@@ -135,11 +140,11 @@ def _in_folders(target: Target) -> Iterator[Found]:
     tree = list_tree(target.path, target.path)
     known = target.labels(tree.class_names, folders=True)
     if tree.ignored:
-        ignored = "not images by their extension or outside the class folders"
+        ignored = "not images by their extension, outside the class folders or links in a circle"
         target.notes.append(f"Files ignored, {ignored}: {tree.ignored}.")
     paths = [file.path for file in tree.files]
     labels = [known[path.split("/")[0]] for path in paths]
-    yield from map(Found, paths, labels, decode_all(target.path, paths, target.size))
+    yield from map(Found, paths, labels, decode_all(target.path, paths, target.size, max_pixels=target.max_pixels))
 
 
 def _in_arrays(target: Target) -> Iterator[Found]:
@@ -160,7 +165,7 @@ def _in_shards(target: Target) -> Iterator[Found]:
     tars = _tars(target.path) if target.path.is_dir() else [target.path]
     numbered = False
     for tar in tars:
-        images, classes = _samples(tar, target.size)
+        images, classes = _samples(tar, target)
         for keys, lacking in ((images.keys() - classes.keys(), ".cls"), (classes.keys() - images.keys(), "image")):
             if keys:
                 raise DataError(
@@ -176,7 +181,7 @@ def _in_shards(target: Target) -> Iterator[Found]:
         target.note_numbers()
 
 
-def _samples(tar: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[str, Decoded | str]], dict[str, str]]:
+def _samples(tar: Path, target: Target) -> tuple[dict[str, tuple[str, Decoded | str]], dict[str, str]]:
     """By key, the images of a shard, each with its member's name, and what their .cls say."""
     images: dict[str, tuple[str, Decoded | str]] = {}
     classes: dict[str, str] = {}
@@ -194,7 +199,7 @@ def _samples(tar: Path, size: tuple[int, int]) -> tuple[dict[str, tuple[str, Dec
                 elif f".{extension}" in EXTENSIONS:
                     if key in images:
                         raise DataError(f"{tar}: {key} has two images, {images[key][0]} and {member.name}; keep one")
-                    images[key] = member.name, try_decode(content.read(), size)
+                    images[key] = member.name, try_decode(content.read(), target.size, target.max_pixels)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{tar} is not a readable tar ({error}); make it again") from error
     return images, classes

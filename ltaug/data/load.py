@@ -15,6 +15,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.longtail import class_sizes, draw, largest_head, listed, shuffled_ranks
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import MismatchError, OptionError
+from ltaug.machine import Machine
 from ltaug.methods import SOURCES, parse_dataset
 from ltaug.options import DatasetOptions
 
@@ -27,6 +28,7 @@ class Dataset:
     test: ImageSet  # nothing is tuned on them
     rest: ImageSet | None  # training images that the draw left out, None without a draw; never trained on
     notes: tuple[str, ...]  # what a person should know about how these sets were made, one sentence each
+    source_notes: tuple[str, ...]  # those of them that are the same for every draw
 
 
 def load_dataset(
@@ -36,6 +38,7 @@ def load_dataset(
     data_dir: Path | None = None,
     download: bool = False,
     skip_bad: bool = False,
+    max_image_pixels: int = Machine.max_image_pixels,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read, split and draw.
@@ -44,6 +47,7 @@ def load_dataset(
         seed: varies the long-tailed draw; the test images are the same for every seed.
         data_dir: where CIFAR lies or is downloaded to [default: $LTAUG_DATA, else ~/.cache/ltaug/datasets].
         skip_bad: leave unreadable image files out instead of refusing them.
+        max_image_pixels: image files with more count as unreadable.
         progress: called with (what is being done, how far, of how many).
 
     Raises:
@@ -58,6 +62,7 @@ def load_dataset(
         data_dir=data_dir,
         download=download,
         skip_bad=skip_bad,
+        max_image_pixels=max_image_pixels,
         progress=progress,
     )
     splits: Splits = SOURCES[name](request)
@@ -76,7 +81,7 @@ def load_dataset(
         notes.append(f"drawn: {len(index)} of {len(train)} training images, {sizes.max()} to {sizes.min()} a class")
         train, rest = train.take(index), train.take(left_out)
     notes += _thin_classes(train, test)
-    return Dataset(train, test, rest, tuple(notes))
+    return Dataset(train, test, rest, tuple(notes), splits.notes)
 
 
 def _sizes(train: ImageSet, options: DatasetOptions, seed: int) -> npt.NDArray[np.int64]:

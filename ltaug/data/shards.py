@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ltaug.data.decoding import UNREADABLE
+from ltaug.data.decoding import UNREADABLE, open_image
 from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, read_url
 from ltaug.errors import CorruptError
@@ -131,7 +130,7 @@ def _content(run: Path, file: str) -> bytes:
 
 def _decoded(content: bytes, name: str, run: Path) -> Images:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_image(content) as picture:
             pixels = np.asarray(picture, dtype=np.uint8)
     except UNREADABLE as error:
         raise CorruptError(f"{name} is not a readable image ({error}); {_remedy(run)}") from error

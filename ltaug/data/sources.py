@@ -17,6 +17,7 @@ from ltaug.data.decoding import resize_all
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
 from ltaug.errors import DataError, MismatchError
+from ltaug.machine import Machine
 
 DIGITS_TEST_PER_CLASS = 50
 
@@ -31,6 +32,7 @@ class Request:
     data_dir: Path | None = None  # where downloaded datasets lie
     download: bool = False
     skip_bad: bool = False
+    max_image_pixels: int = Machine.max_image_pixels
     progress: Progress | None = None
 
 

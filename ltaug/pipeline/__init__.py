@@ -10,11 +10,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ltaug.data.outside import require_outside
 from ltaug.errors import OptionError
 from ltaug.files import write_json
 from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
+from ltaug.options import DatasetOptions
 from ltaug.pipeline.plan import WITH_SYNTHETIC, Task, check_of, origin, plan, plan_classifiers
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.place import ALONE, Place
@@ -67,7 +69,7 @@ def run_recipe(
     """
     require_some(("--seeds", seeds), ("--workers", workers))
     tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
-    with claim(out, recipe.name):
+    with claim(out, recipe.name, tasks):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
 
@@ -97,7 +99,7 @@ def run_until_decided(
     """
     require_some(("--workers", workers))
     planned = looks(max_seeds)
-    with claim(out, recipe.name):
+    with claim(out, recipe.name, plan(recipe, out, planned[0], first_seed=first_seed)):
         for number, seeds in enumerate(planned, 1):
             began, before = time.monotonic(), _processor()
             tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
@@ -156,7 +158,7 @@ def run_shared(
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
-    with claim(out, what) if place.leads else nullcontext():
+    with claim(out, what, tasks) if place.leads else nullcontext():
         if not place.leads:
             unclaimed = f"Waiting for rank 0 to claim {out}."
             wait_until(lambda: None if MARKER in names_in(out) else unclaimed, lambda text: listener(Event("", text)))
@@ -184,13 +186,27 @@ def _await(tasks: Sequence[Task], listener: Listener) -> None:
 
 
 @contextmanager
-def claim(out: Path, what: str) -> Iterator[None]:
+def claim(out: Path, what: str, tasks: Sequence[Task] = ()) -> Iterator[None]:
     """Hold a directory of several runs: new, empty, or claimed before; nobody else may write it meanwhile.
 
+    Args:
+        tasks: what is to be run there.
+
     Raises:
+        OptionError: it lies among images that the tasks read.
         RunExistsError: it is a file, holds something else, or another process holds it.
     """
+    for name in {name for task in tasks for name in _read_by(task)}:
+        require_outside(out, name)
     with hold(out, mark=MARKER, otherwise="was not made by this command"):
         if not (out / MARKER).exists():
             write_json(out / MARKER, {"made_by": f"ltaug {what}"})
         yield
+
+
+def _read_by(task: Task) -> Iterator[str]:
+    """The datasets that a task reads, synthetic images that are no run among them."""
+    yield task.kwargs.get("dataset", {}).get("dataset", DatasetOptions.dataset)
+    for given in (task.kwargs.get("synthetic"), task.kwargs.get("resampled_to")):
+        if given is not None and not (given / RUN_FILE).is_file():
+            yield f"folder:{given}"

@@ -136,7 +136,7 @@ def grow(
     loop = Loop(generator=generator, out=out, synthesis=synthesis or {}, classifier=classifier or {}, **cast("Given", numbers))
     how: Given = {"workers": workers, "machine": machine, "listener": listener}
     everything = loop.plan()
-    with claim(out, "grow"):
+    with claim(out, "grow", everything):
         run_tasks(with_check([*loop.judges(), *loop.round(0)], asked=everything), **how)
         from ltaug.report.growth import read_growth  # loads numpy, which the parent does without while workers run
 

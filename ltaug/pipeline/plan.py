@@ -12,6 +12,7 @@ from typing import Any
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
+from ltaug.looks import require_seeds
 from ltaug.options import JUDGES, EvaluationOptions, SamplingOptions, fit_judges_needed, judges_needed, teachers_needed
 from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
@@ -73,7 +74,9 @@ def plan(recipe: Recipe, out: Path, seeds: int | None = None, *, first_seed: int
     """
     tasks: list[Task] = []
     extractor = _plan_extractor(recipe, out)
-    for seed in range(first_seed, first_seed + (recipe.seeds if seeds is None else seeds)):
+    number = recipe.seeds if seeds is None else seeds
+    require_seeds(number, "--seeds")
+    for seed in range(first_seed, first_seed + number):
         tasks += _plan_seed(recipe, out, seed, extractor)
     compared = [t for t in tasks if t.function in ("train_classifier", "evaluate_generator")]
     folder = out / "report"
@@ -213,8 +216,9 @@ def plan_classifiers(
             none those that the options ask for are trained first.
 
     Raises:
-        OptionError: `arm` is what one of the others may be called; teachers that nothing asks for.
+        OptionError: `arm` is what one of the others may be called; teachers that nothing asks for; too many seeds.
     """
+    require_seeds(seeds, "--seeds")
     real: Given = {"arm": "real", "synthetic": None}
     name = CONTROL if arm == WITH_SYNTHETIC else f"{CONTROL}-{arm}"
     control = {"arm": name, "about": _about_control(arm), "synthetic": None, "resampled_to": synthetic}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ltaug.data.given import read_given
 from ltaug.data.imageset import ImageSet
+from ltaug.data.outside import require_outside
 from ltaug.errors import DataError, MismatchError, OptionError, nearest
 from ltaug.options import DatasetOptions
 from ltaug.records import ClassifierRecord
@@ -58,6 +59,7 @@ def build_report(
 
     Raises:
         RunExistsError: `out` holds something that is not a report.
+        OptionError: `out` lies among the images of the dataset.
         OptionError, MismatchError, CorruptError: as `collect` says.
     """
     require_ours(out, mark=REPORT_FILE, otherwise="is not a report")
@@ -65,6 +67,8 @@ def build_report(
     if primary not in (None, *PRIMARY):
         raise OptionError(f"--primary {primary!r} is not a metric that claims are made about; {nearest(str(primary), PRIMARY)}")
     experiment = collect(runs, baseline=baseline)
+    for dataset in {run.record.dataset.dataset for run in experiment.runs}:
+        require_outside(out, dataset)
     evaluations, unfinished = collect_evaluations(runs)
     experiment = dataclasses.replace(experiment, skipped=(*experiment.skipped, *unfinished))
     for label in experiment.skipped:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from ltaug.report import wording
 from ltaug.report.document import Report
 from ltaug.report.gains import MEASURES, BeforeAfter
 from ltaug.report.generators import GeneratorTable
 from ltaug.report.growth import ABOUT as ABOUT_GROWTH
 
+# What begins or ends emphasis, code, a heading or a cell, and what makes a link of brackets; those of intervals stay.
+_ACTIVE = re.compile(r"[\\`*~|#]|(?<!\w)_|_(?!\w)|\](?=[(\[:])")
+
 
 def to_markdown(report: Report) -> str:
     """The report as one text."""
     parts = _first_screen(report)
-    points = (f"- **{p.topic}** {p.text} {p.numbers}".rstrip() for p in report.verdict.points)
+    points = (f"- **{_text(p.topic)}** {_text(p.text)} {_text(p.numbers)}".rstrip() for p in report.verdict.points)
     parts += ["## What the seeds say", "\n".join(points)]
-    parts += ["### Arms", _arms_table(report), *report.notes["reading"]]
+    parts += ["### Arms", _arms_table(report), *_texts(report.notes["reading"])]
     names = [arm.name for arm in report.arms]
     metrics = [
         [wording.metric_name(key), *(wording.spread_text(a.summary.get(key)) for a in report.arms)] for key in report.metrics
@@ -25,11 +31,11 @@ def to_markdown(report: Report) -> str:
         copies = [[c.class_name, c.real_class, wording.plain(c.distance)] for c in report.gallery.copies]
         parts += ["## Synthetic images nearest to a real one", _table(["class", "class of the real image", "distance"], copies)]
     if report.selections or report.notes["selection"]:
-        parts += ["## Selection", *report.notes["selection"], _selection_table(report)]
+        parts += ["## Selection", *_texts(report.notes["selection"]), _selection_table(report)]
     for table in report.generators:
         parts += _generators(table)
     for growth in report.growth:
-        parts += [f"## How {growth.name} grew", ABOUT_GROWTH, _table(*growth.table), growth.stopped]
+        parts += [f"## How {_text(growth.name)} grew", ABOUT_GROWTH, _table(*growth.table), _text(growth.stopped)]
     if report.published:
         papers = [[*row[:2], *(wording.plain(value, 2) for value in row[2])] for row in report.published.table]
         head = ["method", "source", *report.published.columns.values()]
@@ -45,8 +51,8 @@ def to_markdown(report: Report) -> str:
 def _first_screen(report: Report) -> list[str]:
     verdict, baseline, compared = report.verdict, report.shown["baseline"], report.compared
     headline = "" if verdict.headline == verdict.recommendation.text else verdict.headline
-    parts = [f"# {report.title}", f"**{verdict.recommendation.text}**", headline, f"{report.about}."]
-    parts += ["\n".join(f"- {gate.outcome}: {gate.text}" for gate in report.gates), *report.notes["gates"]]
+    parts = [f"# {_text(report.title)}", f"**{_text(verdict.recommendation.text)}**", _text(headline), f"{_text(report.about)}."]
+    parts += ["\n".join(f"- {gate.outcome}: {_text(gate.text)}" for gate in report.gates), *_texts(report.notes["gates"])]
     if verdict.standing is not None:
         names = {arm.name: arm.kind for arm in report.arms}
         found = {name: verdict.standing.against[name] for name in names if name in verdict.standing.against}
@@ -54,12 +60,12 @@ def _first_screen(report: Report) -> list[str]:
         against = f"{wording.metric_name(verdict.standing.metric)} against {verdict.standing.reference}"
         parts += ["## The arms", _table(["arm", "images", against], rows)]
     parts += report.notes["standing"]
-    parts += ["## Before and after", *report.notes["gains"]]
+    parts += ["## Before and after", *_texts(report.notes["gains"])]
     if compared is not None:
         head = ["classes", *(f"{m}{way}" for m in MEASURES for way in (f": {baseline} → {compared}", ", gain"))]
         rows = [[group, *(cell for m in MEASURES for cell in _gain(found.get(m)))] for group, found in report.gains.items()]
-        parts += [_table(head, rows), *report.notes["classes"], _changes_table(report, baseline, compared)]
-    parts += [*report.notes["images"], "## Cost", *report.notes["cost"]]
+        parts += [_table(head, rows), *_texts(report.notes["classes"]), _changes_table(report, baseline, compared)]
+    parts += [*_texts(report.notes["images"]), "## Cost", *_texts(report.notes["cost"])]
     priced = {name: cost for name, cost in report.costs.items() if cost is not None}
     rows = []
     for name, worth in report.worth.items():
@@ -92,14 +98,14 @@ def _changes_table(report: Report, baseline: str, compared: str) -> str:
 
 def _generators(table: GeneratorTable) -> list[str]:
     """One table of generators with its terms and notes."""
-    parts = [f"## The generators themselves: {table.title}", table.about]
+    parts = [f"## The generators themselves: {_text(table.title)}", _text(table.about)]
     for name, columns, compared in table.panels:
         head, rows = table.text(columns)
         for row, cells in zip(table.rows, rows, strict=True):
             cells += [wording.paired_text(row.against.get(key), table.digits(key)) for key in compared]
         against = [f"{m.heading} against {table.compared_with}" for m in compared.values()]
         parts += [f"{name}:", _table([*head, *against], rows)]
-    parts += table.notes
+    parts += _texts(table.notes)
     if table.curve is not None:
         series = table.curve.series.values()
         curve = [[label, *(wording.plain(values[i]) for values in series)] for i, label in enumerate(table.curve.labels)]
@@ -107,8 +113,18 @@ def _generators(table: GeneratorTable) -> list[str]:
     return parts
 
 
+def _text(text: str) -> str:
+    """Text as it is read: on one line, without meaning in Markdown or HTML."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _ACTIVE.sub(r"\\\g<0>", " ".join(plain.splitlines()))
+
+
+def _texts(texts: Iterable[str]) -> list[str]:
+    return [_text(text) for text in texts]
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [head, *rows]]
+    cells = [_texts(row) for row in [head, *rows]]
     lines = [cells[0], [":--", *["--:"] * (len(head) - 1)], *cells[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
@@ -156,6 +172,6 @@ def _origin_list(report: Report) -> str:
     lines = [f"Seeds: {wording.several(o.seeds)}", f"Test images: `{o.test_digest}`"]
     lines += [f"Real training images, seed {seed}: `{digest}`" for seed, digest in o.train_digests.items()]
     for arm, by_seed in o.synthetic_digests.items():
-        lines += [f"Synthetic images, {arm}, seed {seed}: `{digest}`" for seed, digest in by_seed.items()]
-    lines += [f"{name}: {wording.several(numbers)}" for name, numbers in o.versions.items()]
-    return "\n".join(f"- {line}" for line in [*lines, f"Machine: {'; '.join(o.devices)}"])
+        lines += [f"Synthetic images, {_text(arm)}, seed {seed}: `{digest}`" for seed, digest in by_seed.items()]
+    lines += [f"{name}: {_text(wording.several(numbers))}" for name, numbers in o.versions.items()]
+    return "\n".join(f"- {line}" for line in [*lines, f"Machine: {_text('; '.join(o.devices))}"])

@@ -66,6 +66,8 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
         if gone:
             words = f"{count(len(gone), 'seed')} ({several(gone)})"
             found.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
+    told = dict.fromkeys(note for result in experiment.runs for note in result.record.dataset_notes)
+    found += [f"The dataset: {note}." for note in told]
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found

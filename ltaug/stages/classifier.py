@@ -16,6 +16,7 @@ from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, duplicates
 from ltaug.data.longtail import resample
+from ltaug.data.outside import require_outside
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
 from ltaug.meeting import wait_for_run
@@ -167,7 +168,7 @@ def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) ->
     if added is not None and not added.resampled:
         _compare(added.given, data, run, seed=seed, mirrored=added.mirrored)
     same = duplicates(data.train, data.test)
-    run.note(duplicates=same)
+    run.note(duplicates=same, dataset_notes=data.source_notes)
     if same["test_in_train"]:
         run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
 
@@ -208,7 +209,8 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     if (path / RUN_FILE).is_file():
         origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
     else:
-        origin, found, mirrored = form_of(path), read_given(path, train), True
+        require_outside(job.out, f"folder:{path}")
+        origin, found, mirrored = form_of(path), read_given(path, train, max_pixels=job.machine.max_image_pixels), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 
 

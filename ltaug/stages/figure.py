@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from ltaug.data.load import Dataset
+from ltaug.data.outside import require_outside
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import plain, read_of, resolve
 from ltaug.figures.class_fid import draw_class_fid, rank_differences
@@ -49,7 +50,10 @@ def draw_figure(kind: str, runs: Sequence[Path], given: Given, *, out: Path, see
     if not figure.least <= len(runs) <= (figure.most or len(runs)):
         wanted = f"{figure.least}" if figure.least == figure.most else f"at least {figure.least}"
         raise OptionError(f"figure {kind} is drawn from {wanted} {figure.stage} runs, {len(runs)} given; name that many")
-    first = read_run(runs[0], stage=figure.stage, finished=True)
+    records = [read_run(run, stage=figure.stage, finished=True) for run in runs]
+    for record in records:
+        require_outside(out, record["options"]["dataset"]["dataset"])
+    first = records[0]
     side = max(first["facts"].get("image_shape", (0,))[1:], default=0)
     options = resolve(figure.options, given, image_side=side, where=f"figure {kind}")
     job = Job("figure", out, **how)

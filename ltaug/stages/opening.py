@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset, inspect_dataset, load_dataset
-from ltaug.errors import MismatchError
+from ltaug.data.outside import require_outside
+from ltaug.errors import DataError, MismatchError
 from ltaug.fields import checked, resolve
 from ltaug.machine import Machine
 from ltaug.meeting import join_run
@@ -77,6 +78,8 @@ class Job:
         return make_runtime(self.machine.device, threads=self.machine.threads, place=self.place)
 
     def load(self, dataset: DatasetOptions, seed: int) -> Dataset:
+        """The images; raises OptionError where `out` lies among them."""
+        require_outside(self.out, dataset.dataset)
         return load_data(dataset, seed, self.machine, self.name, self.listener)
 
     def load_origin(self, generator: Path) -> tuple[GeneratorRecord, Dataset]:
@@ -128,21 +131,34 @@ def dataset_options(dataset: Given) -> DatasetOptions:
     return resolve(DatasetOptions, dataset, image_side=0, where="dataset")
 
 
-def load_data(dataset: DatasetOptions, seed: int, machine: Machine, label: str, listener: Listener) -> Dataset:
-    """The images; progress goes to `listener` under `label`."""
-    return load_dataset(
+def load_data(
+    dataset: DatasetOptions, seed: int, machine: Machine, label: str, listener: Listener, *, least_classes: int = 2
+) -> Dataset:
+    """The images; progress goes to `listener` under `label`.
+
+    Raises:
+        DataError: they have fewer classes than `least_classes`.
+    """
+    data = load_dataset(
         dataset,
         seed=seed,
         data_dir=machine.data_dir,
         download=machine.download,
         skip_bad=machine.skip_bad,
+        max_image_pixels=machine.max_image_pixels,
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
+    if data.train.num_classes < least_classes:
+        one = f"{dataset.dataset} has a single class, {data.train.class_names[0]!r}"
+        raise DataError(
+            f"{one}, and there is nothing to classify; give each of two or more classes a folder or a label of its own"
+        )
+    return data
 
 
 def inspect(dataset: Given, *, seed: int = 0, machine: Machine = Machine(), listener: Listener = ignore_events) -> dict[str, Any]:  # noqa: B008
     """Counts, groups, imbalance and faults of a dataset as it would be used; `ltaug inspect`."""
-    return inspect_dataset(load_data(dataset_options(dataset), seed, machine, "inspect", listener))
+    return inspect_dataset(load_data(dataset_options(dataset), seed, machine, "inspect", listener, least_classes=1))
 
 
 def side_of(images: ImageSet) -> int:

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import struct
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -234,11 +236,11 @@ def test_of_several_that_want_the_same_images_one_decodes_and_the_others_wait(tm
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     decoding, said, decoded = threading.Event(), threading.Event(), []
 
-    def slowly(path, *, image_size):
+    def slowly(path, **how):
         decoding.set()
         assert said.wait(LONG)
         decoded.append(path.name)
-        return decode(path, image_size=image_size)
+        return decode(path, **how)
 
     def digest(progress):
         return load_dataset(DatasetOptions(dataset=f"folder:{root}"), seed=0, progress=progress).train.digest
@@ -409,3 +411,113 @@ def test_floating_point_pixels_are_refused(tmp_path):
     save(root / "a/float.tif", 0.5, mode="F")
     with pytest.raises(LtaugError, match="floating-point pixels have no fixed range"):
         load(root)
+
+
+CONVERTED = [
+    ("deep.png", {"mode": "I;16", "value": 300}, {}, "16 bits to 8"),
+    ("clear.png", {"mode": "RGBA", "value": (*RED, 9)}, {}, "alpha channel put on white"),
+    ("print.tif", {"mode": "CMYK", "value": (0, 255, 255, 0)}, {}, "CMYK to RGB"),
+    ("turned.tif", {"value": 5}, {"exif": {274: 6}}, "turned as EXIF says"),
+    ("turned.jpg", {"value": 5}, {"exif": {274: 6}}, "turned as EXIF says"),
+    ("moving.gif", {"value": 5}, {"frames": 2}, "first of several frames"),
+    ("moving.png", {"value": 5}, {"frames": 2}, "first of several frames"),
+    ("moving.webp", {"value": 5}, {"frames": 2}, "first of several frames"),
+    ("phone.mpo", {"value": 5}, {"frames": 2}, "first of several frames"),
+    ("still.gif", {"mode": "P", "value": 1}, {}, None),
+    ("still.jpg", {"value": 5}, {}, None),
+    ("page.tif", {"value": 5}, {}, None),
+    ("plain.ppm", {"value": 5}, {}, None),
+    ("plain.bmp", {"value": 5}, {}, None),
+]
+
+
+@pytest.mark.parametrize(("name", "picture", "more", "said"), CONVERTED, ids=[case[0] for case in CONVERTED])
+def test_what_decoding_changes_is_told(tmp_path, name, picture, more, said):
+    options = {}
+    if "exif" in more:
+        options["exif"] = Image.Exif()
+        options["exif"].update(more["exif"])
+    if "frames" in more:
+        others = [Image.new(picture.get("mode", "RGB"), (8, 8), 77 * i + 99) for i in range(more["frames"] - 1)]
+        options |= {"save_all": True, "append_images": others}
+    save(tmp_path / name, picture["value"], mode=picture.get("mode", "RGB"), **options)
+    assert decode(tmp_path / name, image_size=None).converted == (() if said is None else (said,))
+
+
+def test_colours_of_16_bits_are_told(tmp_path):
+    rows = zlib.compress(b"".join(b"\0" + b"\1\2" * 6 for _ in range(2)))
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in parts)
+    decoded = decode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), image_size=None)
+    assert decoded.converted == ("16 bits to 8",)
+    assert (decoded.pixels == 1).all()
+
+
+def test_conversions_are_counted_and_survive_the_cache(tmp_path):
+    root = tree(tmp_path / "set", {"a": 5, "b": 5}, mode="LA")
+    note = "images converted: alpha channel put on white (10)"
+    assert [load(root).notes[0], load(root).source_notes[0]] == [note, note]
+    save(root / "b/colour.png", RED)
+    save(root / "b/deep.png", 999, mode="I;16")
+    for _ in range(2):
+        note = "images converted: 16 bits to 8 (1), alpha channel put on white (10), grey to RGB (11)"
+        assert load(root).source_notes[0] == note
+
+
+def test_a_file_in_another_format_is_not_opened_whatever_it_is_called(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    for name, kind in (("a/e.png", "EPS"), ("b/j.jpg", "JPEG2000"), ("b/i.bmp", "ICO"), ("b/t.gif", "TGA")):
+        Image.new("RGB", (16, 16)).save(root / name, kind)
+    monkeypatch.setattr("subprocess.Popen", None)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)
+    with pytest.raises(
+        DataError, match=r"4 images cannot be read: a/e.png \(not an image \(PNG, JPEG, WEBP, BMP, TIFF, GIF, PPM\)\)"
+    ):
+        load(root)
+    assert len(load(root, skip_bad=True).train) == 2
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 3, "b": 3})
+    save(root / "a/bomb.png", size=(40, 30))
+    options = DatasetOptions(dataset=f"folder:{root}", image_size=8)
+    whole = load_dataset(options, seed=0, max_image_pixels=1200).train
+    assert len(load_dataset(options, seed=0, max_image_pixels=1199, skip_bad=True).train) == len(whole) - 1
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    words = r"a/bomb.png \(40x30 are 1,200 pixels, more than --max-image-pixels 1,198; raise that to read it\)"
+    monkeypatch.setattr("ltaug.data.decoding.to_pixels", lambda *args: pytest.fail("decoded"))
+    for bomb in (root / "a/bomb.png", (root / "a/bomb.png").read_bytes()):
+        with pytest.raises(ValueError, match="40x30 are 1,200 pixels"):
+            decode(bomb, image_size=None, max_pixels=1198)
+    monkeypatch.undo()
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=words):
+        load_dataset(options, seed=0, max_image_pixels=1198)
+
+
+def test_a_class_folder_whose_name_is_no_text_is_refused_in_one_sentence(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, os.fsdecode(b"caf\xe9"): 2})
+    with pytest.raises(DataError, match=r"the name of the folder b'.*/set/caf\\xe9' is not UTF-8; rename it"):
+        load(root)
+    with pytest.raises(DataError, match="is not UTF-8"):
+        load(tree(tmp_path / os.fsdecode(b"\xff"), {"a": 2, "b": 2}))
+
+
+def test_a_file_whose_name_is_no_text_is_read_and_named_if_it_cannot_be(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    save(root / "a" / os.fsdecode(b"caf\xe9.png"), 9)
+    assert len(load(root).train) + len(load(root).test) == 5
+    (root / "a" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    notes = load(root, skip_bad=True).notes
+    assert r"unreadable images left out: 1 (a/caf\udce9.png)" in notes
+
+
+def test_links_in_a_circle_are_passed_over_and_counted(tmp_path):
+    root = tree(tmp_path / "set", {"a": 2, "b": 2})
+    digest = load(root).train.digest
+    for link, target in (("a/loop.png", "loop.png"), ("loop", "loop"), ("all", "."), ("up", ".."), ("b/x", "y"), ("b/y", "x")):
+        (root / link).symlink_to(target)
+    dataset = load(root)
+    assert dataset.train.class_names == ("a", "b")
+    assert dataset.train.digest == digest
+    assert any(note.endswith("outside the class folders or links in a circle: 6") for note in dataset.notes)

@@ -83,7 +83,7 @@ def test_a_missing_class_and_an_empty_folder_are_fine_and_said(tmp_path):
     found = read_given(root, like())
     assert found.images.class_counts.tolist() == [0, 0, 2]
     assert found.notes[0] == "No synthetic image is given of class ant, sea/lion."
-    assert found.notes[1].endswith("outside the class folders: 1.")
+    assert found.notes[1].endswith("outside the class folders or links in a circle: 1.")
 
 
 def test_other_sizes_and_modes_are_made_to_fit_and_said(tmp_path):
@@ -98,6 +98,7 @@ def test_other_sizes_and_modes_are_made_to_fit_and_said(tmp_path):
     assert found.notes[1:] == (
         "1 of 3 synthetic images are resized to 12x6 (from 32x20).",
         "2 of 3 synthetic images are converted to L (from RGBA, P).",
+        "Synthetic images converted: alpha channel put on white (1).",
     )
     colour = read_given(root, like(channels=3))
     assert colour.images.image_shape == (3, 8, 8)

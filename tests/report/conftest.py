@@ -25,6 +25,7 @@ class Laboratory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.notes: list[str] = []  # on the dataset
 
     def classifier(
         self,
@@ -98,7 +99,7 @@ class Laboratory:
             }
             write_json(path / "metrics.json", metrics)
             run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, resampled_counts=resampled_counts)
-            run.note(groups=groups, rule="terciles")
+            run.note(groups=groups, rule="terciles", dataset_notes=self.notes)
             run.timing("fit", 4.0 + seed)
             if finished:
                 run.finish(["metrics.json"])

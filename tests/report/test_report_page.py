@@ -173,6 +173,28 @@ def test_one_run_alone_is_still_a_report(lab, tmp_path, synthetic):
     assert report.verdict.outcome == "none"
 
 
+def test_markdown_means_nothing_in_names_and_titles(lab, tmp_path):
+    names = ["<img src=x onerror=alert(1)>", "[a](http://b) `c` | *d*", "_e_ & f_g", "# h\n- i"]
+    arm = "~x~ <b>"
+    lab.classifier("real", 0, recall=[0.9, 0.5, 0.2, 0.1], counts=[4, 3, 2, 1], names=names)
+    lab.classifier(arm, 0, recall=[0.9, 0.5, 0.2, 0.2], counts=[4, 3, 2, 1], names=names, synthetic_counts=[0, 1, 2, 3])
+    build_report([lab.root], out=tmp_path / "report", load_train=None, title="<script> & *more*")
+    markdown = (tmp_path / "report/report.md").read_text()
+    assert markdown.startswith("# &lt;script&gt; &amp; \\*more\\*\n")
+    assert not re.search("[<>]", markdown)
+    for shown in (r"[a\](http://b) \`c\` \| \*d\*", r"\_e\_ &amp; f_g", r"\# h - i", r"\~x\~ &lt;b&gt;"):
+        assert shown in markdown
+    assert not re.search(r"(?<!\\)~|(?<!\\)\]\(", markdown)
+
+
+def test_what_is_known_of_how_the_dataset_was_read_is_said_once(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(lab, "notes", ["images converted: 16 bits to 8 (2)"])
+    for seed in range(2):
+        lab.classifier("real", seed, recall=[0.9, 0.5, 0.2], counts=[3, 2, 1])
+    report = build_report([lab.root], out=tmp_path / "report", load_train=None)
+    assert report.notes["reading"].count("The dataset: images converted: 16 bits to 8 (2).") == 1
+
+
 def test_a_seed_an_arm_lacks_is_said(lab, tmp_path):
     for seed in range(3):
         lab.classifier("real", seed, recall=[0.9, 0.5, 0.2 + 0.1 * seed], counts=[3, 2, 1])
