@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Files of a run that others than its stage read.
 METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.npz"
 MANIFEST_FILE = "manifest.csv"
 HELD_OUT_FILE = "held-out.npz"  # of a cross-fit run: index, labels and predicted, one each for a held-out training image
 PAIRS_SHEET = "closest-pairs.png"

@@ -16,7 +16,7 @@ from rich.table import Table
 from ltaug.cli.progress import duration
 from ltaug.files import read_json
 from ltaug.pipeline import Task
-from ltaug.records import METRICS_FILE, PAIRS_SHEET, EvaluationRecord
+from ltaug.records import METRICS_FILE, PAIRS_SHEET, ClassifierRecord, EvaluationRecord
 from ltaug.runs import read_run
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json
     """Each arm's mean over its seeds, arms with synthetic images last."""
     arms: dict[str, list[dict[str, float]]] = {}
     for task in sorted(tasks, key=lambda task: task.kwargs["synthetic"] is not None):
+        ClassifierRecord.read(task.directory).verify(METRICS_FILE)
         arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / METRICS_FILE)["summary"])
     means = {arm: {key: sum(r[key] for r in rows) / len(rows) for key in HEADLINE} for arm, rows in arms.items()}
     if as_json:
