@@ -135,6 +135,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = ()) -> None:
     """Raise CorruptError unless a directory's manifest has these names, and its files (all, or those in `read`) their digests."""
+    verify_json(path / MANIFEST)
     digests = read_json(path / MANIFEST)
     if not isinstance(digests, dict) or not digests.keys() >= set(names):
         raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")

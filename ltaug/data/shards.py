@@ -123,6 +123,11 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
                 yield i, _decoded(data.read(), f"{_where(run, tar)}/{member}", run)
 
 
+def file_of(image: str) -> str:
+    """The file in which this image of a manifest lies: its own, or a shard."""
+    return _split(image)[0] or image
+
+
 def _split(file: str) -> tuple[str, str]:
     """The shard and the member in it; "" and the file itself if it is in no shard."""
     parts = file.rsplit("/", 2)
