@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ltaug.errors import CorruptError
 
 MANIFEST = "manifest.json"
+SEAL = "sha256"  # the key, in a sealed JSON object, of the digest of all its others
+VERIFIED = ".verified"  # in a folder: what its files were like when their content was last verified
 HALF = ".half"  # the ending of what is being written; a kill leaves it behind
 
 
@@ -66,7 +68,17 @@ def remove_halves(folder: Path, pattern: str = ".*") -> None:
 def write_json(path: Path, value: Any) -> None:
     """JSON, atomically; NaN and infinity are refused rather than written."""
     with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+        file.write(_as_bytes(value))
+
+
+def _as_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the digest of its content; an earlier one is replaced."""
+    content = {key: value for key, value in content.items() if key != SEAL}
+    return content | {SEAL: hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()}
 
 
 def read_json(path: Path) -> Any:
@@ -81,6 +93,12 @@ def read_json(path: Path) -> Any:
         raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+
+
+def verify_json(path: Path) -> None:
+    """Raise CorruptError unless the file is, byte for byte, what `write_json` makes of the value in it."""
+    if _as_bytes(read_json(path)) != path.read_bytes():
+        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
 
 
 def file_digest(path: Path) -> str:
@@ -115,10 +133,42 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)  # still there only if something went wrong
 
 
-def verify_directory(path: Path, names: Sequence[str]) -> None:
-    """Raise CorruptError unless the directory's manifest has these names, and every file in it is there with its digest."""
+def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = ()) -> None:
+    """Raise CorruptError unless a directory's manifest has these names, and its files (all, or those in `read`) their digests."""
+    verify_json(path / MANIFEST)
     digests = read_json(path / MANIFEST)
     if not isinstance(digests, dict) or not digests.keys() >= set(names):
         raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
     for name, digest in digests.items():
-        verify_file(path / name, digest, whole=path)
+        if not read or name in read:
+            verify_file(path / name, digest, whole=path)
+
+
+def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], object]) -> None:
+    """Call `verify`, which reads the files and folders of these names in `folder`, unless all is as when it last succeeded.
+
+    It is if every file has the size, the modification time and the inode that it had then, and none came or went.
+    """
+    now = _states(folder, names)
+    stamp = folder / VERIFIED
+    if not stamp.is_file() or stamp.read_bytes() != now:
+        verify()
+        with suppress(OSError), atomic_write(stamp) as file:  # where nothing can be written, it is verified again next time
+            file.write(now)
+
+
+def _states(folder: Path, names: Sequence[str]) -> bytes:
+    """A digest of the paths, sizes, modification times and inodes of all files of these names in a folder, or below them."""
+    states = hashlib.sha256()
+    with os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if entry.name in names), key=lambda entry: entry.name)
+    while found:
+        entry = found.pop()
+        if entry.is_dir():
+            with os.scandir(entry) as entries:
+                found += sorted(entries, key=lambda below: below.name)
+        else:
+            stat = entry.stat()
+            state = f"{entry.path[len(str(folder)) :]}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n"
+            states.update(state.encode("utf-8", "surrogateescape"))
+    return f"{states.hexdigest()}\n".encode()

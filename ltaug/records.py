@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
 from ltaug.errors import CorruptError, MismatchError
-from ltaug.files import read_json
+from ltaug.files import read_json, sealed, verify_file, verify_json
 from ltaug.options import (
     EVERYWHERE,
     STAGES,
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 # Files of a run that others than its stage read.
 METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.npz"
 MANIFEST_FILE = "manifest.csv"
 HELD_OUT_FILE = "held-out.npz"  # of a cross-fit run: index, labels and predicted, one each for a held-out training image
 PAIRS_SHEET = "closest-pairs.png"
+REPORT_FILE = "report.json"
+UNSEALED = (1, 2)  # schemas of it that have no digests
 
 # Of an evaluation.
 METRICS = ("summary", "reasons", "warnings", "per_class", "class_names", "class_counts", "groups", "provenance")
@@ -295,3 +298,14 @@ def _run(path: Path, given: Json | None) -> RunInput | None:
         return None
     lies = given.get("path")
     return RunInput(given.get("digest") or "", path / lies if lies else None, given.get("steps", 0))
+
+
+def verify_report(path: Path) -> None:
+    """Raise CorruptError unless the report in a directory is as it was written; those of early versions have no digests."""
+    verify_json(path / REPORT_FILE)
+    found = read_json(path / REPORT_FILE)
+    digests = found.get("files", {} if found.get("schema") in UNSEALED else None)
+    if digests is None or (digests and found != sealed(found)):
+        raise CorruptError(f"{path / REPORT_FILE} is damaged or was edited; write the report again")
+    for name, digest in digests.items():
+        verify_file(path / name, digest, whole=path)

@@ -6,7 +6,6 @@ resumes or reuses it; another spec is refused, and the difference is named.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -19,14 +18,27 @@ from typing import Any, TypedDict, Unpack
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
-from ltaug.files import file_digest, is_half, read_json, remove_halves, verify_file, write_json
+from ltaug.files import file_digest, is_half, read_json, remove_halves, sealed, verify_file, write_json
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
-SEAL = "sha256"  # of the rest of run.json; a record without one is taken as it is
+BEFORE_SEALS = {
+    "stage",
+    "seed",
+    "options",
+    "inputs",
+    "label",
+    "versions",
+    "device",
+    "status",
+    "timings",
+    "spent",
+    "facts",
+    "outputs",
+}
 
 
 @dataclass(frozen=True)
@@ -242,15 +254,8 @@ def _is_lock(path: Path) -> bool:
     return path.name.startswith(LOCK_FILE)
 
 
-def _seal(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record's content without its seal."""
-    content = {key: value for key, value in record.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    content = _as_json({key: value for key, value in record.items() if key != SEAL})
-    write_json(path / RUN_FILE, content | {SEAL: _seal(content)})
+    write_json(path / RUN_FILE, sealed(_as_json(record)))
 
 
 def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
@@ -282,7 +287,8 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     record = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
         raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
-    if SEAL in record and record[SEAL] != _seal(record):
+    # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
+    if record != sealed(record) and not record.keys() <= BEFORE_SEALS:
         raise CorruptError(f"{path / RUN_FILE} is damaged or was edited; delete {path} and run its command again")
     if stage is not None and record["stage"] != stage:
         raise MismatchError(f"{path} is {_a(record['stage'])} run; {_a(stage)} run is needed here")

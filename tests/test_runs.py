@@ -15,8 +15,8 @@ from killing import killed_at_every_write
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.files import atomic_directory, atomic_write, read_json, verify_directory, write_json
-from ltaug.runs import LOCK_FILE, RUN_FILE, SEAL, Event, differences, open_run, read_run, verify_outputs
+from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_directory, write_json
+from ltaug.runs import LOCK_FILE, RUN_FILE, Event, differences, open_run, read_run, verify_outputs
 
 
 def opened(path: Path, **changed):

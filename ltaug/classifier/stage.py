@@ -20,11 +20,10 @@ from ltaug.files import atomic_write, write_json
 from ltaug.methods import LOSSES
 from ltaug.metrics.recognition import confusion, per_class, recognition
 from ltaug.options import ClassifierOptions
-from ltaug.records import METRICS_FILE
+from ltaug.records import METRICS_FILE, PREDICTIONS_FILE
 from ltaug.runs import Run
 from ltaug.runtime import Runtime
 
-PREDICTIONS_FILE = "predictions.npz"
 CHECKPOINTS = "checkpoints"
 
 

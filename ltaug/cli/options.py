@@ -52,7 +52,7 @@ class SectionCommand(click.Command):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
                 sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
-        for heading in [*(h for h in sections if h not in LAST_SECTIONS), *LAST_SECTIONS]:
+        for heading in [*(h for h in sections if h not in LAST_SECTIONS), *(h for h in LAST_SECTIONS if h in sections)]:
             with formatter.section(heading):
                 formatter.write_dl(sections[heading], col_max=32)
 

@@ -16,11 +16,12 @@ from rich.table import Table
 from ltaug.cli.progress import duration
 from ltaug.files import read_json
 from ltaug.pipeline import Task
-from ltaug.records import METRICS_FILE, PAIRS_SHEET, EvaluationRecord
+from ltaug.records import METRICS_FILE, PAIRS_SHEET, ClassifierRecord, EvaluationRecord
 from ltaug.runs import read_run
 
 if TYPE_CHECKING:
     from ltaug.report import Report
+    from ltaug.stages.damage import Found
 
 PIPE_WIDTH = 160  # columns of a table where there is no terminal to fit it to
 CLASSES_SHOWN = 30
@@ -123,6 +124,7 @@ def classifiers(out: Path, tasks: Sequence[Task], *, already_done: bool, as_json
     """Each arm's mean over its seeds, arms with synthetic images last."""
     arms: dict[str, list[dict[str, float]]] = {}
     for task in sorted(tasks, key=lambda task: task.kwargs["synthetic"] is not None):
+        ClassifierRecord.read(task.directory).verify(METRICS_FILE)
         arms.setdefault(task.kwargs["arm"], []).append(read_json(task.directory / METRICS_FILE)["summary"])
     means = {arm: {key: sum(r[key] for r in rows) / len(rows) for key in HEADLINE} for arm, rows in arms.items()}
     if as_json:
@@ -190,3 +192,16 @@ def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:
     click.echo(f"Exact copies: {copies['within_train']} within training, {copies['test_in_train']} between test and training")
     for note in found["notes"]:
         click.echo(f"Note: {note}")
+
+
+def damage(found: Found, *, as_json: bool) -> None:
+    """A line for each damage that `ltaug check` found, and how much it read."""
+    if as_json:
+        as_object(found._asdict() | {"damages": [one._asdict() for one in found.damages]})
+        return
+    for one in found.damages:
+        click.echo(f"{one.what}. Lost: {one.costs}. To mend it: {one.remedy}.")
+    for path in found.unfinished:
+        click.echo(f"Note: {path} is not finished; run its command again to continue it.")
+    read = f"runs read: {found.runs}, reports: {found.reports}, cached datasets: {found.cached}"
+    click.echo(f"Damages: {len(found.damages)} ({read}).")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ from filelock import FileLock, Timeout
 
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
-from ltaug.errors import CorruptError, DataError
+from ltaug.errors import DataError
+from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
 from ltaug.machine import Machine
 
 FORMAT = 3
+ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
 
@@ -72,7 +73,8 @@ def read_files(
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
             size without `image_size`; a cache directory that cannot be written or is too full.
-        CorruptError: the cache is damaged.
+        CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
+            size, time or inode is another than when they last were.
     """
     target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
@@ -122,37 +124,27 @@ def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None
             progress("waiting for another process to decode these images", 0, count)
         lock.acquire()
     try:
-        for left in target.parent.glob(f"{_temporary(target)}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        remove_halves(target.parent, f".{target.name}*")
         yield
     finally:
         lock.release()
 
 
-def _temporary(target: Path) -> str:
-    """The prefix of an entry's temporary names."""
-    return f".{target.name[:12]}."
-
-
 def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
-    """Make the cache entry `target`: complete under a temporary name, then renamed."""
+    """Make the cache entry `target`, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=_temporary(target)))
-    try:
-        bad, converted = _build(temporary, root, paths, how, progress, skip_bad)
-        images = np.load(temporary / "images.npy", mmap_mode="r")
-        np.save(temporary / "hashes.npy", hash_images(images))
+    with atomic_directory(target) as folder:
+        bad, converted = _build(folder, root, paths, how, progress, skip_bad)
+        images = np.load(folder / IMAGES, mmap_mode="r")
+        np.save(folder / HASHES, hash_images(images))
         meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad, "converted": converted}
-        (temporary / "files.json").write_text(json.dumps(meta), encoding="utf-8")
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _build(
     folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
 ) -> tuple[dict[str, str], Counter[str]]:
-    """Decode into folder/images.npy; returns the unreadable files and the conversions (`DecodedFiles`)."""
+    """Decode into folder/IMAGES; returns the unreadable files and the conversions (`DecodedFiles`)."""
     bad: dict[str, str] = {}
     kept: list[int] = []
     converted = Counter[str]()
@@ -185,9 +177,9 @@ def _build(
         converted["grey to RGB"] = grey
     if not bad and not all_grey:
         images.flush()  # type: ignore[attr-defined]
-        (folder / "all.npy").rename(folder / "images.npy")
+        (folder / "all.npy").rename(folder / IMAGES)
         return bad, converted
-    compact = _allocate(folder / "images.npy", (len(kept), 1 if all_grey else 3, *images.shape[2:]))
+    compact = _allocate(folder / IMAGES, (len(kept), 1 if all_grey else 3, *images.shape[2:]))
     for start in range(0, len(kept), BLOCK):
         compact[start : start + BLOCK] = images[kept[start : start + BLOCK], : compact.shape[1]]
     compact.flush()  # type: ignore[attr-defined]
@@ -205,14 +197,11 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
 
 
 def _open(target: Path, skip_bad: bool) -> DecodedFiles:
-    try:
-        meta: dict[str, Any] = json.loads((target / "files.json").read_text(encoding="utf-8"))
-        images = np.load(target / "images.npy", mmap_mode="r", allow_pickle=False)
-        hashes = np.load(target / "hashes.npy", allow_pickle=False)
-        if not len(images) == len(hashes) == meta["images"]:
-            raise ValueError(f"{len(images)} images and {len(hashes)} hashes, of {meta['images']}")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise CorruptError(f"the image cache {target} is damaged ({error}); delete it and run the command again") from error
+    verify_directory(target, ENTRY, read=(HASHES, ABOUT))
+    verify_changed(target, [IMAGES], lambda: verify_directory(target, ENTRY))
+    meta: dict[str, Any] = read_json(target / ABOUT)
+    images = np.load(target / IMAGES, mmap_mode="r", allow_pickle=False)
+    hashes = np.load(target / HASHES, allow_pickle=False)
     if not skip_bad:
         require_readable(meta["bad"])
     return DecodedFiles(images, hashes, meta["bad"], meta["converted"])

@@ -62,6 +62,11 @@ class MappedRows:
 AnyImages = Images | MappedRows
 
 
+def pixel_digest(image: Images) -> str:
+    """SHA-256 of an image's pixels (C, H, W), hexadecimal; independent of how a file compresses them."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
 def hash_images(images: AnyImages) -> Images:
     """SHA-256 of each image's pixels (C, H, W), uint8 (N, 32)."""
     hashes = np.empty((len(images), 32), np.uint8)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ltaug.data.decoding import UNREADABLE, open_image
-from ltaug.data.imageset import Images
+from ltaug.data.imageset import Images, pixel_digest
 from ltaug.data.remote import is_url, read_url
 from ltaug.errors import CorruptError
 
@@ -83,16 +83,23 @@ def read_shards(run: Path) -> dict[str, Shard]:
     return {file: Shard(file, int(images), digest) for file, images, digest in lines}
 
 
-def read_images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
+def read_images(run: Path, files: Sequence[str], digests: Sequence[str]) -> Iterator[tuple[int, Images]]:
     """Images of a synthesis run as uint8 (C, H, W), each with its position in `files`; every shard is read once.
 
     Args:
-        files: as the manifest names them. Images come shard by shard, not in this order.
+        files, digests: as the manifest has them. Images come shard by shard, not in this order.
 
     Raises:
-        CorruptError: a file or a shard is missing or damaged, or a shard lacks an image.
+        CorruptError: a file or a shard is missing or damaged, a shard lacks an image, or pixels do not have their digest.
         DataError: a URL cannot be read.
     """
+    for i, image in _images(run, files):
+        if pixel_digest(image) != digests[i]:
+            raise CorruptError(f"{_where(run, files[i])} is damaged: its pixels are not those in the manifest; {_remedy(run)}")
+        yield i, image
+
+
+def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
     inside: dict[str, dict[str, int]] = {}
     for i, file in enumerate(files):
         tar, member = _split(file)
@@ -113,6 +120,11 @@ def read_images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]
                     raise CorruptError(f"{_where(run, tar)} lacks {member}; {_remedy(run)}") from error
                 assert data is not None, "a sample's members are files"
                 yield i, _decoded(data.read(), f"{_where(run, tar)}/{member}", run)
+
+
+def file_of(image: str) -> str:
+    """The file in which this image of a manifest lies: its own, or a shard."""
+    return _split(image)[0] or image
 
 
 def _split(file: str) -> tuple[str, str]:

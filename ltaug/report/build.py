@@ -11,7 +11,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.outside import require_outside
 from ltaug.errors import DataError, MismatchError, OptionError, nearest
 from ltaug.options import DatasetOptions
-from ltaug.records import ClassifierRecord
+from ltaug.records import REPORT_FILE, ClassifierRecord
 from ltaug.report import method
 from ltaug.report.arms import Scores, score
 from ltaug.report.classes import class_table, confusion_change
@@ -27,7 +27,7 @@ from ltaug.report.generators import generator_tables
 from ltaug.report.growth import read_growth
 from ltaug.report.notes import notes
 from ltaug.report.published import Published, published_on, recognised
-from ltaug.report.render import REPORT_FILE, write_report
+from ltaug.report.render import write_report
 from ltaug.report.statistics import spread
 from ltaug.report.verdict import verdict
 from ltaug.report.wording import count, several

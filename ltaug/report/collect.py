@@ -11,7 +11,7 @@ from typing import Any
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
-from ltaug.records import METRICS_FILE, ClassifierRecord, GeneratorRecord, SynthesisRecord
+from ltaug.records import METRICS_FILE, PREDICTIONS_FILE, ClassifierRecord, GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, differences, read_run
 
 # The only metrics the report names; whatever else a run measured is carried along under its own key.
@@ -153,8 +153,7 @@ def run_directories(runs: Sequence[Path]) -> list[Path]:
 
 def _read_result(record: ClassifierRecord) -> Result:
     path = record.path
-    if METRICS_FILE in record.outputs:
-        record.verify(METRICS_FILE)
+    record.verify(METRICS_FILE, PREDICTIONS_FILE)
     metrics = read_json(path / METRICS_FILE)
     missing = [k for k in ("summary", "per_class", "confusion", "class_names") if k not in metrics]
     missing += [k for k in PRIMARY if metrics.get("summary", {}).get(k) is None]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
-from ltaug.data.shards import read_images
+from ltaug.data.shards import SHARDS_FILE, read_images
 from ltaug.errors import CorruptError
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
@@ -86,9 +86,12 @@ def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) 
     path = synthesis.path
 
     def read(files: Sequence[str]) -> dict[str, Images]:
-        return {files[i]: image for i, image in read_images(path, files)}
+        return {files[i]: image for i, image in read_images(path, files, [digests[file] for file in files])}
 
-    kept = [_entry(path, row, len(real)) for row in _kept(path)]
+    synthesis.verify(MANIFEST_FILE, SHARDS_FILE)
+    rows = _kept(path)
+    digests = {row["file"]: row["sha256"] for row in rows}
+    kept = [_entry(path, row, len(real)) for row in rows]
     return _hang(kept, read, real, real_nearest=synthesis.real_nearest, arm=arm, seed=seed)
 
 
@@ -141,7 +144,7 @@ def _kept(synthesis: Path) -> list[dict[str, str]]:
         raise CorruptError(f"{path} is missing; delete {synthesis} and run its command again")
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if rows and not {"file", "class", "verdict", "nearest_real", "nearest_distance"} <= set(rows[0]):
+    if rows and not {"file", "class", "verdict", "nearest_real", "nearest_distance", "sha256"} <= set(rows[0]):
         raise CorruptError(f"{path} lacks columns of a manifest; delete {synthesis} and run its command again")
     return [row for row in rows if row["verdict"] == "kept" and row["file"]]
 

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-from ltaug.files import atomic_write, write_json
+from ltaug.files import atomic_write, sealed, write_json
+from ltaug.records import REPORT_FILE
 from ltaug.report import growth, wording
 from ltaug.report.document import Report
 from ltaug.report.markdown import to_markdown
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
-SCHEMA = 2
-REPORT_FILE = "report.json"
+SCHEMA = 3
 FILTERS = ("plain", "signed", "interval_text", "metric_name", "cost_text", "setting", "several", "count")
 
 
 def write_report(report: Report) -> None:
-    """Write report.json, by which the directory is known as a report, then report.html and report.md."""
-    write_json(report.path / REPORT_FILE, to_json(report))
-    for name, text in (("report.html", to_html(report)), ("report.md", to_markdown(report))):
+    """Write report.json, by which the directory is known as a report, then report.html and report.md, whose digests it has."""
+    pages = {"report.html": to_html(report).encode(), "report.md": to_markdown(report).encode()}
+    digests = {name: hashlib.sha256(page).hexdigest() for name, page in pages.items()}
+    write_json(report.path / REPORT_FILE, sealed({**to_json(report), "files": digests}))
+    for name, page in pages.items():
         with atomic_write(report.path / name) as file:
-            file.write(text.encode())
+            file.write(page)
 
 
 def to_json(report: Report) -> dict[str, Any]:

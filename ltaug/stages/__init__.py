@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltaug.stages.classifier import train_extractor as train_extractor
     from ltaug.stages.classifier import train_judge as train_judge
     from ltaug.stages.crossfit import cross_fit as cross_fit
+    from ltaug.stages.damage import find_damage as find_damage
     from ltaug.stages.estimation import estimate as estimate
     from ltaug.stages.estimation import foresee as foresee
     from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
@@ -33,6 +34,7 @@ _HOME = {
     "draw_figure": "figure",
     "estimate": "estimation",
     "evaluate_generator": "evaluation",
+    "find_damage": "damage",
     "fit_generator": "generator",
     "foresee": "estimation",
     "inspect": "opening",

@@ -224,8 +224,9 @@ def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
             "give the dataset options and the seed its generator was fitted with"
         )
     generator = made.generator()
+    images = read_synthetic(run)
     files = tuple(row.file for row in read_manifest(run) if row.verdict == KEPT)
-    return GivenImages(read_synthetic(run), files, ()), generator is None or generator.options.flip
+    return GivenImages(images, files, ()), generator is None or generator.options.flip
 
 
 def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored: bool) -> None:

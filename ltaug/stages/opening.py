@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +101,21 @@ class Job:
         return {"digest": digest, "path": os.path.relpath(path.resolve(), self.out.resolve())}
 
     @contextmanager
-    def open(self, runtime: Runtime, *, seed: int, options: Given, inputs: Given, processes: int = 1) -> Iterator[Run]:
+    def open(
+        self,
+        runtime: Runtime,
+        *,
+        seed: int,
+        options: Given,
+        inputs: Given,
+        processes: int = 1,
+        verify: Callable[[Path], None] = lambda path: None,
+    ) -> Iterator[Run]:
         """The run directory, opened by the process that leads and joined by the others; a finished run is verified.
 
         Args:
             processes: how many compute this together, for the record.
+            verify: what a finished run's digests do not cover; raises CorruptError.
 
         Raises:
             CorruptError: a finished run has lost or damaged an artefact.
@@ -122,6 +132,7 @@ class Job:
         with opened as run:
             if run.finished:
                 verify_outputs(run.path, run.record["outputs"])
+                verify(run.path)
                 run.event("Already done.")
             yield run
 

@@ -16,7 +16,7 @@ from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.stage import run_synthesis
-from ltaug.synthesis.stores import check_url
+from ltaug.synthesis.stores import check_url, verify_images
 
 
 def synthesize(
@@ -66,6 +66,7 @@ def synthesize(
             "generator": job.input(source.digest, generator),
             "judges": [job.input(judge.digest, path) for path, judge in zip(judges, seen, strict=True)],
         },
+        verify=verify_images,
     ) as run:
         if not run.finished:
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)

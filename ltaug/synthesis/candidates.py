@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ltaug.data.imageset import Images
+from ltaug.data.imageset import Images, pixel_digest
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.generate import GeneratedImages, Key
-from ltaug.synthesis.manifest import KEPT, Row, pixel_digest
+from ltaug.synthesis.manifest import KEPT, Row
 from ltaug.synthesis.rounds import ROWS, Part, Rounds
 from ltaug.synthesis.select import Candidates, Selection
 from ltaug.synthesis.starts import Starts

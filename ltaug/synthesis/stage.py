@@ -37,7 +37,7 @@ from ltaug.synthesis.manifest import KEPT, Row, read_kept, rows_to_csv
 from ltaug.synthesis.rounds import MARK, Part, Rounds
 from ltaug.synthesis.select import Judge, Selection, fit_selection
 from ltaug.synthesis.starts import starts_for
-from ltaug.synthesis.stores import RoundWriter, claim_url, open_store
+from ltaug.synthesis.stores import RoundWriter, claim_url, open_store, remember_images
 
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16
@@ -219,6 +219,7 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         run.event(
             f"Short of the budget after {tally.limit} candidates for each image wanted: {shown}. Raise --max-candidates for more."
         )
+    remember_images(run.path)
     run.finish([MANIFEST_FILE, SHEET, *([SHARDS_FILE] if shards else [])])
 
 

@@ -19,9 +19,9 @@ from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
-from ltaug.files import atomic_write, remove_halves, sync, whole_file
+from ltaug.files import atomic_write, remove_halves, sync, verify_changed, whole_file
 from ltaug.runs import RUN_FILE, Run, read_run
-from ltaug.synthesis.manifest import Row, image_key, png_of
+from ltaug.synthesis.manifest import Row, image_key, png_of, read_synthetic
 from ltaug.synthesis.rounds import Part, Rounds
 
 FOLDERS, SHARDS = "folders", "shards"
@@ -214,3 +214,13 @@ def claim_url(images_to: str, run: Run) -> None:
         return
     if found != mine:
         raise DataError(f"{url} belongs to another run ({CLAIM} there is not of {run.path}); name another URL")
+
+
+def verify_images(run: Path) -> None:
+    """Raise CorruptError unless the images of a finished run are whole; they are read where a file in the run has changed."""
+    verify_changed(run, (IMAGES, SHARDS), lambda: read_synthetic(run))
+
+
+def remember_images(run: Path) -> None:
+    """Let `verify_images` know that the images were written just now."""
+    verify_changed(run, (IMAGES, SHARDS), lambda: None)

@@ -17,6 +17,7 @@ from ltaug.data.decoding import decode, filling, resize_all
 from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
+from ltaug.files import HALF, file_digest
 from ltaug.options import DatasetOptions
 
 
@@ -258,7 +259,7 @@ def test_what_a_killed_build_left_is_no_entry_and_is_removed_by_the_next(tmp_pat
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     digest = load(root).train.digest
     (entry,) = (tmp_path / "cache/images").iterdir()
-    left = entry.with_name(f".{entry.name[:12]}.killed")
+    left = entry.with_name(f".{entry.name}.killed{HALF}")
     entry.rename(left)
     (left / "files.json").unlink()
     other = entry.with_name(".of another entry")
@@ -377,7 +378,7 @@ def test_a_failed_build_leaves_nothing_in_the_cache(tmp_path):
     assert list((tmp_path / "cache/images").iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncate", "json", "count"])
+@pytest.mark.parametrize("damage", ["truncate", "json", "count", "pixel"])
 def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, damage):
     root = tree(tmp_path / "set", {"a": 4, "b": 4})
     load(root)
@@ -386,11 +387,34 @@ def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, damage):
         os.truncate(entry / "images.npy", 300)
     elif damage == "json":
         (entry / "files.json").write_text("{")
-    else:
+    elif damage == "count":
         meta = json.loads((entry / "files.json").read_text())
         (entry / "files.json").write_text(json.dumps({**meta, "images": meta["images"] - 1}))
-    with pytest.raises(CorruptError, match="delete it and run the command again"):
+    else:
         load(root)
+        with (entry / "images.npy").open("r+b") as file:
+            file.seek(-7, os.SEEK_END)
+            file.write(b"?")
+    with pytest.raises(CorruptError, match=f"is damaged.*; delete {entry} and run its command again"):
+        load(root)
+
+
+def test_the_pixels_of_a_cache_are_read_for_their_digest_only_where_its_file_has_changed(tmp_path, monkeypatch):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    load(root)
+    (entry,) = (tmp_path / "cache/images").iterdir()
+    read = []
+    monkeypatch.setattr("ltaug.files.file_digest", lambda path: read.append(path.name) or file_digest(path))
+    load(root)
+    assert "images.npy" not in read
+    copy = entry.with_name("copy")
+    shutil.copytree(entry, copy)
+    shutil.rmtree(entry)
+    copy.rename(entry)
+    load(root)
+    assert read.count("images.npy") == 1
+    load(root)
+    assert read.count("images.npy") == 1
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltaug.data.imageset import ImageSet
+from ltaug.data.imageset import ImageSet, pixel_digest
 from ltaug.files import write_json
 from ltaug.runs import open_run
 
@@ -98,11 +98,12 @@ class Laboratory:
                 "rule": "terciles",
             }
             write_json(path / "metrics.json", metrics)
+            (path / "predictions.npz").write_bytes(b"predictions")
             run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, resampled_counts=resampled_counts)
             run.note(groups=groups, rule="terciles", dataset_notes=self.notes)
             run.timing("fit", 4.0 + seed)
             if finished:
-                run.finish(["metrics.json"])
+                run.finish(["metrics.json", "predictions.npz"])
             else:
                 run.save()
         return path
@@ -155,9 +156,8 @@ class Laboratory:
             device=DEVICE,
         ) as run:
             rows = [row for name, n in wanted.items() for row in self._images(path, real, name, n, rng)]
-            columns = (
-                "file class index seed guidance sampler steps checkpoint feature_distance nearest_real nearest_distance verdict"
-            )
+            columns = "file class index seed guidance sampler steps checkpoint feature_distance"
+            columns += " nearest_real nearest_distance verdict sha256"
             with (path / "manifest.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, columns.split(), restval="")
                 writer.writeheader()
@@ -245,7 +245,7 @@ class Laboratory:
                     "nearest_real": nearest,
                     "nearest_distance": distance,
                 }
-                | {"verdict": "kept"}
+                | {"verdict": "kept", "sha256": pixel_digest(noisy)}
             )
             rows.append({"file": "", "class": name, "index": n + i, "verdict": "disagree"})
         return rows

@@ -149,6 +149,14 @@ def edit_metrics(run, **parts):
     (run / "run.json").write_text(json.dumps(record))
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.npz"])
+def test_a_run_whose_figures_or_predictions_were_changed_is_refused(name, lab):
+    path = lab.classifier("real", 0, recall=HALF, counts=COUNTS) / name
+    path.write_bytes(path.read_bytes().replace(b"r", b"s", 1))
+    with pytest.raises(CorruptError, match=f"{name} is damaged"):
+        collect([lab.root])
+
+
 @pytest.mark.parametrize(
     ("part", "values", "said"),
     [

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from killing import killed_at_every_write
+from PIL import Image
 
 from ltaug.data.shards import SHARDS_FILE, Sample, Shard, shards_to_csv, tar_of
 from ltaug.errors import CorruptError, DataError, RunExistsError
@@ -143,8 +144,21 @@ def test_the_gallery_of_shards_is_that_of_folders(small_experiment, tiny_real):
     manifest = synthesis / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("images/", f"{tar}/"))
     shutil.rmtree(synthesis / "images")
-    assert gallery(SynthesisRecord.read(synthesis), tiny_real, arm="cbdm", seed=0) == shown
+    record = dataclasses.replace(SynthesisRecord.read(synthesis), outputs={})
+    assert gallery(record, tiny_real, arm="cbdm", seed=0) == shown
     assert any(row.synthetic for row in shown.rows)
+
+
+@pytest.mark.parametrize("damage", ["halved manifest", "another image"])
+def test_a_synthesis_that_was_changed_since_is_not_shown(damage, small_experiment, tiny_real, tmp_path):
+    root = small_experiment()
+    manifest = root / "cbdm" / "seed-0" / "synthetic" / "manifest.csv"
+    if damage == "halved manifest":
+        manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:3]))
+    else:
+        Image.new("L", (8, 8), 7).save(next(manifest.parent.rglob("*.png")))
+    with pytest.raises(CorruptError, match=r"manifest\.csv is damaged|its pixels are not those in the manifest"):
+        build_report([root], out=tmp_path / "report", load_train=lambda options, seed: tiny_real)
 
 
 def test_parts_that_are_missing_are_left_out_with_a_sentence(small_experiment, tiny_real, tmp_path):

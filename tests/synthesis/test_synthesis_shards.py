@@ -169,7 +169,7 @@ def test_a_damaged_or_missing_shard_is_refused_by_name(damage, generator, real, 
 
 def test_an_image_that_its_shard_lacks_is_named(sharded):
     with pytest.raises(CorruptError, match=r"000000-0-of-2\.tar lacks cat/000999\.png"):
-        list(read_images(sharded, ["shards/000000-0-of-2.tar/cat/000999.png"]))
+        list(read_images(sharded, ["shards/000000-0-of-2.tar/cat/000999.png"], [""]))
 
 
 def test_a_missing_shard_at_a_url_is_named(url, generator, real, tmp_path):

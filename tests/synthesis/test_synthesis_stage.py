@@ -19,6 +19,7 @@ from ltaug.synthesis import stores
 from ltaug.synthesis.candidates import Tally
 from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis.stores import verify_images
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
@@ -209,8 +210,24 @@ def test_a_damaged_synthetic_set_is_refused(damage, generator, real, tmp_path):
     else:
         manifest = tmp_path / "s" / "manifest.csv"
         manifest.write_text(manifest.read_text().replace("dpm", "xyz", 1))
-    with pytest.raises(CorruptError):
-        read_synthetic(tmp_path / "s")
+    for read in (read_synthetic, verify_images) if damage != "manifest" else (read_synthetic,):
+        with pytest.raises(CorruptError):
+            read(tmp_path / "s")
+
+
+@pytest.mark.parametrize("images_to", ["folders", "shards"])
+def test_the_images_of_a_finished_set_are_read_again_only_where_a_file_has_changed(
+    images_to, generator, real, tmp_path, monkeypatch
+):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 2}, images_to=images_to)
+    read = []
+    monkeypatch.setattr("ltaug.synthesis.stores.read_synthetic", read.append)
+    verify_images(tmp_path / "s")
+    assert not read
+    shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    for _ in range(2):
+        verify_images(tmp_path / "copy")
+        assert read == [tmp_path / "copy"]
 
 
 def test_other_classes_or_shapes_are_refused(generator, real, tmp_path):
