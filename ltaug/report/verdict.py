@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ltaug.looks import LOOKS
 from ltaug.report.arms import Scores
 from ltaug.report.cost import Cost
 from ltaug.report.decision import CLAIM_SEEDS, MARGIN, Comparison, Decision, Gain, Standing, decide
@@ -108,12 +109,14 @@ def verdict(
 def _seeds_needed(best: Comparison) -> int:
     """Seeds in all that show the difference seen between the best arms, or one of the margin if that is larger.
 
-    Spreads of fewer seeds than a claim takes say little, so that at first it is these.
+    Spreads of fewer seeds than a claim takes say little, so that at first it is these. Up to PRACTICAL_SEEDS it is the next look
+    that the error rates are made for.
     """
     if best.n < CLAIM_SEEDS or best.seeds_needed is None:
         return CLAIM_SEEDS
     seen = max(abs(best.mean or 0.0), MARGIN)
-    return max(math.ceil(best.seeds_needed * (MARGIN / seen) ** 2), best.n + 1)
+    needed = max(math.ceil(best.seeds_needed * (MARGIN / seen) ** 2), best.n + 1)
+    return next((look for look in (*LOOKS, PRACTICAL_SEEDS) if look >= needed), needed)
 
 
 def _nothing(headline: str) -> Verdict:

@@ -13,6 +13,9 @@ from ltaug.report.verdict import verdict
 NOISE = (0.000, 0.004, -0.004, 0.002, -0.002)
 
 
+MEANS = {"real": 0.7, "cheap": 0.712, "syn": 0.7}
+
+
 def scores(means, *, synthetic=("syn",), partners=None, controls=None, seeds=5, precision=None, groups=None):
     """Arms whose macro recall is a mean plus a small shift a seed that differs between arms; precision likewise unless given."""
 
@@ -122,6 +125,15 @@ def test_three_seeds_are_promising_at_most():
     assert found.headline.startswith("Synthetic images look promising")
     assert found.recommendation.text.startswith("Run 2 more seeds (5 in all")
     assert "nothing is claimed" in text_of(found, "How sure")
+
+
+@pytest.mark.parametrize(("seeds", "spread", "more", "all_in_all"), [(5, 0.011, 5, 10), (10, 0.025, 10, 20)])
+def test_more_seeds_are_advised_up_to_the_next_look(seeds, spread, more, all_in_all):
+    values = {arm: [v + spread * (i % 3 - 1) * (arm == "syn") for i, v in enumerate(10 * [m])] for arm, m in MEANS.items()}
+    table = {arm: {"macro_recall": dict(enumerate(v[:seeds]))} for arm, v in values.items()}
+    found = verdict(Scores(table, frozenset(["syn"]), {"syn": "real"}, "real"))
+    assert (found.recommendation.action, found.seeds_needed) == ("more", all_in_all)
+    assert found.recommendation.text.startswith(f"Run {more} more seeds ({all_in_all} in all")
 
 
 def test_one_seed_gives_no_verdict():
