@@ -29,7 +29,15 @@ def called(capsys, tmp_path, monkeypatch):
     for module, name in (
         *(
             (stages, name)
-            for name in ("fit_generator", "synthesize", "evaluate_generator", "write_report", "draw_figure", "inspect")
+            for name in (
+                "fit_generator",
+                "synthesize",
+                "evaluate_generator",
+                "write_report",
+                "draw_figure",
+                "inspect",
+                "find_damage",
+            )
         ),
         *((commands, name) for name in ("run_recipe", "run_shared")),
         (grow, "grow"),
@@ -48,11 +56,12 @@ def called(capsys, tmp_path, monkeypatch):
         "grow": (run,),
         "run": ("digits-lt",),
         "inspect": ("digits",),
+        "check": (run,),
     }
 
     def call(command, do):
         doing[:] = [do]
-        out = () if command == "inspect" else ("--out", str(tmp_path / "out"))
+        out = () if command in ("inspect", "check") else ("--out", str(tmp_path / "out"))
         with pytest.raises(SystemExit) as ended:
             main([command, *needed[command], *out, "--json"])
         out, err = capsys.readouterr()

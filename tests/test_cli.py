@@ -48,7 +48,7 @@ def fitted(monkeypatch):
 
     calls = []
 
-    def fit_generator(dataset, given, *, out, source, seed, machine, listener, place):
+    def fit_generator(dataset, given, *, out, source, judges, seed, machine, listener, place):
         told = {
             "dataset": dataset,
             "given": given,
