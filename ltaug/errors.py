@@ -6,7 +6,8 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 INTERRUPTED = 130  # the exit code after Ctrl-C or another signal to stop (signals.py)
 
@@ -121,6 +122,17 @@ def resource_error(error: BaseException, where: object = "a file") -> ResourceEr
         return None
     named = getattr(cause, "filename", None) or where
     return ResourceError(f"{named}: {os.strerror(number).lower()}; {_BY_NUMBER[number]}, and rerun the command to resume")
+
+
+@contextmanager
+def told_of_resources(where: object = "a file") -> Iterator[None]:
+    """Turn every exception that `resource_error` has a sentence for into that; torch's and safetensors' share no class."""
+    try:
+        yield
+    except Exception as error:
+        if (told := resource_error(error, where)) is None:
+            raise
+        raise told from error
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -13,9 +13,8 @@ from types import FrameType
 from ltaug.errors import INTERRUPTED
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
-ECHO = (
-    5.0  # seconds; SLURM signals torchrun and its processes, torchrun passes its signal on, a shell repeats a terminal's SIGHUP
-)
+# Seconds: SLURM signals torchrun and its processes, torchrun passes its signal on, a shell repeats a terminal's SIGHUP.
+ECHO = 5.0
 LEAVING = 1.0  # seconds after a second signal for the process to end by itself
 
 

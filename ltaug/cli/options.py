@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ltaug.errors import OptionError, nearest, resource_error
+from ltaug.errors import OptionError, nearest, told_of_resources
 from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
 from ltaug.machine import Machine
 from ltaug.options import NETWORK, STAGES
@@ -39,12 +39,8 @@ class SectionCommand(click.Command):
     """A command whose help lists its options under headings, and whose mistakes with disk and memory are ResourceErrors."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with told_of_resources(ctx.params.get("out") or "a file"):
             return super().invoke(ctx)
-        except Exception as error:
-            if (told := resource_error(error, ctx.params.get("out") or "a file")) is None:
-                raise
-            raise told from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

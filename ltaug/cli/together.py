@@ -11,7 +11,7 @@ import click
 from ltaug.cli import dryrun
 from ltaug.cli.options import machine
 from ltaug.cli.progress import progress
-from ltaug.errors import EndedElsewhere, LtaugError, OptionError, resource_error
+from ltaug.errors import EndedElsewhere, LtaugError, OptionError, told_of_resources
 from ltaug.place import Place, place_of
 from ltaug.runs import RUN_FILE, Listener, ignore_events, read_run
 
@@ -49,14 +49,12 @@ def working(*, quiet: bool) -> Iterator[tuple[Place, Listener]]:
             yield place, listener
         return
     try:
-        yield place, ignore_events
+        with told_of_resources():
+            yield place, ignore_events
     except EndedElsewhere:
         raise
-    except Exception as error:
-        told = resource_error(error) or error
-        if not isinstance(told, LtaugError | OSError):
-            raise
-        raise RankError(place.rank, told) from error
+    except (LtaugError, OSError) as error:
+        raise RankError(place.rank, error) from error
 
 
 def carry_out(function: str, asked: Mapping[str, Any], values: Mapping[str, Any], shown: Callable[..., None]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -12,6 +13,7 @@ from ltaug.errors import ResourceError
 from ltaug.generator.denoiser import Denoiser
 from ltaug.runtime import Runtime
 
+Made = TypeVar("Made")
 ON_CPU = 256
 LARGEST = 2048  # a GPU is busy long before, and a round of synthesis should not take minutes
 PROBE = 64
@@ -39,6 +41,22 @@ class BatchSize:
             )
         before, self.size = self.size, self.size // 2
         self.tell(f"Out of memory with {before} images at a time; going on with {self.size}.")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def in_batches(
+    wanted: Sequence[int], batch: BatchSize, make: Callable[[list[int]], Made | None]
+) -> Iterator[tuple[list[int], Made]]:
+    """Parts of what is wanted, and what `make` makes of each; where it returns None, memory ran out and the batch is halved."""
+    done = 0
+    while done < len(wanted):
+        part = list(wanted[done : done + batch.size])
+        if (made := make(part)) is None:
+            batch.halve()
+            continue
+        yield part, made
+        done += len(part)
 
 
 def batch_for(

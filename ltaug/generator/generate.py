@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ltaug.data.imageset import Images
 from ltaug.errors import DataError
-from ltaug.generator.batching import ON_CPU, BatchSize, batch_for
+from ltaug.generator.batching import ON_CPU, BatchSize, batch_for, in_batches
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser
@@ -87,9 +87,9 @@ def generate(
     sigmas = scheme.grid(sampling.steps).tolist() if start is None else start.levels(scheme, sampling.steps)
 
     @torch.inference_mode(mode=guide is None)  # a guide takes gradients
-    def attempt(part: list[Key], stream: int) -> tuple[Images, npt.NDArray[np.bool_]] | None:
-        """One batch, and which of its images are finite; None where memory ran out."""
-        filled = part + [part[-1]] * (batch.size - len(part))
+    def attempt(part: list[int], stream: int) -> tuple[Images, npt.NDArray[np.bool_]] | None:
+        """The images at these places of `keys`, and which of them are finite; None where memory ran out."""
+        filled = [keys[i] for i in part + [part[-1]] * (batch.size - len(part))]
         try:
             own = derive_seed(seed, "again", stream) if stream else seed
             noise = ImageNoise(filled, seed=own, image_shape=image_shape, device=runtime.device)
@@ -104,29 +104,17 @@ def generate(
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
 
-    def all_once(wanted: list[int], stream: int) -> list[int]:
-        """Put these images, by their places in `keys`, into `images`; the places of those that are not finite."""
-        bad: list[int] = []
-        done = 0
-        while done < len(wanted):
-            part = wanted[done : done + batch.size]
-            made = attempt([keys[i] for i in part], stream)
-            if made is None:
-                batch.halve()
-                if runtime.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            images[part] = made[0]
-            bad += itertools.compress(part, ~made[1])
-            done += len(part)
-        return bad
-
     images, left = np.zeros((len(keys), *image_shape), np.uint8), list(range(len(keys)))
     for stream in range(AGAIN + 1):
-        left = all_once(left, stream)
-        if not left:
+        if stream:
+            batch.tell(f"{len(left)} of {len(keys)} images were not finite and are made again.")
+        bad: list[int] = []
+        for part, (made, finite) in in_batches(left, batch, partial(attempt, stream=stream)):
+            images[part] = made
+            bad += itertools.compress(part, ~finite)
+        if not bad:
             return images
-        batch.tell(f"{len(left)} of {len(keys)} images were not finite and are made again.")
+        left = bad
     raise DataError(
         f"{len(left)} of {len(keys)} images are not finite, {AGAIN + 1} times over, so the generator's weights are of no use; "
         "fit it anew with a smaller --lr"

@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ltaug.errors import INTERRUPTED, LtaugError, resource_error
+from ltaug.errors import INTERRUPTED, LtaugError, told_of_resources
 from ltaug.runs import Event
 from ltaug.signals import interrupted_by_signals
 
@@ -49,12 +49,10 @@ def _answer_calls(connection: Connection[Answer | Event, Call], module: str) -> 
             return
         answer: Answer
         try:
-            answer = pickle.dumps(getattr(importlib.import_module(module), name)(**kwargs, listener=listener))
-        except Exception as error:
-            told = resource_error(error, kwargs.get("out", "a file")) or error
-            if not isinstance(told, LtaugError | OSError):
-                raise
-            answer = told
+            with told_of_resources(kwargs.get("out", "a file")):
+                answer = pickle.dumps(getattr(importlib.import_module(module), name)(**kwargs, listener=listener))
+        except (LtaugError, OSError) as error:
+            answer = error
         connection.send(answer)
 
 

@@ -92,9 +92,8 @@ def run_synthesis(
         return
     claim_url(options.images_to, run)
     if not rounds.numbers() and not is_url(options.images_to):
-        require_space(
-            run.path, sum(tally.wanted) * train.images[0].nbytes // 2
-        )  # to which PNG compresses images of noise, or less
+        # PNG takes more than half of the pixels' bytes for noise alone.
+        require_space(run.path, sum(tally.wanted) * train.images[0].nbytes // 2)
     started, course = time.monotonic(), settle(run, rounds, store, batch=generated.batch.size)
     rows = _make(workshop, course, tally, run=run)
     shards = _written(course, rounds, run=run)
