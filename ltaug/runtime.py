@@ -205,6 +205,13 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
+def seed_streams(seed: int) -> None:
+    """torch.manual_seed for each step of a loop: that formats two stacks where no GPU is in use, which takes 2 ms."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, ltaug and the numerical libraries, for run.json."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("ltaug", "torch", "numpy", "scikit-learn")}}

@@ -28,7 +28,7 @@ from ltaug.disk import require_space
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.files import verify_directory
 from ltaug.options import ClassifierOptions
-from ltaug.runtime import Runtime, Seconds, derive_seed
+from ltaug.runtime import Runtime, Seconds, derive_seed, seed_streams
 from ltaug.signals import stop_on_signal
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
@@ -248,7 +248,7 @@ def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: i
     Torch's global generators are seeded before each one, for its augmentation and for what its step draws.
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
-        torch.manual_seed(derive_seed(plan.seed, "classifier", step))
+        seed_streams(derive_seed(plan.seed, "classifier", step))
         drawn = zip(*(torch.split(part, plan.batch_size) for part in (index, images)), strict=True)  # the batch, any donors
         batch = augmentation(*(Batch(to_input(x), pool.labels[n], pool.sources[n], pool.class_counts) for n, x in drawn))
         yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))

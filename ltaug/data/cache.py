@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
-from ltaug.errors import DataError
+from ltaug.errors import DataError, ResourceError, resource_error
 from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
 from ltaug.machine import Machine
 
@@ -72,7 +72,8 @@ def read_files(
 
     Raises:
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
-            size without `image_size`; a cache directory that cannot be written or is too full.
+            size without `image_size`; a cache directory that may not be written.
+        ResourceError: its disk is full or fails.
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
             size, time or inode is another than when they last were.
     """
@@ -83,7 +84,8 @@ def read_files(
                 if not target.is_dir():
                     _fill(target, root, [file.path for file in files], (image_size, max_pixels), progress, skip_bad)
         except OSError as error:
-            raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
+            kind = ResourceError if resource_error(error) else DataError
+            raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
     return _open(target, skip_bad)
 
 

@@ -21,7 +21,7 @@ from ltaug.generator.step import Gradients, train_step
 from ltaug.generator.trainee import EMA, Trainee
 from ltaug.methods import BACKBONES, GENERATOR_AUGMENTATIONS, PRECONDITIONINGS, RESAMPLINGS
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, Seconds, derive_seed
+from ltaug.runtime import Runtime, Seconds, derive_seed, seed_streams
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def build_trainee(
     Raises:
         OptionError: an unknown name.
     """
-    torch.manual_seed(derive_seed(seed, "generator weights"))
+    seed_streams(derive_seed(seed, "generator weights"))
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
     counts = torch.from_numpy(train.class_counts).to(device)
@@ -97,7 +97,7 @@ def draw_batch(data: TrainingData, options: GeneratorOptions, denoiser: Denoiser
 def noised(images: Tensor, classes: Tensor, options: GeneratorOptions, denoiser: Denoiser, *, step: int, seed: int) -> Batch:
     """What a step makes of its images, uint8 (B, C, H, W), and their classes (B,)."""
     device, count = images.device, len(images)
-    torch.manual_seed(derive_seed(seed, "fit", step))
+    seed_streams(derive_seed(seed, "fit", step))
     x0 = to_unit(images)
     augmentation = GENERATOR_AUGMENTATIONS[options.augment]
     if options.flip and not augmentation.mirrors:

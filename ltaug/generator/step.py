@@ -25,7 +25,7 @@ from ltaug.generator.objectives import require_whole_batches
 from ltaug.generator.objectives.terms import Batch, Comparison, Drawn, ObjectiveTerms, in_one_pass, one_by_one
 from ltaug.generator.trainee import Trainee
 from ltaug.options import GeneratorOptions
-from ltaug.runtime import Runtime, derive_seed
+from ltaug.runtime import Runtime, derive_seed, seed_streams
 
 
 def prepare(trainee: Trainee, options: GeneratorOptions, runtime: Runtime, group: Group = SOLO) -> Trainee:
@@ -117,7 +117,7 @@ class Gradients:
         if not self._group.alone:
             share = self._group.share_of(count)
             drawn = drawn.part(share.start, share.stop)
-            torch.manual_seed(derive_seed(torch.initial_seed(), "rank", self._group.place.rank))
+            seed_streams(derive_seed(torch.initial_seed(), "rank", self._group.place.rank))
         own = len(drawn.batch.labels)
         while (means := self._attempt(drawn, count, size := min(self._micro_batch or own, own))) is None:
             self._micro_batch = size // 2

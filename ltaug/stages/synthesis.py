@@ -15,6 +15,7 @@ from ltaug.place import ALONE, Place
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
+from ltaug.synthesis.rounds import Rounds
 from ltaug.synthesis.stage import run_synthesis
 from ltaug.synthesis.stores import check_url, verify_images
 
@@ -70,4 +71,6 @@ def synthesize(
     ) as run:
         if not run.finished:
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
+        elif run.place.leads:
+            Rounds(run.path).remove()  # a kill between the run's end and this leaves them
     return out
