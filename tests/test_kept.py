@@ -9,8 +9,13 @@ import pytest
 from keeping import CPU, fit
 
 from ltaug import stages
-from ltaug.classifier.judge import Judge
-from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord
+from ltaug.classifier import judge as judges
+from ltaug.classifier.judge import Judge, load_weights
+from ltaug.data.imageset import ImageSet
+from ltaug.errors import MismatchError
+from ltaug.files import read_json, sealed, write_json
+from ltaug.formats import REPORT, WEIGHTS
+from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord, verify_report
 from ltaug.runtime import make_runtime
 from ltaug.synthesis.manifest import read_synthetic
 
@@ -60,3 +65,18 @@ def test_an_unfinished_kept_fit_goes_on_from_its_checkpoint(kept, tmp_path):
     assert min(event.step for event in heard if event.step) > 20
     assert GeneratorRecord.read(out, finished=True).options.steps == 40
     assert stages.find_damage([out]).damages == ()
+
+
+def test_a_report_and_weights_of_a_newer_ltaug_are_refused(kept, tmp_path, monkeypatch):
+    report = tmp_path / "report.json"
+    write_json(report, sealed(read_json(kept / "experiment/report/report.json") | {"format": REPORT + 1}))
+    weights = kept / "experiment/seed-0/real/classifier/weights.safetensors"
+    model, class_names, shape = load_weights(weights)
+    monkeypatch.setattr(judges, "WEIGHTS", WEIGHTS + 1)
+    train = ImageSet(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int64), class_names, "none")
+    judges.save_weights(tmp_path / "weights", model, name="resnet8", train=train)
+    monkeypatch.undo()
+    with pytest.raises(MismatchError, match=f"newer ltaug .format {REPORT + 1}"):
+        verify_report(tmp_path)
+    with pytest.raises(MismatchError, match=f"newer ltaug .format {WEIGHTS + 1}"):
+        load_weights(tmp_path / "weights")

@@ -19,9 +19,9 @@ from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import DataError
 from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
+from ltaug.formats import CACHE
 from ltaug.machine import Machine
 
-FORMAT = 3
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
@@ -105,7 +105,7 @@ def conversions_note(converted: Mapping[str, int]) -> str:
 def _key(root: Path, files: Sequence[File], how: How) -> str:
     # The folder is part of the key: archives often unpack with one time for all files, and uncompressed images of
     # two data sets can share names and sizes as well.
-    key = hashlib.sha256(repr((FORMAT, how, str(root.resolve()))).encode())
+    key = hashlib.sha256(repr((CACHE, how, str(root.resolve()))).encode())
     for file in files:
         key.update(f"{file.path}\0{file.state}\n".encode("utf-8", "surrogateescape"))
     return key.hexdigest()
@@ -137,7 +137,7 @@ def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Pr
         bad, converted = _build(folder, root, paths, how, progress, skip_bad)
         images = np.load(folder / IMAGES, mmap_mode="r")
         np.save(folder / HASHES, hash_images(images))
-        meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad, "converted": converted}
+        meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
         (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
 
 

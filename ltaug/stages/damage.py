@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ltaug.data.cache import ENTRY
 from ltaug.data.shards import file_of
-from ltaug.errors import CorruptError, LtaugError, OptionError
+from ltaug.errors import CorruptError, LtaugError, MismatchError, OptionError
 from ltaug.files import MANIFEST, verify_directory, verify_file, verify_json
 from ltaug.records import REPORT_FILE, SynthesisRecord, verify_report
 from ltaug.runs import RUN_FILE, read_run
@@ -81,6 +81,9 @@ def _tried(file: Path, verify: Callable[[], object], costs: str, remedy: str) ->
     """What `verify` finds wrong."""
     try:
         verify()
+    except MismatchError as error:  # another version of ltaug wrote it
+        what, _, remedy = str(error).partition("; ")
+        yield Damage(str(file), what, "nothing", remedy)
     except (LtaugError, OSError) as error:
         yield Damage(str(file), str(error).partition("; ")[0], costs, remedy)
 
@@ -111,7 +114,7 @@ def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
 def _between(path: Path, digests: Callable[[Path], frozenset[str]]) -> Iterator[Damage]:
     """Inputs of a run that are no longer what it was made from, where they still lie."""
     costs, remedy = "what this run says is of an input that is gone", f"put that back, or delete {path} and {AGAIN}"
-    with suppress(CorruptError):  # of which `_in_run` tells
+    with suppress(LtaugError):  # of which `_in_run` tells
         for other in _inputs(read_run(path)["inputs"]):
             where = (path / other["path"]).resolve()
             if (where / RUN_FILE).is_file():
