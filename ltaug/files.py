@@ -161,14 +161,17 @@ def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = 
             verify_file(path / name, digest, whole=path)
 
 
-def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], object]) -> None:
+def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], object], *, always: bool = False) -> None:
     """Call `verify`, which reads the files and folders of these names in `folder`, unless all is as when it last succeeded.
 
     It is if every file has the size, the modification time and the inode that it had then, and none came or went.
+
+    Args:
+        always: call it in any case.
     """
     now = _states(folder, names)
     stamp = folder / VERIFIED
-    if not stamp.is_file() or stamp.read_bytes() != now:
+    if always or not stamp.is_file() or stamp.read_bytes() != now:
         verify()
         with suppress(OSError), atomic_write(stamp) as file:  # where nothing can be written, it is verified again next time
             file.write(now)

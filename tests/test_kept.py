@@ -1,7 +1,10 @@
 """Later versions read, report, sample and continue what earlier ones wrote (tests/keeping.py)."""
 
+import os
 import shutil
 import tarfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from ltaug import stages
 from ltaug.classifier import judge as judges
 from ltaug.classifier.judge import Judge, load_weights
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import MismatchError
+from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import read_json, sealed, write_json
 from ltaug.formats import REPORT, WEIGHTS
 from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord, verify_report
@@ -57,6 +60,20 @@ def test_images_are_made_from_a_kept_generator(kept, tmp_path):
     asked = {"per_class_budget": "2", "sample_steps": 2}
     made = stages.synthesize(kept / "experiment/seed-0/cbdm/generator", asked, out=tmp_path / "made", machine=CPU)
     assert read_synthetic(made).class_counts.tolist() == [2] * 10
+
+
+def test_an_image_that_changes_behind_an_unchanged_size_and_time_is_found_with_verify(kept, tmp_path):
+    root = shutil.copytree(kept / "experiment", tmp_path / "experiment")
+    arm, asked = root / "seed-0/cbdm", {"per_class_budget": "fill:6", "sample_steps": 3}
+    synthesize = partial(stages.synthesize, arm / "generator", asked, out=arm / "synthetic")
+    synthesize(machine=CPU)
+    image = next((arm / "synthetic/images").rglob("*.png"))
+    before, content = image.stat(), image.read_bytes()
+    image.write_bytes(content[:-30] + bytes([content[-30] ^ 1]) + content[-29:])
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    synthesize(machine=CPU)
+    with pytest.raises(CorruptError, match=image.name):
+        synthesize(machine=replace(CPU, verify=True))
 
 
 def test_an_unfinished_kept_fit_goes_on_from_its_checkpoint(kept, tmp_path):

@@ -63,6 +63,7 @@ def read_files(
     skip_bad: bool,
     progress: Progress | None,
     max_pixels: int = Machine.max_image_pixels,
+    verify: bool = False,
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
@@ -74,7 +75,7 @@ def read_files(
         DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
             size without `image_size`; a cache directory that cannot be written or is too full.
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
-            size, time or inode is another than when they last were.
+            size, time or inode is another than when they last were, or with `verify`.
     """
     target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
@@ -84,7 +85,7 @@ def read_files(
                     _fill(target, root, [file.path for file in files], (image_size, max_pixels), progress, skip_bad)
         except OSError as error:
             raise DataError(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
-    return _open(target, skip_bad)
+    return _open(target, skip_bad, verify=verify)
 
 
 def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:
@@ -196,9 +197,9 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def _open(target: Path, skip_bad: bool) -> DecodedFiles:
+def _open(target: Path, skip_bad: bool, *, verify: bool) -> DecodedFiles:
     verify_directory(target, ENTRY, read=(HASHES, ABOUT))
-    verify_changed(target, [IMAGES], lambda: verify_directory(target, ENTRY))
+    verify_changed(target, [IMAGES], lambda: verify_directory(target, ENTRY), always=verify)
     meta: dict[str, Any] = read_json(target / ABOUT)
     images = np.load(target / IMAGES, mmap_mode="r", allow_pickle=False)
     hashes = np.load(target / HASHES, allow_pickle=False)
