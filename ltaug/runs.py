@@ -25,6 +25,7 @@ from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
+MARKER = "experiment.json"  # says in a directory of several runs which command made it
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
 BEFORE_SEALS = {
     "stage",

@@ -20,6 +20,7 @@ from ltaug.files import read_json, sealed, write_json
 from ltaug.formats import REPORT, WEIGHTS
 from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord, verify_report
 from ltaug.runtime import make_runtime
+from ltaug.stages.remaking import remake
 from ltaug.synthesis.manifest import read_synthetic
 
 KEPT = sorted(Path(__file__).with_name("kept").glob("*.tar.xz"))
@@ -37,6 +38,7 @@ def test_every_kept_experiment_is_found_whole(kept):
     found = stages.find_damage([kept])
     assert (found.runs, found.reports, found.damages) == (7, 1, ())
     assert found.unfinished == (str(kept.resolve() / "unfinished"),)
+    assert "`ltaug run mini` with --out" in remake(kept / "experiment/seed-0/real/classifier")
 
 
 def test_kept_classifiers_and_images_load(kept):
