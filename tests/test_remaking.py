@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
-from ltaug.cli import main
+from ltaug import stages
+from ltaug.cli import commands, main
+from ltaug.pipeline import claim
 from ltaug.stages.remaking import remake
 
 pytestmark = pytest.mark.slow
@@ -19,6 +21,20 @@ def call(*words):
     with pytest.raises(SystemExit) as ended:
         main([*map(str, words), "--device", "cpu", "--threads", "1"])
     assert ended.value.code == 0, words
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _here():
+    """Classifiers are trained in this process, as each worker would load torch first."""
+
+    def run_here(tasks, *, out, what, machine, **how):
+        with claim(out, what, tasks):
+            for task in tasks:
+                getattr(stages, task.function)(**task.kwargs, machine=machine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "run_shared", run_here)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +50,24 @@ def made(tmp_path_factory):
     learnt = ["--steps", "4", "--lr", "0.02", "--loss", "logit-adjusted"]
     judge = root / "clf/real/seed-3"
     taught = ["--distill", "synthetic", "--teacher", judge, "--no-baseline", "--seeds", "2"]
-    call("train-classifier", *learnt, "--synthetic", root / "syn", "--arm-name", "few", "--workers", "1", "--out", root / "clf")
-    call("train-classifier", *taught, *learnt, "--synthetic", root / "syn", "--workers", "1", "--out", root / "taught")
+    call("train-classifier", *learnt, "--synthetic", root / "syn", "--arm-name", "few", "--out", root / "clf")
+    call("train-classifier", *taught, *learnt, "--synthetic", root / "syn", "--out", root / "taught")
     chosen = ["--per-class-budget", "2", "--select-confidence", "0,1", "--judges", "1", "--judge", judge]
     call("synthesize", *sampled, *chosen, "--out", root / "judged")
     return root
 
 
 def test_the_command_of_every_run_finds_it_done(made):
-    commands = {}
+    named = {}
     for path in sorted(made.rglob("run.json")):
         before = path.read_bytes()
         (command,) = re.findall("^run `(.*)`$", remake(path.parent))
-        commands[path.parent.relative_to(made).as_posix()] = command
+        named[path.parent.relative_to(made).as_posix()] = command
         call(*shlex.split(command)[1:])
         assert path.read_bytes() == before, command
-    assert {name for name, command in commands.items() if " --flip " in command} == {"gen"}
-    assert remake(made / "syn.judges/judge-0") == f"run `{commands['syn']}`", "judges are made by the run that they stand beside"
-    assert {"clf/real/seed-3", "clf/resampled-few/seed-3", "taught/real+synthetic/seed-4"} <= commands.keys()
+    assert {name for name, command in named.items() if " --flip " in command} == {"gen"}
+    assert remake(made / "syn.judges/judge-0") == f"run `{named['syn']}`", "judges are made by the run that they stand beside"
+    assert {"clf/real/seed-3", "clf/resampled-few/seed-3", "taught/real+synthetic/seed-4"} <= named.keys()
 
 
 def test_a_deleted_run_is_the_same_when_its_command_has_made_it_again(made, tmp_path):
