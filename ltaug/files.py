@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ltaug.errors import CorruptError
+from ltaug.formats import DIRECTORY, FORMAT, require_known
 
 MANIFEST = "manifest.json"
 SEAL = "sha256"  # the key, in a sealed JSON object, of the digest of all its others
@@ -81,6 +82,12 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return content | {SEAL: hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()}
 
 
+def require_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise CorruptError unless the JSON object read from `path` is as `sealed` left it."""
+    if content != sealed(content):
+        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file of a run.
 
@@ -125,7 +132,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         files = sorted(temporary.iterdir())
         for file in files:
             sync(file)
-        write_json(temporary / MANIFEST, {file.name: file_digest(file) for file in files})
+        content = {FORMAT: DIRECTORY, "files": {file.name: file_digest(file) for file in files}}
+        write_json(temporary / MANIFEST, sealed(content))
         os.chmod(temporary, 0o755)
         temporary.rename(path)
         sync(path.parent)
@@ -134,9 +142,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = ()) -> None:
-    """Raise CorruptError unless a directory's manifest has these names, and its files (all, or those in `read`) their digests."""
+    """Compare a directory's files (all, or those in `read`) with the digests in its manifest.
+
+    Raises:
+        CorruptError: the manifest is damaged or lacks one of the names, or a file is missing or damaged.
+        MismatchError: a newer ltaug wrote it.
+    """
     verify_json(path / MANIFEST)
-    digests = read_json(path / MANIFEST)
+    found = digests = read_json(path / MANIFEST)
+    if isinstance(found, dict) and FORMAT in found:
+        require_sealed(path / MANIFEST, found)
+        require_known(found, DIRECTORY, what=path)
+        digests = found["files"]
     if not isinstance(digests, dict) or not digests.keys() >= set(names):
         raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
     for name, digest in digests.items():
@@ -144,14 +161,17 @@ def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = 
             verify_file(path / name, digest, whole=path)
 
 
-def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], object]) -> None:
+def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], object], *, always: bool = False) -> None:
     """Call `verify`, which reads the files and folders of these names in `folder`, unless all is as when it last succeeded.
 
     It is if every file has the size, the modification time and the inode that it had then, and none came or went.
+
+    Args:
+        always: call it in any case.
     """
     now = _states(folder, names)
     stamp = folder / VERIFIED
-    if not stamp.is_file() or stamp.read_bytes() != now:
+    if always or not stamp.is_file() or stamp.read_bytes() != now:
         verify()
         with suppress(OSError), atomic_write(stamp) as file:  # where nothing can be written, it is verified again next time
             file.write(now)

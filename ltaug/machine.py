@@ -38,6 +38,9 @@ class Machine:
         high=178_956_970,  # above this Pillow refuses by itself
         part=READING,
     )
+    verify: bool = option(
+        False, "read the decoded images and a finished synthesis for their digests, if they look unchanged too", part=READING
+    )
     precision: str = option(
         "auto",
         "number format of networks; auto is bf16 on CUDA and, for images above 16 px, on CPUs with bf16 instructions",

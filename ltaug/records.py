@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import read_json, sealed, verify_file, verify_json
+from ltaug.formats import REPORT, require_known
 from ltaug.options import (
     EVERYWHERE,
     STAGES,
@@ -301,11 +302,17 @@ def _run(path: Path, given: Json | None) -> RunInput | None:
 
 
 def verify_report(path: Path) -> None:
-    """Raise CorruptError unless the report in a directory is as it was written; those of early versions have no digests."""
+    """Compare the report in a directory with its digests, which those of early versions do not have.
+
+    Raises:
+        CorruptError: it is damaged or was edited.
+        MismatchError: a newer ltaug wrote it.
+    """
     verify_json(path / REPORT_FILE)
     found = read_json(path / REPORT_FILE)
     digests = found.get("files", {} if found.get("schema") in UNSEALED else None)
     if digests is None or (digests and found != sealed(found)):
         raise CorruptError(f"{path / REPORT_FILE} is damaged or was edited; write the report again")
+    require_known(found, REPORT, what=path)
     for name, digest in digests.items():
         verify_file(path / name, digest, whole=path)

@@ -18,12 +18,14 @@ from typing import Any, TypedDict, Unpack
 from filelock import FileLock, Timeout
 
 from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
-from ltaug.files import file_digest, is_half, read_json, remove_halves, sealed, verify_file, write_json
+from ltaug.files import file_digest, is_half, read_json, remove_halves, require_sealed, sealed, verify_file, write_json
+from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
 
 RUN_FILE = "run.json"
+MARKER = "experiment.json"  # says in a directory of several runs which command made it
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
 BEFORE_SEALS = {
     "stage",
@@ -255,7 +257,7 @@ def _is_lock(path: Path) -> bool:
 
 
 def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    write_json(path / RUN_FILE, sealed(_as_json(record)))
+    write_json(path / RUN_FILE, sealed(_as_json(record) | {FORMAT: RUN}))
 
 
 def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
@@ -281,15 +283,16 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     """The record in a run directory.
 
     Raises:
-        MismatchError: it is a run of another stage, or unfinished where a finished one is needed.
+        MismatchError: it is a run of another stage, unfinished where a finished one is needed, or of a newer ltaug.
         CorruptError: run.json is missing or damaged.
     """
     record = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
         raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
     # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
-    if record != sealed(record) and not record.keys() <= BEFORE_SEALS:
-        raise CorruptError(f"{path / RUN_FILE} is damaged or was edited; delete {path} and run its command again")
+    if not record.keys() <= BEFORE_SEALS:
+        require_sealed(path / RUN_FILE, record)
+    require_known(record, RUN, what=path)
     if stage is not None and record["stage"] != stage:
         raise MismatchError(f"{path} is {_a(record['stage'])} run; {_a(stage)} run is needed here")
     if finished and record["status"] != "finished":

@@ -15,8 +15,9 @@ from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError
 from ltaug.machine import Machine
 from ltaug.options import DatasetOptions
-from ltaug.pipeline import MARKER, run_recipe
+from ltaug.pipeline import run_recipe
 from ltaug.recipes import read_recipe
+from ltaug.runs import MARKER
 from ltaug.stages.damage import find_damage
 from ltaug.synthesis.manifest import read_manifest
 

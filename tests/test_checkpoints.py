@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ltaug.checkpoints import checkpoint_steps, new_checkpoint, newest_checkpoint, read_state
-from ltaug.errors import CorruptError
-from ltaug.files import MANIFEST, verify_directory
+from ltaug.errors import CorruptError, MismatchError
+from ltaug.files import MANIFEST, read_json, sealed, verify_directory, write_json
+from ltaug.formats import DIRECTORY
 
 STATE = "state.pt"
 
@@ -110,3 +111,20 @@ def test_a_checkpoint_that_lacks_what_is_needed_is_damaged(tmp_path):
     save(tmp_path, 10)
     with pytest.raises(CorruptError, match="does not name weights"):
         verify_directory(tmp_path / "step-10", ("weights",))
+
+
+def test_a_checkpoint_of_a_newer_ltaug_is_refused_and_no_older_one_taken_in_its_place(tmp_path):
+    for step in (10, 20):
+        save(tmp_path, step)
+    manifest = tmp_path / "step-20" / MANIFEST
+    write_json(manifest, sealed(read_json(manifest) | {"format": DIRECTORY + 1}))
+    with pytest.raises(MismatchError, match=r"step-20 was written by a newer ltaug .*; update ltaug"):
+        newest_checkpoint(tmp_path, read, pytest.fail)
+    assert checkpoint_steps(tmp_path) == [10, 20]
+
+
+def test_a_manifest_of_format_0_is_read(tmp_path):
+    save(tmp_path, 10)
+    manifest = tmp_path / "step-10" / MANIFEST
+    write_json(manifest, read_json(manifest)["files"])
+    assert newest_checkpoint(tmp_path, read, pytest.fail)[0] == 10

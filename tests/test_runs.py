@@ -15,8 +15,10 @@ from killing import killed_at_every_write
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_directory, write_json
+from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, sealed, verify_directory, write_json
+from ltaug.formats import RUN
 from ltaug.runs import LOCK_FILE, RUN_FILE, Event, differences, open_run, read_run, verify_outputs
+from ltaug.stages.damage import find_damage
 
 
 def opened(path: Path, **changed):
@@ -292,3 +294,34 @@ def test_a_lost_artefact_says_to_delete_the_whole_run_wherever_it_lay(tmp_path):
     (tmp_path / "run" / "deep" / "weights").unlink()
     with pytest.raises(CorruptError, match=r"missing; delete \S*/run and run"):
         verify_outputs(tmp_path / "run", read_run(tmp_path / "run")["outputs"])
+
+
+def rewritten(run, **changed):
+    """A run's record with other content, sealed as if written so."""
+    record = read_run(run) | changed
+    write_json(run / RUN_FILE, sealed({key: value for key, value in record.items() if value is not None}))
+
+
+def test_a_record_says_its_format_and_one_of_a_newer_ltaug_is_refused_and_kept(tmp_path):
+    with opened(tmp_path / "run"):
+        pass
+    assert read_run(tmp_path / "run")["format"] == RUN
+    rewritten(tmp_path / "run", format=RUN + 1)
+    before = contents(tmp_path / "run")
+    with pytest.raises(MismatchError, match=rf"newer ltaug \(format {RUN + 1}, this one reads up to {RUN}\); update ltaug"):
+        read_run(tmp_path / "run")
+    with pytest.raises(MismatchError, match="newer ltaug"), opened(tmp_path / "run"):
+        pass
+    assert contents(tmp_path / "run") == before
+    (one,) = find_damage([tmp_path]).damages
+    assert (one.costs, one.remedy) == ("nothing", "update ltaug")
+
+
+def test_a_record_of_format_0_is_continued_in_the_present_one(tmp_path):
+    with opened(tmp_path / "run"):
+        pass
+    rewritten(tmp_path / "run", format=None)
+    assert "format" not in read_run(tmp_path / "run")
+    with opened(tmp_path / "run") as run:
+        run.finish([])
+    assert read_run(tmp_path / "run", finished=True)["format"] == RUN

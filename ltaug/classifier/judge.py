@@ -24,6 +24,7 @@ from ltaug.classifier.models import build_model, penultimate
 from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import MismatchError
 from ltaug.files import atomic_write
+from ltaug.formats import FORMAT, WEIGHTS, require_known
 from ltaug.methods import LOSSES
 from ltaug.records import ClassifierRecord
 from ltaug.runtime import Runtime
@@ -41,7 +42,7 @@ def save_weights(path: Path, model: nn.Module, *, name: str, head: str = "linear
     Its header says which network they belong to and what it takes.
     """
     tensors = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
-    header = {"model": name, "class_names": train.class_names, "image_shape": train.image_shape}
+    header = {FORMAT: WEIGHTS, "model": name, "class_names": train.class_names, "image_shape": train.image_shape}
     if head != "linear":  # files of ordinary networks stay as they were
         header["head"] = head
     with atomic_write(path) as file:
@@ -50,9 +51,14 @@ def save_weights(path: Path, model: nn.Module, *, name: str, head: str = "linear
 
 
 def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int, int]]:
-    """The network in a weights file, in evaluation mode on the CPU, its class names and the (C, H, W) of its images."""
+    """The network in a weights file, in evaluation mode on the CPU, its class names and the (C, H, W) of its images.
+
+    Raises:
+        MismatchError: a newer ltaug wrote it.
+    """
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()[HEADER])
+        require_known(header, WEIGHTS, what=path)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     class_names = tuple(header["class_names"])
     c, h, w = header["image_shape"]

@@ -19,9 +19,9 @@ from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import DataError, ResourceError, resource_error
 from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
+from ltaug.formats import CACHE
 from ltaug.machine import Machine
 
-FORMAT = 3
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
@@ -63,6 +63,7 @@ def read_files(
     skip_bad: bool,
     progress: Progress | None,
     max_pixels: int = Machine.max_image_pixels,
+    verify: bool = False,
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
@@ -75,7 +76,7 @@ def read_files(
             size without `image_size`; a cache directory that may not be written.
         ResourceError: its disk is full or fails.
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
-            size, time or inode is another than when they last were.
+            size, time or inode is another than when they last were, or with `verify`.
     """
     target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
@@ -86,7 +87,7 @@ def read_files(
         except OSError as error:
             kind = ResourceError if resource_error(error) else DataError
             raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
-    return _open(target, skip_bad)
+    return _open(target, skip_bad, verify=verify)
 
 
 def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:
@@ -107,7 +108,7 @@ def conversions_note(converted: Mapping[str, int]) -> str:
 def _key(root: Path, files: Sequence[File], how: How) -> str:
     # The folder is part of the key: archives often unpack with one time for all files, and uncompressed images of
     # two data sets can share names and sizes as well.
-    key = hashlib.sha256(repr((FORMAT, how, str(root.resolve()))).encode())
+    key = hashlib.sha256(repr((CACHE, how, str(root.resolve()))).encode())
     for file in files:
         key.update(f"{file.path}\0{file.state}\n".encode("utf-8", "surrogateescape"))
     return key.hexdigest()
@@ -139,7 +140,7 @@ def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Pr
         bad, converted = _build(folder, root, paths, how, progress, skip_bad)
         images = np.load(folder / IMAGES, mmap_mode="r")
         np.save(folder / HASHES, hash_images(images))
-        meta = {"format": FORMAT, "root": str(root), "images": len(images), "bad": bad, "converted": converted}
+        meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
         (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
 
 
@@ -198,9 +199,9 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def _open(target: Path, skip_bad: bool) -> DecodedFiles:
+def _open(target: Path, skip_bad: bool, *, verify: bool) -> DecodedFiles:
     verify_directory(target, ENTRY, read=(HASHES, ABOUT))
-    verify_changed(target, [IMAGES], lambda: verify_directory(target, ENTRY))
+    verify_changed(target, [IMAGES], lambda: verify_directory(target, ENTRY), always=verify)
     meta: dict[str, Any] = read_json(target / ABOUT)
     images = np.load(target / IMAGES, mmap_mode="r", allow_pickle=False)
     hashes = np.load(target / HASHES, allow_pickle=False)

@@ -66,6 +66,7 @@ def read_folder(request: Request) -> Splits:
         skip_bad=request.skip_bad,
         progress=request.progress,
         max_pixels=request.max_image_pixels,
+        verify=request.verify,
     )
     if decoded.bad:
         named = listed([path.encode(errors="backslashreplace").decode() for path in decoded.bad])

@@ -39,6 +39,7 @@ def load_dataset(
     download: bool = False,
     skip_bad: bool = False,
     max_image_pixels: int = Machine.max_image_pixels,
+    verify: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read, split and draw.
@@ -48,6 +49,7 @@ def load_dataset(
         data_dir: where CIFAR lies or is downloaded to [default: $LTAUG_DATA, else ~/.cache/ltaug/datasets].
         skip_bad: leave unreadable image files out instead of refusing them.
         max_image_pixels: image files with more count as unreadable.
+        verify: read cached images for their digest, if they look unchanged too.
         progress: called with (what is being done, how far, of how many).
 
     Raises:
@@ -63,6 +65,7 @@ def load_dataset(
         download=download,
         skip_bad=skip_bad,
         max_image_pixels=max_image_pixels,
+        verify=verify,
         progress=progress,
     )
     splits: Splits = SOURCES[name](request)

@@ -109,9 +109,9 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
             yield i, _decoded(_content(run, file), f"{run / file}", run)
     shards = read_shards(run) if inside else {}
     for tar, wanted in inside.items():
-        content = _content(run, tar)
-        if tar not in shards or hashlib.sha256(content).hexdigest() != shards[tar].sha256:
-            raise CorruptError(f"{_where(run, tar)} is damaged: its SHA-256 is not the one in {SHARDS_FILE}; {_remedy(run)}")
+        if tar not in shards:
+            raise CorruptError(f"{run / SHARDS_FILE} does not name {tar}; {_remedy(run)}")
+        content = read_shard(run, shards[tar])
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for member, i in wanted.items():
                 try:
@@ -120,6 +120,19 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
                     raise CorruptError(f"{_where(run, tar)} lacks {member}; {_remedy(run)}") from error
                 assert data is not None, "a sample's members are files"
                 yield i, _decoded(data.read(), f"{_where(run, tar)}/{member}", run)
+
+
+def read_shard(run: Path, shard: Shard) -> bytes:
+    """The bytes of a shard.
+
+    Raises:
+        CorruptError: it is missing or does not have its SHA-256.
+        DataError: its URL cannot be read.
+    """
+    content = _content(run, shard.file)
+    if hashlib.sha256(content).hexdigest() != shard.sha256:
+        raise CorruptError(f"{_where(run, shard.file)} is damaged: its SHA-256 is not the one recorded; {_remedy(run)}")
+    return content
 
 
 def file_of(image: str) -> str:

@@ -33,6 +33,7 @@ class Request:
     download: bool = False
     skip_bad: bool = False
     max_image_pixels: int = Machine.max_image_pixels
+    verify: bool = False
     progress: Progress | None = None
 
 

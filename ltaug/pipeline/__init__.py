@@ -21,7 +21,7 @@ from ltaug.pipeline.plan import WITH_SYNTHETIC, Task, check_of, origin, plan, pl
 from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
-from ltaug.runs import RUN_FILE, Event, Listener, hold, ignore_events
+from ltaug.runs import MARKER, RUN_FILE, Event, Listener, hold, ignore_events
 
 if TYPE_CHECKING:
     from ltaug.report import Report
@@ -39,8 +39,6 @@ __all__ = [
     "run_until_decided",
     "settled",
 ]
-
-MARKER = "experiment.json"
 
 
 def run_recipe(
@@ -69,7 +67,7 @@ def run_recipe(
     """
     require_some(("--seeds", seeds), ("--workers", workers))
     tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
-    with claim(out, recipe.name, tasks):
+    with claim(out, f"run {recipe.name}", tasks):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
     return cast("Report", results["report"])
 
@@ -99,7 +97,7 @@ def run_until_decided(
     """
     require_some(("--workers", workers))
     planned = looks(max_seeds)
-    with claim(out, recipe.name, plan(recipe, out, planned[0], first_seed=first_seed)):
+    with claim(out, f"run {recipe.name}", plan(recipe, out, planned[0], first_seed=first_seed)):
         for number, seeds in enumerate(planned, 1):
             began, before = time.monotonic(), _processor()
             tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))

@@ -11,13 +11,13 @@ import jinja2
 from markupsafe import Markup, escape
 
 from ltaug.files import atomic_write, sealed, write_json
+from ltaug.formats import FORMAT, REPORT
 from ltaug.records import REPORT_FILE
 from ltaug.report import growth, wording
 from ltaug.report.document import Report
 from ltaug.report.markdown import to_markdown
 
 MANY_CLASSES = 30  # above this the tables show groups of classes; report.json keeps every class
-SCHEMA = 3
 FILTERS = ("plain", "signed", "interval_text", "metric_name", "cost_text", "setting", "several", "count")
 
 
@@ -43,7 +43,7 @@ def to_json(report: Report) -> dict[str, Any]:
             del table["closest"]["picture"]
     for grown, found in zip(values["growth"], report.growth, strict=True):
         grown |= {"best": found.best, "stopped": found.stopped}
-    return {"schema": SCHEMA, **values}
+    return {FORMAT: REPORT, **values}
 
 
 def to_html(report: Report) -> str:

@@ -8,16 +8,21 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ltaug.data.cache import ENTRY
+from ltaug.data.given import read_given
+from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import file_of
-from ltaug.errors import CorruptError, LtaugError, OptionError
+from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError, OptionError
 from ltaug.files import MANIFEST, verify_directory, verify_file, verify_json
-from ltaug.records import REPORT_FILE, SynthesisRecord, verify_report
+from ltaug.records import REPORT_FILE, ClassifierRecord, SynthesisRecord, verify_report
 from ltaug.runs import RUN_FILE, read_run
+from ltaug.stages.remaking import remake
 from ltaug.synthesis.manifest import KEPT, Row, read_kept, read_manifest, read_synthetic
+from ltaug.synthesis.rounds import FOLDER
 
 RUN_FILES = (RUN_FILE, "metrics.jsonl", "checkpoints")  # the others are still there where run.json is lost
-AGAIN = "run its command again"
 COSTS = {
     "fit-generator": "the generator cannot be sampled, evaluated or tuned",
     "synthesize": "no classifier can be trained on these images",
@@ -50,7 +55,7 @@ class Found(NamedTuple):
 def find_damage(paths: Sequence[Path]) -> Found:
     """Read everything at or below these directories back; `ltaug check`.
 
-    Inputs of a run are compared where they still lie; synthetic images that were not made here have no run to compare with.
+    Inputs of a run are compared where they still lie, synthetic images that ltaug did not make among them.
 
     Raises:
         OptionError: there is nothing that ltaug wrote.
@@ -58,14 +63,14 @@ def find_damage(paths: Sequence[Path]) -> Found:
     runs, reports, cached = (_holding(paths, names) for names in (RUN_FILES, (REPORT_FILE,), ENTRY))
     if not (runs or reports or cached):
         raise OptionError(f"there is no run, report or cached dataset in {', '.join(map(str, paths))}; name a directory of some")
-    damages, unfinished, digests = list[Damage](), list[str](), cache(_digests)
+    damages, unfinished, digests, images = list[Damage](), list[str](), cache(_digests), cache(_images)
     for path in runs:
         damages += _in_run(path, unfinished)
     said = {one.what for one in damages}
-    damages += [one for path in runs for one in _between(path, digests) if one.what not in said]
+    damages += [one for path in runs for one in _between(path, digests, images) if one.what not in said]
     costs = "nothing but the page: the runs that it tells of are files of their own"
     for path in reports:
-        damages += _tried(path / REPORT_FILE, partial(verify_report, path), costs, f"{AGAIN}, which replaces it")
+        damages += _tried(path / REPORT_FILE, partial(verify_report, path), costs, remake(path))
     for path in cached:
         costs, remedy = "decoding the images once more", f"delete {path} and run any command that reads them"
         damages += _tried(path, partial(verify_directory, path, ENTRY), costs, remedy)
@@ -81,12 +86,15 @@ def _tried(file: Path, verify: Callable[[], object], costs: str, remedy: str) ->
     """What `verify` finds wrong."""
     try:
         verify()
+    except MismatchError as error:  # another version of ltaug wrote it
+        what, _, remedy = str(error).partition("; ")
+        yield Damage(str(file), what, "nothing", remedy)
     except (LtaugError, OSError) as error:
         yield Damage(str(file), str(error).partition("; ")[0], costs, remedy)
 
 
 def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
-    own, costs, remedy = path / RUN_FILE, "nothing in this run can be used", f"delete {path} and {AGAIN}"
+    own, costs, remedy = path / RUN_FILE, "nothing in this run can be used", f"delete {path} and {remake(path)}"
     found = [*_tried(own, partial(read_run, path), costs, remedy), *_tried(own, partial(verify_json, own), costs, remedy)]
     if found:
         yield found[0]
@@ -94,10 +102,13 @@ def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
     record = read_run(path)
     stage, finished = str(record["stage"]), record["status"] == "finished"
     costs = f"{COSTS[stage]} ({sum(record['timings'].values()):.0f} s of work)"
-    remedy = f"delete {path} and run its `ltaug {stage.replace('cross-fit', 'grow')}` (or `ltaug run`) again"
     for name, digest in record["outputs"].items():
         found += _tried(path / name, partial(verify_file, path / name, digest, whole=path), costs, remedy)
-    if finished and stage == SynthesisRecord.stage and not found:
+    if stage == SynthesisRecord.stage and not finished:
+        from ltaug.synthesis.underway import verify_underway  # loads torch
+
+        found += _tried(path / FOLDER, partial(verify_underway, path), costs, remedy)
+    elif stage == SynthesisRecord.stage and not found:
         for file, rows in _by_file(path).items():
             found += _tried(path / file, partial(read_kept, path, rows, shape=record["facts"]["image_shape"]), costs, remedy)
     yield from found
@@ -105,17 +116,21 @@ def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
     costs = "nothing, as a finished fit needs its last average alone" if finished else "the steps after the checkpoint before it"
     for folder in path.glob("checkpoints/step-*"):
         there = [file.name for file in folder.iterdir() if file.name != MANIFEST]
-        yield from _tried(folder, partial(verify_directory, folder, there), costs, f"delete {folder}; if unfinished, {AGAIN}")
+        mended = f"delete {folder}{'' if finished else f' and {remake(path)}'}"
+        yield from _tried(folder, partial(verify_directory, folder, there), costs, mended)
 
 
-def _between(path: Path, digests: Callable[[Path], frozenset[str]]) -> Iterator[Damage]:
+def _between(path: Path, digests: Callable[[Path], frozenset[str]], images: Callable[..., str]) -> Iterator[Damage]:
     """Inputs of a run that are no longer what it was made from, where they still lie."""
-    costs, remedy = "what this run says is of an input that is gone", f"put that back, or delete {path} and {AGAIN}"
-    with suppress(CorruptError):  # of which `_in_run` tells
-        for other in _inputs(read_run(path)["inputs"]):
+    costs, remedy = "what this run says is of an input that is gone", f"put that back, or delete {path} and {remake(path)}"
+    with suppress(LtaugError):  # of which `_in_run` tells
+        record = read_run(path)
+        for other in _inputs(record["inputs"]):
             where = (path / other["path"]).resolve()
             if (where / RUN_FILE).is_file():
                 yield from _tried(path, partial(_verify_input, path, where, other["digest"], digests), costs, remedy)
+            elif where.exists() and "origin" in other and record["status"] == "finished":
+                yield from _tried(path, partial(_verify_images, path, where, other["digest"], images), costs, remedy)
 
 
 def _by_file(path: Path) -> dict[str, list[Row]]:
@@ -148,3 +163,20 @@ def _digests(run: Path) -> frozenset[str]:
 def _verify_input(path: Path, where: Path, digest: str, digests: Callable[[Path], frozenset[str]]) -> None:
     if digest not in digests(where):
         raise CorruptError(f"{path} was made from another {where} than lies there now")
+
+
+def _images(where: Path, class_names: tuple[str, ...], shape: tuple[int, ...]) -> str:
+    """The digest of images that ltaug did not make, as a classifier of these classes and this shape of images reads them."""
+    return read_given(where, ImageSet(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int64), class_names, "")).images.digest
+
+
+def _verify_images(path: Path, where: Path, digest: str, images: Callable[..., str]) -> None:
+    from ltaug.classifier.judge import WEIGHTS_FILE, load_weights  # loads torch
+
+    ClassifierRecord.read(path).verify(WEIGHTS_FILE)
+    try:
+        found = images(where, *load_weights(path / WEIGHTS_FILE)[1:])
+    except (DataError, MismatchError):
+        found = ""
+    if found != digest:
+        raise CorruptError(f"{path} was made with other images than lie in {where} now")

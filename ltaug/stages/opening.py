@@ -157,6 +157,7 @@ def load_data(
         download=machine.download,
         skip_bad=machine.skip_bad,
         max_image_pixels=machine.max_image_pixels,
+        verify=machine.verify,
         progress=lambda text, step, total: listener(Event(label, text, step, total)),
     )
     if data.train.num_classes < least_classes:

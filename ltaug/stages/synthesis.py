@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -67,7 +68,7 @@ def synthesize(
             "generator": job.input(source.digest, generator),
             "judges": [job.input(judge.digest, path) for path, judge in zip(judges, seen, strict=True)],
         },
-        verify=verify_images,
+        verify=partial(verify_images, always=job.machine.verify),
     ) as run:
         if not run.finished:
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)

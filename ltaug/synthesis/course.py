@@ -57,7 +57,7 @@ def settle(run: Run, rounds: Rounds, store: Store, *, batch: int) -> Course:
         RunExistsError: a process of the last stretch is still at work.
     """
     world = run.place.world
-    before = _recorded(run.record)
+    before = recorded_course(run.record).stretches
     if before and before[-1].world == world:
         return Course(before)
     first = 0
@@ -79,18 +79,19 @@ def join(run: Run) -> Course | None:
 
     def missing() -> str | None:
         record = read_run(run.path)
-        stretches = _recorded(record)
+        stretches = recorded_course(record).stretches
         if record["status"] == "finished" or (stretches and stretches[-1].world == run.place.world):
             return None
         return f"Waiting for rank 0 to share {run.path} among {run.place.world} processes."
 
     wait_until(missing, run.event)
     record = read_run(run.path)
-    return None if record["status"] == "finished" else Course(_recorded(record))
+    return None if record["status"] == "finished" else recorded_course(record)
 
 
-def _recorded(record: dict[str, Any]) -> tuple[Stretch, ...]:
-    return tuple(Stretch(**s) for s in record["facts"].get(FACT, ()))
+def recorded_course(record: dict[str, Any]) -> Course:
+    """The course in a run's record, without a stretch before rank 0 has settled one."""
+    return Course(tuple(Stretch(**s) for s in record["facts"].get(FACT, ())))
 
 
 def _drop(course: Course, first: int, rounds: Rounds, store: Store) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltaug.data.shards import Shard
-from ltaug.files import atomic_write, read_json, write_json
+from ltaug.errors import CorruptError
+from ltaug.files import atomic_write, read_json, verify_json, write_json
 from ltaug.meeting import names_in, wait_until
 from ltaug.synthesis.manifest import Row, csv_to_rows, rows_to_csv
 
@@ -74,9 +75,15 @@ class Rounds:
         return csv_to_rows((self._of(part.number) / part.file(ROWS)).read_bytes(), header=False)
 
     def shard(self, part: Part) -> Shard | None:
-        """The shard with the images of a marked part, if any."""
-        found = read_json(self._of(part.number) / part.file(MARK))
-        return None if found is None else Shard(**found)
+        """The shard with the images of a marked part, if any; raises CorruptError where the mark is damaged."""
+        path = self._of(part.number) / part.file(MARK)
+        verify_json(path)
+        found = read_json(path)
+        if found is None:
+            return None
+        if not isinstance(found, dict) or found.keys() != {f.name for f in dataclasses.fields(Shard)}:
+            raise CorruptError(f"{path} does not name a shard; delete the run and make it again")
+        return Shard(**found)
 
     def complete(self, parts: Sequence[Part]) -> bool:
         """Whether all parts of a round are published and marked."""

@@ -216,9 +216,9 @@ def claim_url(images_to: str, run: Run) -> None:
         raise DataError(f"{url} belongs to another run ({CLAIM} there is not of {run.path}); name another URL")
 
 
-def verify_images(run: Path) -> None:
-    """Raise CorruptError unless the images of a finished run are whole; they are read where a file in the run has changed."""
-    verify_changed(run, (IMAGES, SHARDS), lambda: read_synthetic(run))
+def verify_images(run: Path, *, always: bool = False) -> None:
+    """Raise CorruptError unless the images of a finished run are whole; read where a file of them has changed, or `always`."""
+    verify_changed(run, (IMAGES, SHARDS), lambda: read_synthetic(run), always=always)
 
 
 def remember_images(run: Path) -> None:

@@ -41,8 +41,8 @@ def tree(root, counts, **options):
 
 
 def load(root, **options):
-    skip_bad = options.pop("skip_bad", False)
-    return load_dataset(DatasetOptions(dataset=f"folder:{root}", **options), seed=0, skip_bad=skip_bad)
+    how = {name: options.pop(name, False) for name in ("skip_bad", "verify")}
+    return load_dataset(DatasetOptions(dataset=f"folder:{root}", **options), seed=0, **how)
 
 
 def test_train_and_test_folders_load_as_they_are(tmp_path):
@@ -415,6 +415,19 @@ def test_the_pixels_of_a_cache_are_read_for_their_digest_only_where_its_file_has
     assert read.count("images.npy") == 1
     load(root)
     assert read.count("images.npy") == 1
+
+
+def test_pixels_that_change_behind_an_unchanged_size_and_time_are_found_with_verify(tmp_path):
+    root = tree(tmp_path / "set", {"a": 4, "b": 4})
+    load(root)
+    (pixels,) = (tmp_path / "cache/images").glob("*/images.npy")
+    before, content = pixels.stat(), pixels.read_bytes()
+    load(root, verify=True)
+    pixels.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(pixels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    load(root)
+    with pytest.raises(CorruptError, match=r"images\.npy is damaged"):
+        load(root, verify=True)
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path, monkeypatch):

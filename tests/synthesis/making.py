@@ -36,7 +36,8 @@ def synthesize(path, generator, real, *, budget, judges=(), listener=lambda even
     """Run the stage with `options`, or with quick ones and what differs from them."""
     quick = {"sample_steps": 2, "guidance": 0.0, "sample_batch": 8, "max_candidates": 40}
     options = options or SynthesisOptions(**{**quick, **own})
-    said = {"budget": budget, "images_to": options.images_to}
+    own = {name: getattr(options, name) for name in ("images_to", "max_candidates")}
+    said = {"budget": budget, "synthesize": own}
     spec = {"stage": "synthesize", "label": "syn", "seed": 0, "options": said, "inputs": {}}
     spec |= {"listener": listener, "place": place}
     opened = open_run(path, **spec, versions={}, device={}) if place.leads else join_run(path, **spec)
