@@ -22,6 +22,7 @@ from ltaug.files import atomic_directory, read_json, remove_halves, verify_chang
 from ltaug.machine import Machine
 
 FORMAT = 3
+FOLDER = "images"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
@@ -55,6 +56,18 @@ def cache_directory() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "ltaug"
 
 
+def entries_in(directory: Path) -> list[Path]:
+    """The entries of the cache in a directory, and what killed processes left of some."""
+    return sorted((directory / FOLDER).glob("*"))
+
+
+def lock_of(entry: Path) -> Path:
+    """The lock of an entry, or of what a killed process left of it, in a folder that exists."""
+    folder = entry.parent.with_name("locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / entry.name.removeprefix(".").partition(".")[0]
+
+
 def read_files(
     root: Path,
     files: Sequence[File],
@@ -76,7 +89,7 @@ def read_files(
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
             size, time or inode is another than when they last were.
     """
-    target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
+    target = cache_directory() / FOLDER / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
         try:
             with _alone(target, len(files), progress):
@@ -114,9 +127,7 @@ def _key(root: Path, files: Sequence[File], how: How) -> str:
 @contextmanager
 def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
     """Hold the lock of this entry, and remove what killed processes left of it."""
-    folder = target.parent.with_name("locks")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / target.name)
+    lock = FileLock(lock_of(target))
     try:
         lock.acquire(timeout=0)
     except Timeout:
