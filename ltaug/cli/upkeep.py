@@ -9,7 +9,7 @@ import click
 
 from ltaug.cli.options import RUN, SectionCommand, common_options, machine, option
 from ltaug.cli.progress import progress, size
-from ltaug.cli.show import as_object, table
+from ltaug.cli.show import as_object
 from ltaug.errors import CorruptError, LtaugError
 from ltaug.machine import COMPUTING
 
@@ -76,9 +76,8 @@ def clean(paths: tuple[Path, ...], yes: bool, as_json: bool) -> None:
 
 
 def _show_leftovers(found: Leftovers, *, removed: bool) -> None:
-    if found.leftovers:
-        rows = ((one.path, one.what, size(one.size), one.costs) for one in found.leftovers)
-        table(("path", "what it is", "size", "to have it again"), rows)
+    for one in found.leftovers:
+        click.echo(f"{size(one.size):>7}  {one.path}: {one.what}. To have it again: {one.costs}.")
     for path, reason in found.left:
         click.echo(f"Note: {path} is left alone: {reason}.")
     total = size(sum(one.size for one in found.leftovers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import DataError
-from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
+from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify_changed, verify_directory
 from ltaug.machine import Machine
 
 FORMAT = 3
@@ -57,8 +58,9 @@ def cache_directory() -> Path:
 
 
 def entries_in(directory: Path) -> list[Path]:
-    """The entries of the cache in a directory, and what killed processes left of some."""
-    return sorted((directory / FOLDER).glob("*"))
+    """The entries of the cache in a directory, and what killed processes left of some; nothing else that lies there."""
+    name = re.compile(rf"[0-9a-f]{{64}}|\.[0-9a-f]{{64}}\..*{re.escape(HALF)}")
+    return sorted(path for path in (directory / FOLDER).glob("*") if name.fullmatch(path.name))
 
 
 def lock_of(entry: Path) -> Path:

@@ -87,17 +87,15 @@ def _in_directory(path: Path, digests: Callable[[Path], frozenset[str]]) -> Iter
     record = read_run(path)
     finished = record["status"] == "finished"
     if not finished and (other := _replaced(path, record, digests)):
-        costs = (
-            f"{sum(record['timings'].values()):.0f} s of work, which its command refuses to continue, as {other} was made again"
-        )
-        yield _leftover(path, "unfinished run of an input that is gone", costs)
+        costs = f"{sum(record['timings'].values()):.0f} s of work, and {other} as it was"
+        yield _leftover(path, f"unfinished, and its command refuses to go on, as {other} was made again otherwise", costs)
         return
     found = [_half(half) for half in path.rglob(f".*{HALF}") if not any(map(is_half, half.relative_to(path).parents))]
     if finished:
         more = _not_put_out(path / CHECKPOINTS, {path / name for name in record["outputs"]})
-        found += [_leftover(one, "state of a finished fit", "nothing: no command reads it") for one in more]
+        found += [_leftover(one, "state of a finished fit", "nothing, no command reads it") for one in more]
         if (path / FOLDER).is_dir():
-            found.append(_leftover(path / FOLDER, "rounds of a finished synthesis", "nothing: its manifest has them"))
+            found.append(_leftover(path / FOLDER, "rounds of a finished synthesis", "nothing, its manifest has them"))
         if found:
             verify_outputs(path, record["outputs"])
     yield from found
@@ -105,7 +103,7 @@ def _in_directory(path: Path, digests: Callable[[Path], frozenset[str]]) -> Iter
 
 def _not_put_out(checkpoints: Path, outputs: set[Path]) -> Iterator[Path]:
     """What is in the checkpoints of a finished run and not among its outputs, whole checkpoints as one."""
-    for folder in sorted(checkpoints.glob("[!.]*")):
+    for folder in sorted(checkpoints.glob("step-*")):
         if not any(folder in output.parents for output in outputs):
             yield folder
             continue
@@ -123,7 +121,7 @@ def _replaced(path: Path, record: Mapping[str, Any], digests: Callable[[Path], f
 
 
 def _half(path: Path) -> Leftover:
-    return _leftover(path, "half-written by a killed process", "nothing: no command reads it")
+    return _leftover(path, "half-written by a killed process", "nothing, no command reads it")
 
 
 def _cached(path: Path) -> Leftover:
