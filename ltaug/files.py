@@ -132,13 +132,35 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         files = sorted(temporary.iterdir())
         for file in files:
             sync(file)
-        content = {FORMAT: DIRECTORY, "files": {file.name: file_digest(file) for file in files}}
-        write_json(temporary / MANIFEST, sealed(content))
+        write_manifest(temporary, {file.name: file_digest(file) for file in files})
         os.chmod(temporary, 0o755)
         temporary.rename(path)
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # still there only if something went wrong
+
+
+def write_manifest(folder: Path, digests: Mapping[str, str]) -> None:
+    """Vouch for the files of these names and digests in a folder."""
+    write_json(folder / MANIFEST, sealed({FORMAT: DIRECTORY, "files": digests}))
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The digest of each file that a folder's manifest vouches for.
+
+    Raises:
+        CorruptError: the manifest is damaged.
+        MismatchError: a newer ltaug wrote it.
+    """
+    verify_json(folder / MANIFEST)
+    found = digests = read_json(folder / MANIFEST)
+    if isinstance(found, dict) and FORMAT in found:
+        require_sealed(folder / MANIFEST, found)
+        require_known(found, DIRECTORY, what=folder)
+        digests = found["files"]
+    if not isinstance(digests, dict):
+        raise CorruptError(f"{folder / MANIFEST} names no files; delete {folder} and run its command again")
+    return digests
 
 
 def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = ()) -> None:
@@ -148,13 +170,8 @@ def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = 
         CorruptError: the manifest is damaged or lacks one of the names, or a file is missing or damaged.
         MismatchError: a newer ltaug wrote it.
     """
-    verify_json(path / MANIFEST)
-    found = digests = read_json(path / MANIFEST)
-    if isinstance(found, dict) and FORMAT in found:
-        require_sealed(path / MANIFEST, found)
-        require_known(found, DIRECTORY, what=path)
-        digests = found["files"]
-    if not isinstance(digests, dict) or not digests.keys() >= set(names):
+    digests = read_manifest(path)
+    if not digests.keys() >= set(names):
         raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
     for name, digest in digests.items():
         if not read or name in read:

@@ -47,7 +47,8 @@ BEFORE_SEALS = {
 class Event:
     """Progress of a run ("cbdm/seed-0/generator") in units of its stage, or without a total a message, a complete sentence.
 
-    `values` are figures to show beside it (loss, images/s).
+    `values` are figures to show beside it (loss, images/s). A message that is to be shown `once` comes from several runs of a
+    command.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Event:
     step: int = 0
     total: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
+    once: bool = False
 
 
 Listener = Callable[[Event], None]

@@ -156,7 +156,7 @@ def _decided(runtime: Runtime, machine: Machine, *, image_side: int, long: bool)
     """
     on_gpu = runtime.device.type == "cuda"
     bf16 = {"auto": on_gpu or (image_side > SMALL_SIDE and _multiplies_bf16()), "bf16": True, "fp32": False}[machine.precision]
-    can = _can_compile(on_gpu)
+    can = can_compile(on_gpu)
     if machine.compile == "yes" and not can:
         need = "Triton and a C compiler" if on_gpu else "a C++ compiler"
         raise OptionError(f"--compile yes needs {need}, which this machine does not have; install it, or leave out --compile")
@@ -169,7 +169,7 @@ def _multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _can_compile(on_gpu: bool) -> bool:
+def can_compile(on_gpu: bool) -> bool:
     """Whether this machine has the compilers that torch.compile needs."""
     names = ("CC", "gcc", "clang") if on_gpu else ("CXX", "g++", "clang++")
     found = any(shutil.which(os.environ.get(name, name)) for name in names)

@@ -37,6 +37,8 @@ def called(capsys, tmp_path, monkeypatch):
                 "draw_figure",
                 "inspect",
                 "find_damage",
+                "find_leftovers",
+                "diagnose",
             )
         ),
         *((commands, name) for name in ("run_recipe", "run_shared")),
@@ -57,17 +59,20 @@ def called(capsys, tmp_path, monkeypatch):
         "run": ("digits-lt",),
         "inspect": ("digits",),
         "check": (run,),
+        "clean": (run,),
+        "doctor": (),
     }
 
     def call(command, do):
         doing[:] = [do]
-        out = () if command in ("inspect", "check") else ("--out", str(tmp_path / "out"))
+        out = () if command in call.without_out else ("--out", str(tmp_path / "out"))
         with pytest.raises(SystemExit) as ended:
             main([command, *needed[command], *out, "--json"])
         out, err = capsys.readouterr()
         return ended.value.code, json.loads(out), err
 
     call.commands = tuple(needed)
+    call.without_out = ("inspect", "check", "clean", "doctor")
     return call
 
 

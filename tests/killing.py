@@ -3,9 +3,11 @@
 import os
 import shutil
 
+WRITES = ("replace", "rename", "fsync")
 
-def killed_at_every_write(monkeypatch, path, moments):
-    """The copies, which appear below `moments` while the directory at `path` is written."""
+
+def killed_at_every_write(monkeypatch, path, moments, names=WRITES):
+    """The copies, which appear below `moments` while the directory at `path` is written; names are of functions of os."""
     found = []
 
     def before(function):
@@ -17,6 +19,6 @@ def killed_at_every_write(monkeypatch, path, moments):
 
         return watching
 
-    for name in ("replace", "rename", "fsync"):
+    for name in names:
         monkeypatch.setattr(os, name, before(getattr(os, name)))
     return found

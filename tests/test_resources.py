@@ -64,7 +64,7 @@ def test_every_command_says_in_one_sentence_what_is_exhausted_and_what_to_do(cal
     for command in called.commands:
         code, out, err = called(command, fail)
         assert code == ResourceError.exit_code == 10
-        place = "a file" if command in ("inspect", "check") else tmp_path / "out"
+        place = "a file" if command in called.without_out else tmp_path / "out"
         assert err.startswith(f"Error: {said.format(out=place)}"), command
         assert err.count("\n") == 1
         assert out == {"error": err[7:-1], "exit_code": 10}

@@ -15,12 +15,13 @@ from ltaug.cli.commands import group
 from ltaug.cli.figure import figure
 from ltaug.cli.grow import grow
 from ltaug.cli.together import speaks
+from ltaug.cli.upkeep import check, clean, doctor
 from ltaug.errors import INTERRUPTED, LtaugError, resource_error
 from ltaug.place import ALONE, Place, place_of
 from ltaug.signals import ECHO, interrupted_by_signals
 
-group.add_command(figure)
-group.add_command(grow)
+for command in (figure, grow, check, clean, doctor):
+    group.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,7 +30,7 @@ from ltaug.cli.options import (
 )
 from ltaug.cli.progress import progress
 from ltaug.cli.together import carry_out, require_sharing, working
-from ltaug.errors import CorruptError, OptionError
+from ltaug.errors import OptionError
 from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
 from ltaug.methods import dataset_names
@@ -49,7 +49,8 @@ EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
 The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
 A generator by itself:   ltaug evaluate-generator
-Is all still whole:      ltaug check
+Is all still whole:      ltaug check; without what is no longer needed: ltaug clean
+Is this machine fit:     ltaug doctor
 Options by environment:  LTAUG_COMMAND_OPTION, such as LTAUG_FIT_GENERATOR_STEPS=500; LTAUG_DEVICE for all commands
 Tab completion in bash:  eval "$(_LTAUG_COMPLETE=bash_source ltaug)"  (or zsh_source, fish_source)
 Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 directory taken, 7 damaged file,
@@ -307,23 +308,3 @@ def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     from ltaug import stages
 
     show.dataset(stages.inspect(dataset, seed=seed, machine=machine(values)), as_json=as_json)
-
-
-@group.command("check", cls=SectionCommand)
-@click.argument("paths", nargs=-1, required=True, type=RUN, metavar="PATH...")
-@common_options(dry_run=False, writes=False)
-def check(paths: tuple[Path, ...], as_json: bool) -> int:
-    """Read runs, reports or the dataset cache back, and say what is damaged and how to mend it.
-
-    \b
-    ltaug check runs
-    ltaug check ~/.cache/ltaug --json
-
-    Directories are searched with everything below them, and nothing in them is changed. The exit code is 7 where anything is
-    damaged.
-    """
-    from ltaug import stages
-
-    found = stages.find_damage(list(paths))
-    show.damage(found, as_json=as_json)
-    return CorruptError.exit_code if found.damages else 0

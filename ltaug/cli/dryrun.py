@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ltaug.cli import show
-from ltaug.cli.progress import duration
+from ltaug.cli.progress import duration, size
 from ltaug.fields import shown
 from ltaug.machine import Machine
 from ltaug.pipeline import Task, settled
@@ -94,7 +94,7 @@ def _figures(task: Task, estimate: Estimate | None) -> tuple[str, ...]:
         return ()
     steps, images, takes = str(estimate["steps"]), str(estimate.get("images", "")), duration(estimate["seconds"])
     made = f"{estimate['parameters']:,}"
-    return steps, _rate(estimate), made, images, "" if task.finished else takes, _bytes(estimate["disk_bytes"])
+    return steps, _rate(estimate), made, images, "" if task.finished else takes, size(estimate["disk_bytes"])
 
 
 def _longest_chain(rows: Sequence[tuple[Task, Estimate | None]]) -> float:
@@ -140,12 +140,4 @@ def _sentence(estimates: Sequence[Estimate], seconds: float, workers: int) -> st
     disk = sum(e["disk_bytes"] for e in estimates)
     side_by_side = f" with {workers} workers" if workers > 1 else ""
     uncounted = "".join(f" {text}" for text in dict.fromkeys(e["uncounted"] for e in estimates if "uncounted" in e))
-    return f"About {duration(seconds)}{side_by_side}, {_bytes(memory)} of memory, {_bytes(disk)} on disk.{uncounted}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
+    return f"About {duration(seconds)}{side_by_side}, {size(memory)} of memory, {size(disk)} on disk.{uncounted}"

@@ -26,9 +26,23 @@ def progress(*, quiet: bool) -> Iterator[Listener]:
         yield ignore_events
     elif sys.stderr.isatty():
         with _bars() as bars:
-            yield Bars(bars)
+            yield _without_repeats(Bars(bars))
     else:
-        yield Lines()
+        yield _without_repeats(Lines())
+
+
+def _without_repeats(listener: Listener) -> Listener:
+    """A listener that leaves out what is to be shown once and was."""
+    shown: set[str] = set()
+
+    def hear(event: Event) -> None:
+        if event.once and event.text in shown:
+            return
+        if event.once:
+            shown.add(event.text)
+        listener(event)
+
+    return hear
 
 
 def _bars() -> Progress:
@@ -109,3 +123,12 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size(number: float) -> str:
+    """Bytes as people say them: 812 B, 5 kB, 1.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

@@ -21,7 +21,6 @@ from ltaug.runs import read_run
 
 if TYPE_CHECKING:
     from ltaug.report import Report
-    from ltaug.stages.damage import Found
 
 PIPE_WIDTH = 160  # columns of a table where there is no terminal to fit it to
 CLASSES_SHOWN = 30
@@ -192,16 +191,3 @@ def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:
     click.echo(f"Exact copies: {copies['within_train']} within training, {copies['test_in_train']} between test and training")
     for note in found["notes"]:
         click.echo(f"Note: {note}")
-
-
-def damage(found: Found, *, as_json: bool) -> None:
-    """A line for each damage that `ltaug check` found, and how much it read."""
-    if as_json:
-        as_object(found._asdict() | {"damages": [one._asdict() for one in found.damages]})
-        return
-    for one in found.damages:
-        click.echo(f"{one.what}. Lost: {one.costs}. To mend it: {one.remedy}.")
-    for path in found.unfinished:
-        click.echo(f"Note: {path} is not finished; run its command again to continue it.")
-    read = f"runs read: {found.runs}, reports: {found.reports}, cached datasets: {found.cached}"
-    click.echo(f"Damages: {len(found.damages)} ({read}).")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +19,11 @@ from filelock import FileLock, Timeout
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import DataError, ResourceError, resource_error
-from ltaug.files import atomic_directory, read_json, remove_halves, verify_changed, verify_directory
+from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify_changed, verify_directory
 from ltaug.formats import CACHE
 from ltaug.machine import Machine
 
+FOLDER = "images"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
@@ -55,6 +57,19 @@ def cache_directory() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "ltaug"
 
 
+def entries_in(directory: Path) -> list[Path]:
+    """The entries of the cache in a directory, and what killed processes left of some; nothing else that lies there."""
+    name = re.compile(rf"[0-9a-f]{{64}}|\.[0-9a-f]{{64}}\..*{re.escape(HALF)}")
+    return sorted(path for path in (directory / FOLDER).glob("*") if name.fullmatch(path.name))
+
+
+def lock_of(entry: Path) -> Path:
+    """The lock of an entry, or of what a killed process left of it, in a folder that exists."""
+    folder = entry.parent.with_name("locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / entry.name.removeprefix(".").partition(".")[0]
+
+
 def read_files(
     root: Path,
     files: Sequence[File],
@@ -78,7 +93,7 @@ def read_files(
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
             size, time or inode is another than when they last were, or with `verify`.
     """
-    target = cache_directory() / "images" / _key(root, files, (image_size, max_pixels))
+    target = cache_directory() / FOLDER / _key(root, files, (image_size, max_pixels))
     if not target.is_dir():
         try:
             with _alone(target, len(files), progress):
@@ -117,9 +132,7 @@ def _key(root: Path, files: Sequence[File], how: How) -> str:
 @contextmanager
 def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
     """Hold the lock of this entry, and remove what killed processes left of it."""
-    folder = target.parent.with_name("locks")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / target.name)
+    lock = FileLock(lock_of(target))
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from ltaug.stages.classifier import train_judge as train_judge
     from ltaug.stages.crossfit import cross_fit as cross_fit
     from ltaug.stages.damage import find_damage as find_damage
+    from ltaug.stages.diagnosis import diagnose as diagnose
     from ltaug.stages.estimation import estimate as estimate
     from ltaug.stages.estimation import foresee as foresee
     from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
     from ltaug.stages.figure import draw_figure as draw_figure
     from ltaug.stages.generator import fit_generator as fit_generator
+    from ltaug.stages.leftovers import find_leftovers as find_leftovers
     from ltaug.stages.opening import inspect as inspect
     from ltaug.stages.report import write_report as write_report
     from ltaug.stages.synthesis import synthesize as synthesize
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 _HOME = {
     "check_stages": "check",
     "cross_fit": "crossfit",
+    "diagnose": "diagnosis",
     "draw_figure": "figure",
     "estimate": "estimation",
     "evaluate_generator": "evaluation",
     "find_damage": "damage",
+    "find_leftovers": "leftovers",
     "fit_generator": "generator",
     "foresee": "estimation",
     "inspect": "opening",

@@ -60,10 +60,10 @@ def find_damage(paths: Sequence[Path]) -> Found:
     Raises:
         OptionError: there is nothing that ltaug wrote.
     """
-    runs, reports, cached = (_holding(paths, names) for names in (RUN_FILES, (REPORT_FILE,), ENTRY))
+    runs, reports, cached = (holding(paths, names) for names in (RUN_FILES, (REPORT_FILE,), ENTRY))
     if not (runs or reports or cached):
         raise OptionError(f"there is no run, report or cached dataset in {', '.join(map(str, paths))}; name a directory of some")
-    damages, unfinished, digests, images = list[Damage](), list[str](), cache(_digests), cache(_images)
+    damages, unfinished, digests, images = list[Damage](), list[str](), cache(digests_of), cache(_images)
     for path in runs:
         damages += _in_run(path, unfinished)
     said = {one.what for one in damages}
@@ -77,7 +77,7 @@ def find_damage(paths: Sequence[Path]) -> Found:
     return Found(len(runs), len(reports), len(cached), tuple(unfinished), tuple(damages))
 
 
-def _holding(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:
+def holding(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:
     """The directories at or below `paths` that have a file of one of these names."""
     return sorted({file.parent.resolve() for path in paths for name in names for file in path.rglob(name)})
 
@@ -115,7 +115,8 @@ def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
     unfinished += [] if finished else [str(path)]
     costs = "nothing, as a finished fit needs its last average alone" if finished else "the steps after the checkpoint before it"
     for folder in path.glob("checkpoints/step-*"):
-        there = [file.name for file in folder.iterdir() if file.name != MANIFEST]
+        # Of a finished fit `ltaug clean` takes away what nobody needs, first from the manifest.
+        there = [] if finished else [file.name for file in folder.iterdir() if file.name != MANIFEST]
         mended = f"delete {folder}{'' if finished else f' and {remake(path)}'}"
         yield from _tried(folder, partial(verify_directory, folder, there), costs, mended)
 
@@ -125,7 +126,7 @@ def _between(path: Path, digests: Callable[[Path], frozenset[str]], images: Call
     costs, remedy = "what this run says is of an input that is gone", f"put that back, or delete {path} and {remake(path)}"
     with suppress(LtaugError):  # of which `_in_run` tells
         record = read_run(path)
-        for other in _inputs(record["inputs"]):
+        for other in inputs_of(record["inputs"]):
             where = (path / other["path"]).resolve()
             if (where / RUN_FILE).is_file():
                 yield from _tried(path, partial(_verify_input, path, where, other["digest"], digests), costs, remedy)
@@ -142,16 +143,16 @@ def _by_file(path: Path) -> dict[str, list[Row]]:
     return images
 
 
-def _inputs(given: Any) -> Iterator[Mapping[str, Any]]:
+def inputs_of(given: Any) -> Iterator[Mapping[str, Any]]:
     """The runs that a record names as inputs, at whatever depth."""
     if isinstance(given, Mapping) and given.get("path") and given.get("digest"):
         yield given
     else:
         for part in given.values() if isinstance(given, Mapping) else given if isinstance(given, list) else ():
-            yield from _inputs(part)
+            yield from inputs_of(part)
 
 
-def _digests(run: Path) -> frozenset[str]:
+def digests_of(run: Path) -> frozenset[str]:
     """What other runs may have recorded as the digest of this one."""
     record = read_run(run)
     images = (

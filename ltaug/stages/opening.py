@@ -134,7 +134,16 @@ class Job:
                 verify_outputs(run.path, run.record["outputs"])
                 verify(run.path)
                 run.event("Already done.")
+            elif self.place.leads:
+                self.listener(Event("", _where(device), once=True))
             yield run
+
+
+def _where(device: Mapping[str, Any]) -> str:
+    """A sentence on the device of a run's record."""
+    on_gpu, threads, processes = device["type"] == "cuda", device["threads"], device.get("processes", 1)
+    parts = [device["name"] if on_gpu else f"the CPU: {threads} thread{'s' * (threads != 1)}", device["precision"]]
+    return f"Computing on {', '.join(parts)}{f', {processes} processes' if processes > 1 else ''}."
 
 
 def dataset_options(dataset: Given) -> DatasetOptions:

@@ -310,7 +310,7 @@ def test_precision_is_float32_for_small_images_and_bf16_for_larger_ones_where_th
 
 
 def test_on_a_gpu_all_fits_are_captured_and_long_ones_compiled(monkeypatch):
-    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    monkeypatch.setattr(runtimes, "can_compile", lambda on_gpu: True)
     gpu = dataclasses.replace(CUDA, amp_dtype=torch.bfloat16)
     short, long = (for_classifier(gpu, Machine(), image_side=32, steps=steps) for steps in (19_999, 20_000))
     assert short == dataclasses.replace(gpu, captured=True)
@@ -319,7 +319,7 @@ def test_on_a_gpu_all_fits_are_captured_and_long_ones_compiled(monkeypatch):
     assert for_classifier(gpu, Machine(compile="yes", precision="fp32"), image_side=32, steps=9) == dataclasses.replace(
         CUDA, captured=True, compiled=True
     )
-    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: False)
+    monkeypatch.setattr(runtimes, "can_compile", lambda on_gpu: False)
     assert for_classifier(gpu, Machine(), image_side=32, steps=20_000) == short
     with pytest.raises(OptionError, match="--compile yes needs Triton"):
         for_classifier(gpu, Machine(compile="yes"), image_side=32, steps=9)

@@ -403,7 +403,7 @@ def test_a_run_says_how_it_was_computed_and_what_warming_up_took(tmp_path):
 
 
 def test_what_a_fit_is_told_of_its_computing_reaches_the_runtime_and_its_record(monkeypatch):
-    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    monkeypatch.setattr(runtimes, "can_compile", lambda on_gpu: True)
     plain = for_fit(FP32, Machine(plain=True, checkpoint_activations=True), image_side=32, steps=10)
     assert plain == Runtime(FP32.device, None, plain=True, checkpoint_activations=True)
     assert {"plain", "checkpoint_activations"} <= plain.describe().keys()
@@ -414,7 +414,7 @@ def test_what_a_fit_is_told_of_its_computing_reaches_the_runtime_and_its_record(
 
 
 def test_compiling_is_for_long_fits_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    monkeypatch.setattr(runtimes, "can_compile", lambda on_gpu: True)
     gpu = Runtime(torch.device("cuda"), torch.bfloat16)
     compiled = [for_fit(r, Machine(), image_side=32, steps=steps).compiled for r in (FP32, gpu) for steps in (1999, 2000)]
     assert compiled == [False, False, False, True]
@@ -423,7 +423,7 @@ def test_compiling_is_for_long_fits_on_a_gpu(monkeypatch):
 
 
 def test_compiling_is_for_much_sampling_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(runtimes, "_can_compile", lambda on_gpu: True)
+    monkeypatch.setattr(runtimes, "can_compile", lambda on_gpu: True)
     gpu = Runtime(torch.device("cuda"), torch.bfloat16)
     counts = (LONG_SAMPLING - 1, LONG_SAMPLING)
     compiled = [for_sampling(r, Machine(), image_side=32, passes=n).compiled for r in (FP32, gpu) for n in counts]
