@@ -88,11 +88,15 @@ def read_json(path: Path) -> Any:
         CorruptError: the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def verify_json(path: Path) -> None:

@@ -22,6 +22,7 @@ from ltaug.files import file_digest, is_half, read_json, remove_halves, sealed, 
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
+from ltaug.shapes import RUN, require_shape
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
@@ -284,12 +285,13 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
         MismatchError: it is a run of another stage, or unfinished where a finished one is needed.
         CorruptError: run.json is missing or damaged.
     """
-    record = read_json(path / RUN_FILE)
+    record: dict[str, Any] = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
         raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
     # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
     if record != sealed(record) and not record.keys() <= BEFORE_SEALS:
         raise CorruptError(f"{path / RUN_FILE} is damaged or was edited; delete {path} and run its command again")
+    require_shape(record, RUN, path / RUN_FILE)
     if stage is not None and record["stage"] != stage:
         raise MismatchError(f"{path} is {_a(record['stage'])} run; {_a(stage)} run is needed here")
     if finished and record["status"] != "finished":
