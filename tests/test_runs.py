@@ -15,7 +15,7 @@ from killing import killed_at_every_write
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_directory, write_json
+from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_changed, verify_directory, write_json
 from ltaug.runs import LOCK_FILE, RUN_FILE, Event, differences, open_run, read_run, verify_outputs
 
 
@@ -292,3 +292,16 @@ def test_a_lost_artefact_says_to_delete_the_whole_run_wherever_it_lay(tmp_path):
     (tmp_path / "run" / "deep" / "weights").unlink()
     with pytest.raises(CorruptError, match=r"missing; delete \S*/run and run"):
         verify_outputs(tmp_path / "run", read_run(tmp_path / "run")["outputs"])
+
+
+def test_links_that_lead_back_or_nowhere_do_not_keep_a_folder_from_being_verified(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/0.png").write_bytes(b"0")
+    (tmp_path / "images/self").symlink_to("self")
+    (tmp_path / "images/up").symlink_to("..")
+    verified = []
+    for _ in range(2):
+        verify_changed(tmp_path, ["images"], lambda: verified.append("once"))
+    (tmp_path / "images/0.png").write_bytes(b"01")
+    verify_changed(tmp_path, ["images"], lambda: verified.append("changed"))
+    assert verified == ["once", "changed"]

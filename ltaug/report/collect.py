@@ -158,6 +158,11 @@ def _read_result(record: ClassifierRecord) -> Result:
     require_shape(metrics, CLASSIFIER_METRICS, path / METRICS_FILE)
     if missing := [k for k in PRIMARY if metrics["summary"].get(k) is None]:
         raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
+    counted = {key: getattr(record, key) or () for key in ("class_counts", "synthetic_counts", "resampled_counts")}
+    rows = {"confusion": metrics["confusion"]} | {f"confusion.{k}": row for k, row in enumerate(metrics["confusion"])}
+    whole = {key: counts for key, counts in counted.items() if counts} | metrics["per_class"] | rows
+    if wrong := [key for key, values in whole.items() if len(values) != len(metrics["class_names"])]:
+        raise CorruptError(f"{path}: {wrong[0]} has not a value for each class; delete {path} and run its command again")
     return Result(record, metrics)
 
 

@@ -165,6 +165,7 @@ def test_a_run_whose_figures_or_predictions_were_changed_is_refused(name, lab):
         ("summary", {"macro_precision": "high"}, "macro_precision is 'high', where a number"),
         ("summary", {"macro_recall": None}, "has no macro_recall"),
         ("per_class", {"recall": [0.5, math.nan, 0.5]}, "NaN is no JSON"),
+        ("per_class", {"recall": [0.5]}, "recall has not a value for each class"),
     ],
 )
 def test_metrics_that_are_no_finite_numbers_are_refused(lab, part, values, said):
