@@ -117,7 +117,7 @@ def outcome_of(code: int | None, out: str, err: str, *, as_json: bool) -> str:
         return f"not one JSON object: {out[:200]!r} {err[-200:]!r}"
     if code == 0:
         return "done"
-    if "Error: " in err and (message.startswith("[Errno") or len(message.split()) < 4):
+    if "Error: " in err and (message.startswith("[Errno") or len(message.split()) < 3):
         return f"no sentence: {message}"
     return "refused" if "Error: " in err or out or "Usage: " in err else "no message"
 
