@@ -5,14 +5,16 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from ltaug.errors import CorruptError
+from ltaug.errors import CorruptError, out_of_memory
 from ltaug.files import atomic_directory, remove_halves
 
 KEPT = 2  # so that there is another where one is damaged
@@ -52,6 +54,24 @@ def newest_checkpoint(folder: Path, read: Callable[[Path], Any], tell: Callable[
     return 0, None
 
 
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU; raises CorruptError if it is none."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptError(f"{path} cannot be read ({error}); delete {path.parent} and run its command again") from error
+
+
+def put(state: Mapping[str, Any], into: torch.nn.Module, path: Path) -> None:
+    """Load the state that was read from `path` into a module; raises CorruptError unless it is of that module."""
+    try:
+        into.load_state_dict(state)
+    except RuntimeError as error:
+        raise CorruptError(
+            f"{path} has other weights than its network; delete {path.parent} and run its command again"
+        ) from error
+
+
 def write_state(state: dict[str, Any], path: Path) -> None:
     """What `read_state` reads. Through a file of Python's, whose errors say what is wrong with the disk; torch's own do not."""
     with path.open("wb") as file:
@@ -66,7 +86,9 @@ def read_state(path: Path, keys: Sequence[str], *, device: torch.device | str) -
     """
     try:
         state = torch.load(path, weights_only=True, map_location=device)
-    except (pickle.UnpicklingError, EOFError) as error:
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise CorruptError(f"{path} is no saved state; delete {path.parent} and run its command again") from error
     if not isinstance(state, dict) or not state.keys() >= set(keys):
         raise CorruptError(f"{path} does not hold {', '.join(keys)}; delete {path.parent} and run its command again")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -246,7 +247,7 @@ def _converted(cls: type, name: str, value: Any, where: str) -> Any:
 
 def _checked(metadata: Mapping[str, Any], value: Any, element: type, at: str) -> Any:
     if element is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < sys.float_info.max else math.inf
     if element is str and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)  # per-class-budget = 500
     if metadata["check"] and isinstance(value, Mapping):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -95,11 +96,15 @@ def read_json(path: Path) -> Any:
         CorruptError: the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def verify_json(path: Path) -> None:
@@ -196,16 +201,24 @@ def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], obje
 
 def _states(folder: Path, names: Sequence[str]) -> bytes:
     """A digest of the paths, sizes, modification times and inodes of all files of these names in a folder, or below them."""
-    states = hashlib.sha256()
+    states, entered = hashlib.sha256(), {_place(folder.stat())}
     with os.scandir(folder) as entries:
         found = sorted((entry for entry in entries if entry.name in names), key=lambda entry: entry.name)
     while found:
         entry = found.pop()
-        if entry.is_dir():
+        try:
+            about = entry.stat()
+        except OSError:  # a link that leads nowhere, or to itself
+            about = entry.stat(follow_symlinks=False)
+        if not stat.S_ISDIR(about.st_mode):
+            state = f"{entry.path[len(str(folder)) :]}\0{about.st_size} {about.st_mtime_ns} {about.st_ino}\n"
+            states.update(state.encode("utf-8", "surrogateescape"))
+        elif _place(about) not in entered:  # a link may lead back
+            entered.add(_place(about))
             with os.scandir(entry) as entries:
                 found += sorted(entries, key=lambda below: below.name)
-        else:
-            stat = entry.stat()
-            state = f"{entry.path[len(str(folder)) :]}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n"
-            states.update(state.encode("utf-8", "surrogateescape"))
     return f"{states.hexdigest()}\n".encode()
+
+
+def _place(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino

@@ -116,7 +116,7 @@ def read_recipe(path: Path) -> Recipe:
     where = f"recipe {path.name}"
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{where} is not valid TOML: {error}") from error
     arms_table = document.pop("arms", {})
     evaluated = "evaluate-generator" in document

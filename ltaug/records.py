@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
-from ltaug.errors import CorruptError, MismatchError
+from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.fields import check
 from ltaug.files import read_json, sealed, verify_file, verify_json
 from ltaug.formats import REPORT, require_known
 from ltaug.options import (
@@ -24,6 +25,7 @@ from ltaug.options import (
     SynthesisOptions,
 )
 from ltaug.runs import RUN_FILE, read_run, verify_outputs
+from ltaug.shapes import EVALUATION_METRICS, require_shape
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,8 +39,6 @@ PAIRS_SHEET = "closest-pairs.png"
 REPORT_FILE = "report.json"
 UNSEALED = (1, 2)  # schemas of it that have no digests
 
-# Of an evaluation.
-METRICS = ("summary", "reasons", "warnings", "per_class", "class_names", "class_counts", "groups", "provenance")
 Json = dict[str, Any]
 Options = TypeVar("Options", bound="DataclassInstance")
 Record = TypeVar("Record", bound="RunRecord")
@@ -200,9 +200,9 @@ class EvaluationRecord(RunRecord):
         """
         self.verify(METRICS_FILE)
         found: Json = read_json(self.path / METRICS_FILE)
-        missing = [key for key in METRICS if key not in found] or ["generator's digest"] * (not self.generator_run.digest)
-        if missing:
-            raise CorruptError(f"{self.path} is an evaluation without {', '.join(missing)}; delete it and run its command again")
+        require_shape(found, EVALUATION_METRICS, self.path / METRICS_FILE)
+        if not self.generator_run.digest:
+            raise CorruptError(f"{self.path} is an evaluation without generator's digest; delete it and run its command again")
         # The first runs do not record the interval: they guided everywhere.
         return found | {"provenance": {"guidance_interval": list(EVERYWHERE), **found["provenance"]}}
 
@@ -290,7 +290,12 @@ def _options(cls: type[Options], record: Json, table: str, path: Path) -> Option
     unknown = [key for key in recorded if key not in cls.__dataclass_fields__]
     if unknown:
         raise MismatchError(f"{path} has options unknown to this version ({', '.join(unknown)}); use the ltaug that made it")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in recorded.items()})
+    # What a file or another machine may decide, such as --per-class-budget, was checked when it was given.
+    settled = {key: value for key, value in recorded.items() if not cls.__dataclass_fields__[key].metadata["check"]}
+    try:
+        return cls(**(recorded | check(cls, settled, where=str(path))))
+    except OptionError as error:
+        raise MismatchError(f"{error}; use the ltaug that made it") from error
 
 
 def _run(path: Path, given: Json | None) -> RunInput | None:

@@ -23,6 +23,7 @@ from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.place import ALONE, Place
+from ltaug.shapes import RECORD, require_shape
 
 RUN_FILE = "run.json"
 MARKER = "experiment.json"  # says in a directory of several runs which command made it
@@ -288,13 +289,14 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
         MismatchError: it is a run of another stage, unfinished where a finished one is needed, or of a newer ltaug.
         CorruptError: run.json is missing or damaged.
     """
-    record = read_json(path / RUN_FILE)
+    record: dict[str, Any] = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
         raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
     # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
     if not record.keys() <= BEFORE_SEALS:
         require_sealed(path / RUN_FILE, record)
     require_known(record, RUN, what=path)
+    require_shape(record, RECORD, path / RUN_FILE)
     if stage is not None and record["stage"] != stage:
         raise MismatchError(f"{path} is {_a(record['stage'])} run; {_a(stage)} run is needed here")
     if finished and record["status"] != "finished":

@@ -61,8 +61,9 @@ def fitted(monkeypatch):
         calls.append(told)
         listener(Event("gen", "fitting", 1, 2))
         out.mkdir()
-        record = {"stage": "fit-generator", "seed": seed, "status": "finished", "timings": {"fit": 1.0}}
-        (out / "run.json").write_text(json.dumps(record | {"outputs": {}, "device": {}, "facts": {}}))
+        record = {"stage": "fit-generator", "seed": seed or 0, "status": "finished", "timings": {"fit": 1.0}}
+        nothing = {key: {} for key in ("outputs", "device", "facts", "options", "inputs", "versions")}
+        (out / "run.json").write_text(json.dumps(record | nothing))
         return out
 
     monkeypatch.setattr(stages, "fit_generator", fit_generator)

@@ -145,6 +145,8 @@ def test_a_set_whose_classes_are_all_perfect_grows_no_images_and_says_so(tmp_pat
         ({"max_rounds": 0}, "--max-rounds 0 must be at least 1"),
         ({"folds": 1}, "--folds 1 must be at least 2"),
         ({"repeats": 1}, "--repeats 1 must be at least 2"),
+        ({"folds": 1000, "repeats": 1000}, "--folds 1000 and --repeats 1000 are more than 10,000 classifiers in all"),
+        ({"seeds": 10**9}, "--seeds 1000000000 must be .* at most 1,000"),
         ({"synthesis": {"per_class_budget": "fill:max"}}, "find out per-class-budget themselves"),
         ({"synthesis": {"gidance": 1}}, "unknown key 'gidance'"),
         ({"classifier": {"adjust_tau": 2.0}}, "read only with"),

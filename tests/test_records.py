@@ -145,7 +145,7 @@ def test_an_evaluation_that_lost_its_numbers_is_refused(moved):
     with pytest.raises(CorruptError, match="is damaged: its SHA-256"):
         record.metrics()
     rewrite(record.path, lambda written: written["outputs"].clear())
-    with pytest.raises(CorruptError, match="is an evaluation without summary, reasons"):
+    with pytest.raises(CorruptError, match="it has no summary, per_class"):
         EvaluationRecord.read(record.path).metrics()
 
 

@@ -15,7 +15,7 @@ from killing import killed_at_every_write
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, sealed, verify_directory, write_json
+from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, sealed, verify_changed, verify_directory, write_json
 from ltaug.formats import RUN
 from ltaug.runs import LOCK_FILE, RUN_FILE, Event, differences, open_run, read_run, verify_outputs
 from ltaug.stages.damage import find_damage
@@ -325,3 +325,16 @@ def test_a_record_of_format_0_is_continued_in_the_present_one(tmp_path):
     with opened(tmp_path / "run") as run:
         run.finish([])
     assert read_run(tmp_path / "run", finished=True)["format"] == RUN
+
+
+def test_links_that_lead_back_or_nowhere_do_not_keep_a_folder_from_being_verified(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/0.png").write_bytes(b"0")
+    (tmp_path / "images/self").symlink_to("self")
+    (tmp_path / "images/up").symlink_to("..")
+    verified = []
+    for _ in range(2):
+        verify_changed(tmp_path, ["images"], lambda: verified.append("once"))
+    (tmp_path / "images/0.png").write_bytes(b"01")
+    verify_changed(tmp_path, ["images"], lambda: verified.append("changed"))
+    assert verified == ["once", "changed"]

@@ -15,19 +15,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ltaug.checkpoints import put
 from ltaug.classifier.batches import to_input
 from ltaug.classifier.models import build_model, penultimate
 from ltaug.data.imageset import AnyImages, ImageSet
-from ltaug.errors import MismatchError
+from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import atomic_write
 from ltaug.formats import FORMAT, WEIGHTS, require_known
 from ltaug.methods import LOSSES
 from ltaug.records import ClassifierRecord
 from ltaug.runtime import Runtime
+from ltaug.shapes import NETWORK, require_shape
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,17 +57,22 @@ def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int
 
     Raises:
         MismatchError: a newer ltaug wrote it.
+        CorruptError: the file is damaged or of another program.
     """
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()[HEADER])
-        require_known(header, WEIGHTS, what=path)
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CorruptError(f"{path} cannot be read ({error}); delete {path.parent} and run its command again") from error
+    require_shape(header, NETWORK, path)
+    require_known(header, WEIGHTS, what=path)
     class_names = tuple(header["class_names"])
     c, h, w = header["image_shape"]
     with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the caller's draws must not change
         head = header.get("head", "linear")
         model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w), head=head)
-    model.load_state_dict(weights)
+    put(weights, model, path)
     return model.eval(), class_names, (c, h, w)
 
 

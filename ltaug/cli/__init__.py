@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -27,6 +28,8 @@ for command in (figure, grow, check, clean, doctor):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, an LtaugError's own, or 130 after Ctrl-C or another signal to stop."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: a name that the terminal cannot write is escaped
     try:
         with interrupted_by_signals(echo=ECHO if "WORLD_SIZE" in os.environ else 0.0):
             code = _run(given)

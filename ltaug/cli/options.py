@@ -146,7 +146,7 @@ def _from_recipe(ctx: click.Context, parameter: click.Parameter, value: str | No
     if len(asked) < 2 or (asked["recipe"] is None and asked["arm"] is None):
         return
     if asked["recipe"] is None:
-        raise OptionError(f"--arm {asked['arm']} needs --recipe")
+        raise OptionError(f"--arm {asked['arm']} needs --recipe; name the recipe, or leave --arm out")
     recipe = read_recipe(recipe_path(asked["recipe"]))
     arms = {arm.name: arm for arm in recipe.arms}
     arm = arms.get(asked["arm"])

@@ -25,6 +25,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # JPEG with MPO,
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
+_BITS = 258  # TIFF's tag of the bits of each channel
 _TASK = 64  # files per task of the thread pool; one task per file would take more memory than the images of a large set
 
 # What Pillow's decoders raise on damaged files, as seen in its code and issue tracker.
@@ -77,10 +78,24 @@ def decode(source: Path | bytes, *, image_size: Size | None, max_pixels: int = M
         raise OSError("the file is empty")
     with open_image(source, max_pixels=max_pixels) as file:
         # Before decoding, in which Pillow reads colours of 16 bits as of 8, and turns a TIFF.
-        deep, tags = ";16" in str(getattr(file, "tile", "")), dict(getattr(file, "tag_v2", {}))
+        deep, tags = _is_deep(file), dict(getattr(file, "tag_v2", {}))
         decoded = to_pixels(ImageOps.exif_transpose(file), image_size)
         turned = (tags or file.getexif()).get(ExifTags.Base.Orientation, 1) in range(2, 9)
         return decoded._replace(converted=tuple(_conversions(file, deep=deep, turned=turned)))
+
+
+def _is_deep(file: Image.Image) -> bool:
+    """Whether a file that is not yet decoded has 16 bits a channel, or more than 8 in a PPM.
+
+    Raises:
+        ValueError: they stand in planes of their own, which Pillow takes for 8 bits.
+    """
+    tiles = list(getattr(file, "tile", ()))
+    if dict(getattr(file, "tag_v2", {})).get(_BITS, (8,))[0] > 8 and any(
+        tile[0] == "raw" and tile[3][0] in "RGB" for tile in tiles
+    ):
+        raise ValueError("16 bits a channel, in planes, are not read; save it with 8 bits")
+    return any(";16" in str(tile) or (tile[0].startswith("ppm") and tile[3][1] > 255) for tile in tiles)
 
 
 def _conversions(file: Image.Image, *, deep: bool, turned: bool) -> Iterator[str]:

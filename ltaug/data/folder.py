@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,7 @@ def read_folder(request: Request) -> Splits:
         verify=request.verify,
     )
     if decoded.bad:
-        named = listed([path.encode(errors="backslashreplace").decode() for path in decoded.bad])
-        notes.append(f"unreadable images left out: {len(decoded.bad)} ({named})")
+        notes.append(f"unreadable images left out: {len(decoded.bad)} ({listed(_shown(decoded.bad))})")
     if decoded.converted:
         notes.append(conversions_note(decoded.converted))
     readable = np.array([file.path not in decoded.bad for file in files])
@@ -104,7 +103,7 @@ def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
         return root, None, []
     train, found = folders["train"], [name for name in TEST_NAMES if name in folders]
     unused = sorted(set(folders) - {"train", *found[:1]})
-    notes = [f"folders beside train/ not used: {listed(unused)}"] if unused else []
+    notes = [f"folders beside train/ not used: {listed(_shown(unused))}"] if unused else []
     return train, folders[found[0]] if found else None, notes
 
 
@@ -115,6 +114,11 @@ def _visible_folders(folder: Path) -> list[Path]:
 def _leads_back(path: Path) -> bool:
     """Whether it is a link to a folder that it lies in."""
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    """Names of files with what is not UTF-8 escaped."""
+    return [name.encode(errors="backslashreplace").decode() for name in names]
 
 
 def _hidden(name: str) -> bool:

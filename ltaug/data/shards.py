@@ -76,11 +76,11 @@ def read_shards(run: Path) -> dict[str, Shard]:
     path = run / SHARDS_FILE
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(file))[1:]
-    if any(len(line) != len(fields(Shard)) for line in lines):
-        raise CorruptError(f"{path} is damaged; {_remedy(run)}")
-    return {file: Shard(file, int(images), digest) for file, images, digest in lines}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {name: Shard(name, int(images), digest) for name, images, digest in list(csv.reader(file))[1:]}
+    except (ValueError, csv.Error) as error:
+        raise CorruptError(f"{path} is damaged ({error}); {_remedy(run)}") from error
 
 
 def read_images(run: Path, files: Sequence[str], digests: Sequence[str]) -> Iterator[tuple[int, Images]]:
@@ -111,15 +111,23 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
     for tar, wanted in inside.items():
         if tar not in shards:
             raise CorruptError(f"{run / SHARDS_FILE} does not name {tar}; {_remedy(run)}")
-        content = read_shard(run, shards[tar])
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for member, i in wanted.items():
-                try:
-                    data = archive.extractfile(member)
-                except KeyError as error:
-                    raise CorruptError(f"{_where(run, tar)} lacks {member}; {_remedy(run)}") from error
-                assert data is not None, "a sample's members are files"
-                yield i, _decoded(data.read(), f"{_where(run, tar)}/{member}", run)
+        for member, data in _members(read_shard(run, shards[tar]), wanted, _where(run, tar), run):
+            yield wanted[member], _decoded(data, f"{_where(run, tar)}/{member}", run)
+
+
+def _members(tar: bytes, names: Iterable[str], where: str, run: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+            for name in names:
+                member = archive.getmember(name)
+                data = archive.extractfile(member) if member.isfile() else None
+                if data is None:
+                    raise KeyError(name)
+                yield name, data.read()
+    except KeyError as error:
+        raise CorruptError(f"{where} lacks {error.args[0]}; {_remedy(run)}") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise CorruptError(f"{where} is not a readable tar ({error}); {_remedy(run)}") from error
 
 
 def read_shard(run: Path, shard: Shard) -> bytes:

@@ -141,8 +141,10 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def named_classes(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
-    """The class names in a .npz file, empty where it has none; raises DataError if one is there twice."""
+    """The class names in a .npz file, empty where it has none; raises DataError if one is there twice or is not text."""
     names = tuple(str(name) for name in arrays.get("class_names", np.array([])).ravel())
+    if wrong := [name for name in names if name != name.encode(errors="replace").decode()]:
+        raise DataError(f"{path}: the class name {wrong[0]!a} is not text that UTF-8 can write; rename it")
     if len(set(names)) != len(names):
         raise DataError(f"{path}: class_names repeats a name; give each class its own")
     return names

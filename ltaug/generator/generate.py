@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ltaug.checkpoints import put, read_tensors
 from ltaug.data.imageset import Images
 from ltaug.errors import DataError
 from ltaug.generator.batching import ON_CPU, BatchSize, batch_for, in_batches
@@ -145,7 +145,7 @@ class Generator:
         denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names))
         final = final_weights(made.options.steps)
         made.verify(final)
-        denoiser.load_state_dict(load_file(path / final))
+        put(read_tensors(path / final), denoiser, path / final)
         denoiser.to(runtime.device).to(memory_format=torch.channels_last)
         return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), made.outputs[final], path, made.steps)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ltaug.checkpoints import KEPT, new_checkpoint, read_state, write_state
+from ltaug.checkpoints import KEPT, new_checkpoint, read_state, read_tensors, write_state
 from ltaug.files import verify_directory
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Objective
@@ -104,7 +104,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     verify_directory(path, (WEIGHTS_FILE, EMA_FILE, STATE_FILE))
     state = read_state(path / STATE_FILE, ("optimizer", "objective"), device="cpu")
-    return {"weights": load_file(path / WEIGHTS_FILE), "average": load_file(path / EMA_FILE), **state}
+    return {"weights": read_tensors(path / WEIGHTS_FILE), "average": read_tensors(path / EMA_FILE), **state}
 
 
 def restore(trainee: Trainee, state: dict[str, Any]) -> None:

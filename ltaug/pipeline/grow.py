@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ltaug.errors import OptionError
 from ltaug.fields import checked, plain
+from ltaug.looks import require_seeds
 from ltaug.machine import Machine
 from ltaug.options import ClassifierOptions, SynthesisOptions, judges_needed
 from ltaug.pipeline import claim, require_some, with_check
@@ -22,6 +23,8 @@ from ltaug.runs import Event, Listener, ignore_events
 
 if TYPE_CHECKING:
     from ltaug.report import Report
+
+MOST = 10_000  # classifiers of all rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,10 @@ class Loop:
         for option, number in (("--folds", self.folds), ("--repeats", self.repeats)):
             if number < 2:
                 raise OptionError(f"{option} {number} must be at least 2, or no image is held out or no gain has an interval")
+        require_seeds(self.seeds, "--seeds")
+        if self.max_rounds * self.folds * self.repeats > MOST:
+            asked = f"--max-rounds {self.max_rounds}, --folds {self.folds} and --repeats {self.repeats}"
+            raise OptionError(f"{asked} are more than {MOST:,} classifiers in all; ask for fewer")
         if "per_class_budget" in self.synthesis:
             raise OptionError("the rounds find out per-class-budget themselves; leave it out, and give per-round instead")
         checked(SynthesisOptions, self.synthesis, where="synthesize")

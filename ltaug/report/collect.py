@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
 from ltaug.files import read_json
 from ltaug.records import METRICS_FILE, PREDICTIONS_FILE, ClassifierRecord, GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, differences, read_run
+from ltaug.shapes import CLASSIFIER_METRICS, require_shape
 
 # The only metrics the report names; whatever else a run measured is carried along under its own key.
 HEADLINE = {
@@ -155,23 +155,15 @@ def _read_result(record: ClassifierRecord) -> Result:
     path = record.path
     record.verify(METRICS_FILE, PREDICTIONS_FILE)
     metrics = read_json(path / METRICS_FILE)
-    missing = [k for k in ("summary", "per_class", "confusion", "class_names") if k not in metrics]
-    missing += [k for k in PRIMARY if metrics.get("summary", {}).get(k) is None]
-    if missing:
+    require_shape(metrics, CLASSIFIER_METRICS, path / METRICS_FILE)
+    if missing := [k for k in PRIMARY if metrics["summary"].get(k) is None]:
         raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
-    numbers = {name: [value] for name, value in metrics["summary"].items()} | metrics["per_class"]
-    for name, values in numbers.items():
-        wrong = [value for value in values if value is not None and not _finite(value)]
-        if wrong:
-            raise CorruptError(
-                f"{path / METRICS_FILE}: {name} is {wrong[0]!r}, where a finite number is needed; delete {path} and run its "
-                "command again"
-            )
+    counted = {key: getattr(record, key) or () for key in ("class_counts", "synthetic_counts", "resampled_counts")}
+    rows = {"confusion": metrics["confusion"]} | {f"confusion.{k}": row for k, row in enumerate(metrics["confusion"])}
+    whole = {key: counts for key, counts in counted.items() if counts} | metrics["per_class"] | rows
+    if wrong := [key for key, values in whole.items() if len(values) != len(metrics["class_names"])]:
+        raise CorruptError(f"{path}: {wrong[0]} has not a value for each class; delete {path} and run its command again")
     return Result(record, metrics)
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _require_comparable(results: Sequence[Result]) -> None:

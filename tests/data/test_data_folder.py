@@ -490,6 +490,25 @@ def test_colours_of_16_bits_are_told(tmp_path):
     assert (decoded.pixels == 1).all()
 
 
+@pytest.mark.parametrize("ppm", [b"P6 1 1 65535\n" + b"\1\2" * 3, b"P3 1 1 65535\n257 257 257\n", b"P6 1 1 1023\n" + b"\0\4" * 3])
+def test_colours_of_a_ppm_of_more_than_8_bits_are_told(ppm):
+    decoded = decode(ppm, image_size=None)
+    assert decoded.converted == ("16 bits to 8",)
+    assert (decoded.pixels == 1).all()
+
+
+def test_a_tiff_with_16_bits_in_planes_is_refused_as_pillow_takes_its_bytes_for_pixels():
+    short, strips, lists = 3, (8, 10, 12), 20  # three pixels' bytes from 8 on, then the lists of bits, offsets and sizes
+    lists_of = struct.pack("<3H3I3I", 16, 16, 16, *strips, 2, 2, 2)
+    tags = [(256, short, 1, 1), (257, short, 1, 1), (258, short, 3, lists), (259, short, 1, 1), (262, short, 1, 2)]
+    tags += [(273, 4, 3, lists + 6), (277, short, 1, 3), (278, short, 1, 1), (279, 4, 3, lists + 18), (284, short, 1, 2)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    content = b"\1\2" * 3 + b"\0" * 6 + lists_of
+    tiff = b"II*\0" + struct.pack("<I", 8 + len(content)) + content + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+    with pytest.raises(ValueError, match="in planes, are not read; save it with 8 bits"):
+        decode(tiff, image_size=None)
+
+
 def test_conversions_are_counted_and_survive_the_cache(tmp_path):
     root = tree(tmp_path / "set", {"a": 5, "b": 5}, mode="LA")
     note = "images converted: alpha channel put on white (10)"

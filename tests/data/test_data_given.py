@@ -151,6 +151,11 @@ def test_shards_that_do_not_fit_are_refused(tmp_path, members, error, said):
         ({"labels": [0, 3]}, DataError, "labels run from 0 to 3; they must lie between 0 and 2"),
         ({"labels": [0, 1], "class_names": ["ant", "bee"]}, MismatchError, "has no class bee .*; rename or remove it"),
         ({"labels": [0, 1], "class_names": ["ant", "ant"]}, DataError, "class_names repeats a name"),
+        (
+            {"labels": [0, 1], "class_names": ["ant", "\ud800"]},
+            DataError,
+            r"'.ud800' is not text that UTF-8 can write; rename it",
+        ),
         ({"labels": [0, 1, 2]}, DataError, "one whole number for each image"),
     ],
 )

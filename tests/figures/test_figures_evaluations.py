@@ -72,7 +72,7 @@ def test_a_tau_sweep_takes_an_objective_without_the_term_as_tau_zero():
         ({"settings": {"tau": 2.0, "steps": 50}}, MismatchError, "steps: 100 in one, 50 in two"),
         ({"settings": {"tau": 2.0, "gamma": 0.5}}, MismatchError, "gamma: 0.25 in one, 0.5 in two"),
         ({"settings": {"tau": 2.0, "objective": "cbdm+coral"}}, MismatchError, "objective: ddpm in one, coral in two"),
-        ({"settings": {"tau": 2.0}, "imbalance": 100}, MismatchError, "dataset.imbalance: 10 in one"),
+        ({"settings": {"tau": 2.0}, "imbalance": 100}, MismatchError, "dataset.imbalance: 10.0 in one"),
         ({"settings": {"tau": 2.0}, "extractor": "pixels"}, MismatchError, "extractor: classifier in one, pixels in two"),
         ({"settings": {"tau": 2.0}, "reference_digest": "x" * 64}, MismatchError, "reference_digest: rrrrrrrrrrrr… in one"),
         ({"settings": {"tau": 2.0}, "guidance": 1.0}, MismatchError, "guidance: 0.0 in one, 1.0 in two"),

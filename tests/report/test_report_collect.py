@@ -160,11 +160,12 @@ def test_a_run_whose_figures_or_predictions_were_changed_is_refused(name, lab):
 @pytest.mark.parametrize(
     ("part", "values", "said"),
     [
-        ("summary", {"macro_recall": math.nan}, "macro_recall is nan, where a finite number"),
-        ("summary", {"recall/few": math.inf}, "recall/few is inf"),
-        ("summary", {"macro_precision": "high"}, "macro_precision is 'high'"),
+        ("summary", {"macro_recall": math.nan}, "NaN is no JSON"),
+        ("summary", {"recall/few": math.inf}, "Infinity is no JSON"),
+        ("summary", {"macro_precision": "high"}, "macro_precision is 'high', where a number"),
         ("summary", {"macro_recall": None}, "has no macro_recall"),
-        ("per_class", {"recall": [0.5, math.nan, 0.5]}, "recall is nan"),
+        ("per_class", {"recall": [0.5, math.nan, 0.5]}, "NaN is no JSON"),
+        ("per_class", {"recall": [0.5]}, "recall has not a value for each class"),
     ],
 )
 def test_metrics_that_are_no_finite_numbers_are_refused(lab, part, values, said):
