@@ -114,7 +114,7 @@ class Rig:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["faulting_preload"])
+        self._context.set_forkserver_preload(["forked"])
         self._make_base()
 
     def _make_base(self) -> None:

@@ -1,11 +1,16 @@
-"""What a process does once before faulting.py forks every command from it: a small experiment, which loads and warms all."""
+"""What a process does once before commands are forked from it: load all, and warm it up by a small experiment."""
 
+import importlib
+import pkgutil
 import tempfile
 from pathlib import Path
 
 import ltaug
 from ltaug.machine import Machine
 
+for module in pkgutil.walk_packages(ltaug.__path__, "ltaug."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 with tempfile.TemporaryDirectory() as folder:
     out, here = Path(folder), Machine(device="cpu", threads=1)
     few = {"dataset": "digits", "imbalance": 20, "head": 30}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import pkgutil
 import re
 import resource
 import shlex
@@ -22,7 +21,6 @@ from fuzzed_runs import run_directory
 from fuzzed_texts import budget, command_line, recipe
 from fuzzed_values import Given
 
-import ltaug
 from ltaug.cli.commands import EPILOG
 
 LIMIT = 60.0  # seconds of one input
@@ -59,8 +57,7 @@ def fuzz(root: Path, made: Path, number: int, *, seed: int) -> Iterator[Fuzzed]:
         made: of `flipping.make_experiment`, which is left as it is.
     """
     context = multiprocessing.get_context("forkserver")
-    modules = [module.name for module in pkgutil.walk_packages(ltaug.__path__, "ltaug.") if not module.name.endswith("__main__")]
-    context.set_forkserver_preload([*modules, "pytest", "hypothesis"])
+    context.set_forkserver_preload(["forked"])
     for n in range(number):
         kind, folder = TURNS[n % len(TURNS)], root / "case"
         shutil.rmtree(folder, ignore_errors=True)
