@@ -20,6 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from forking import forking
+
 from ltaug.checkpoints import checkpoint_steps
 from ltaug.cli.commands import group
 from ltaug.errors import INTERRUPTED, ResourceError, WorkerError
@@ -113,8 +115,7 @@ class Rig:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["forked"])
+        self._context = forking()
         self._make_base()
 
     def _make_base(self) -> None:

@@ -57,7 +57,7 @@ class Flip(NamedTuple):
 
 def make_experiment(root: Path) -> None:
     """A finished experiment in root/runs, with the cache of a dataset in root/cache."""
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     recipe, images = root / "mini.toml", root / "set"
     recipe.write_text(RECIPE)
     run_recipe(read_recipe(recipe), out=root / "runs", seeds=1, workers=1, machine=Machine(device="cpu"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -16,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from forking import forking
 from fuzzed_files import arrays, image_folder, shards, synthetic_folder
 from fuzzed_runs import run_directory
 from fuzzed_texts import budget, command_line, recipe
@@ -56,8 +56,7 @@ def fuzz(root: Path, made: Path, number: int, *, seed: int) -> Iterator[Fuzzed]:
         root: an empty folder to work in.
         made: of `flipping.make_experiment`, which is left as it is.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["forked"])
+    context = forking()
     for n in range(number):
         kind, folder = TURNS[n % len(TURNS)], root / "case"
         shutil.rmtree(folder, ignore_errors=True)
