@@ -38,9 +38,9 @@ from ltaug.fields import resolve
 from ltaug.generator.generate import Generator, generate
 from ltaug.generator.sampling import Sampling
 from ltaug.machine import Machine
+from ltaug.manifest import KEPT
 from ltaug.options import ClassifierOptions, DatasetOptions, SynthesisOptions
 from ltaug.runtime import make_runtime
-from ltaug.synthesis.manifest import KEPT
 from ltaug.synthesis.select import Candidates, fit_selection
 from ltaug.synthesis.stage import rules_of
 

@@ -87,6 +87,7 @@ _REMEDIES = {
     "EFBIG": f"raise the limit of a file's size (ulimit -f), {_ELSEWHERE}",
     "EIO": f"look after the disk, {_ELSEWHERE}",
     "ESTALE": f"mount its file system again, {_ELSEWHERE}",
+    "ENAMETOOLONG": "give a shorter one",
     "EROFS": f"make it writable, {_ELSEWHERE}",
     "EMFILE": "raise the limit of open files (ulimit -n), or give fewer --workers",
     "ENFILE": "end other programs, which have too many files open, or give fewer --workers",

@@ -195,8 +195,10 @@ def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], obje
     stamp = folder / VERIFIED
     if always or not stamp.is_file() or stamp.read_bytes() != now:
         verify()
-        with suppress(OSError), atomic_write(stamp) as file:  # where nothing can be written, it is verified again next time
-            file.write(now)
+        with suppress(OSError):  # where nothing can be written, it is verified again next time
+            remove_halves(folder, f".{VERIFIED}.*")
+            with atomic_write(stamp) as file:
+                file.write(now)
 
 
 def _states(folder: Path, names: Sequence[str]) -> bytes:

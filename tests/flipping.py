@@ -14,12 +14,12 @@ from ltaug.data.load import load_dataset
 from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError
 from ltaug.machine import Machine
+from ltaug.manifest import read_manifest
 from ltaug.options import DatasetOptions
 from ltaug.pipeline import run_recipe
 from ltaug.recipes import read_recipe
 from ltaug.runs import MARKER
 from ltaug.stages.damage import find_damage
-from ltaug.synthesis.manifest import read_manifest
 
 RECIPE = """
 dataset = "digits"

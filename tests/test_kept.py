@@ -18,10 +18,10 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import read_json, sealed, write_json
 from ltaug.formats import REPORT, WEIGHTS
+from ltaug.manifest import read_synthetic
 from ltaug.records import ClassifierRecord, GeneratorRecord, SynthesisRecord, verify_report
 from ltaug.runtime import make_runtime
 from ltaug.stages.remaking import remake
-from ltaug.synthesis.manifest import read_synthetic
 
 KEPT = sorted(Path(__file__).with_name("kept").glob("*.tar.xz"))
 

@@ -9,6 +9,7 @@ import pytest
 from ltaug import stages
 from ltaug.data.groups import by_frequency
 from ltaug.errors import CorruptError, MismatchError
+from ltaug.files import sealed, write_json
 from ltaug.machine import Machine
 from ltaug.options import ClassifierOptions, DatasetOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
 from ltaug.records import METRICS_FILE, ClassifierRecord, EvaluationRecord, GeneratorRecord, SynthesisRecord
@@ -44,11 +45,10 @@ def moved(runs, tmp_path):
 
 
 def rewrite(run, change):
-    """Change a record as an older or a newer version would have written it: a record without a seal is taken as it is."""
+    """Change a record as an older or a newer version would have written it."""
     record = json.loads((run / "run.json").read_text())
-    record.pop("sha256", None)
     change(record)
-    (run / "run.json").write_text(json.dumps(record))
+    write_json(run / "run.json", sealed(record))
 
 
 def test_a_record_holds_what_the_stage_was_given_as_it_was_given(runs):

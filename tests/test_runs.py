@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from killing import killed_at_every_write
+from rewriting import rewrite
 from waiting import LONG
 
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
-from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, sealed, verify_changed, verify_directory, write_json
+from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_changed, verify_directory, write_json
 from ltaug.formats import RUN
 from ltaug.runs import LOCK_FILE, RUN_FILE, Event, differences, open_run, read_run, verify_outputs
 from ltaug.stages.damage import find_damage
@@ -296,17 +297,11 @@ def test_a_lost_artefact_says_to_delete_the_whole_run_wherever_it_lay(tmp_path):
         verify_outputs(tmp_path / "run", read_run(tmp_path / "run")["outputs"])
 
 
-def rewritten(run, **changed):
-    """A run's record with other content, sealed as if written so."""
-    record = read_run(run) | changed
-    write_json(run / RUN_FILE, sealed({key: value for key, value in record.items() if value is not None}))
-
-
 def test_a_record_says_its_format_and_one_of_a_newer_ltaug_is_refused_and_kept(tmp_path):
     with opened(tmp_path / "run"):
         pass
     assert read_run(tmp_path / "run")["format"] == RUN
-    rewritten(tmp_path / "run", format=RUN + 1)
+    rewrite(tmp_path / "run", format=RUN + 1)
     before = contents(tmp_path / "run")
     with pytest.raises(MismatchError, match=rf"newer ltaug \(format {RUN + 1}, this one reads up to {RUN}\); update ltaug"):
         read_run(tmp_path / "run")
@@ -320,7 +315,7 @@ def test_a_record_says_its_format_and_one_of_a_newer_ltaug_is_refused_and_kept(t
 def test_a_record_of_format_0_is_continued_in_the_present_one(tmp_path):
     with opened(tmp_path / "run"):
         pass
-    rewritten(tmp_path / "run", format=None)
+    rewrite(tmp_path / "run", format=None)
     assert "format" not in read_run(tmp_path / "run")
     with opened(tmp_path / "run") as run:
         run.finish([])

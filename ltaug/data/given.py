@@ -6,6 +6,7 @@ class_names, digits in a .cls), a number is a place in the training set's class 
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -171,7 +172,7 @@ def _in_shards(target: Target) -> Iterator[Found]:
                 raise DataError(
                     f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give each sample KEY.png (or .jpg) and KEY.cls"
                 )
-        numbers = {text: int(text) for text in classes.values() if text.removeprefix("-").isdecimal()}
+        numbers = {text: int(text) for text in classes.values() if re.fullmatch(r"-?\d{1,18}", text)}
         check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
         known = target.labels(sorted({text for text in classes.values() if text not in numbers})) | numbers
         numbered = numbered or bool(numbers)

@@ -125,7 +125,7 @@ def _members(tar: bytes, names: Iterable[str], where: str, run: Path) -> Iterato
                     raise KeyError(name)
                 yield name, data.read()
     except KeyError as error:
-        raise CorruptError(f"{where} lacks {error.args[0]}; {_remedy(run)}") from error
+        raise CorruptError(f"{where} lacks {name}; {_remedy(run)}") from error
     except (tarfile.TarError, EOFError) as error:
         raise CorruptError(f"{where} is not a readable tar ({error}); {_remedy(run)}") from error
 

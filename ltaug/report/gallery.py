@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import SHARDS_FILE, read_images
 from ltaug.errors import CorruptError
+from ltaug.manifest import KEPT, Row, read_manifest
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
 SIDE = 48  # pixels an image is enlarged to at least
@@ -89,8 +89,8 @@ def gallery(synthesis: SynthesisRecord, real: ImageSet, *, arm: str, seed: int) 
         return {files[i]: image for i, image in read_images(path, files, [digests[file] for file in files])}
 
     synthesis.verify(MANIFEST_FILE, SHARDS_FILE)
-    rows = _kept(path)
-    digests = {row["file"]: row["sha256"] for row in rows}
+    rows = [row for row in read_manifest(path) if row.verdict == KEPT]
+    digests = {row.file: row.sha256 for row in rows}
     kept = [_entry(path, row, len(real)) for row in rows]
     return _hang(kept, read, real, real_nearest=synthesis.real_nearest, arm=arm, seed=seed)
 
@@ -138,24 +138,12 @@ def _hang(
     return Gallery(arm, seed, rows, len(order) - len(shown), tuple(_copy(images, real, e) for e in near), real_nearest)
 
 
-def _kept(synthesis: Path) -> list[dict[str, str]]:
-    path = synthesis / MANIFEST_FILE
-    if not path.is_file():
-        raise CorruptError(f"{path} is missing; delete {synthesis} and run its command again")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if rows and not {"file", "class", "verdict", "nearest_real", "nearest_distance", "sha256"} <= set(rows[0]):
-        raise CorruptError(f"{path} lacks columns of a manifest; delete {synthesis} and run its command again")
-    return [row for row in rows if row["verdict"] == "kept" and row["file"]]
-
-
-def _entry(synthesis: Path, row: Mapping[str, str], real: int) -> Entry:
+def _entry(synthesis: Path, row: Row, real: int) -> Entry:
     """A kept image's row of the manifest, where there are so many real images."""
-    nearest = int(float(row["nearest_real"])) if row["nearest_real"] else None
-    if nearest is not None and not 0 <= nearest < real:
-        where = f"{synthesis / MANIFEST_FILE} names real image {nearest} of {real}"
+    if not 0 <= row.nearest_real < real:
+        where = f"{synthesis / MANIFEST_FILE} names real image {row.nearest_real} of {real}"
         raise CorruptError(f"{where}; delete {synthesis} and run its command again")
-    return Entry(row["file"], row["class"], nearest, float(row["nearest_distance"] or "nan"))
+    return Entry(row.file, row.class_, row.nearest_real, float(row.nearest_distance or "nan"))
 
 
 def _row(images: Mapping[str, Images], real: ImageSet, k: int, entries: Sequence[Entry]) -> ClassRow:

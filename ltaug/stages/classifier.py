@@ -19,6 +19,7 @@ from ltaug.data.longtail import resample
 from ltaug.data.outside import require_outside
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
@@ -26,7 +27,6 @@ from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, Event, Run
 from ltaug.runtime import Runtime, derive_seed, for_classifier
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
-from ltaug.synthesis.manifest import KEPT, read_manifest, read_synthetic
 
 NAMED = 5  # images that leak test images which an error names
 

@@ -12,12 +12,12 @@ from ltaug.classifier.phases import total_steps
 from ltaug.classifier.stage import require_tested
 from ltaug.errors import OptionError
 from ltaug.fields import plain, resolve
+from ltaug.manifest import KEPT, read_manifest
 from ltaug.options import ClassifierOptions
 from ltaug.records import SynthesisRecord
 from ltaug.runtime import derive_seed, for_classifier
 from ltaug.stages.classifier import synthesized
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
-from ltaug.synthesis.manifest import KEPT, read_manifest
 
 
 def cross_fit(

@@ -16,10 +16,10 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import file_of
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError, OptionError
 from ltaug.files import MANIFEST, verify_directory, verify_file, verify_json
+from ltaug.manifest import KEPT, Row, read_kept, read_manifest, read_synthetic
 from ltaug.records import REPORT_FILE, ClassifierRecord, SynthesisRecord, verify_report
 from ltaug.runs import RUN_FILE, read_run
 from ltaug.stages.remaking import remake
-from ltaug.synthesis.manifest import KEPT, Row, read_kept, read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
 
 RUN_FILES = (RUN_FILE, "metrics.jsonl", "checkpoints")  # the others are still there where run.json is lost

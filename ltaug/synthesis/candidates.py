@@ -10,7 +10,7 @@ import numpy as np
 from ltaug.data.imageset import Images, pixel_digest
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.generator.generate import GeneratedImages, Key
-from ltaug.synthesis.manifest import KEPT, Row
+from ltaug.manifest import KEPT, Row
 from ltaug.synthesis.rounds import ROWS, Part, Rounds
 from ltaug.synthesis.select import Candidates, Selection
 from ltaug.synthesis.starts import Starts

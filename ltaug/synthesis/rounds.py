@@ -17,8 +17,8 @@ from pathlib import Path
 from ltaug.data.shards import Shard
 from ltaug.errors import CorruptError
 from ltaug.files import atomic_write, read_json, verify_json, write_json
+from ltaug.manifest import Row, csv_to_rows, rows_to_csv
 from ltaug.meeting import names_in, wait_until
-from ltaug.synthesis.manifest import Row, csv_to_rows, rows_to_csv
 
 FOLDER = "rounds"
 ROWS, MARK = "csv", "done"

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import OptionError
+from ltaug.manifest import KEPT
 from ltaug.methods import RULES
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
-from ltaug.synthesis.manifest import KEPT
 from ltaug.synthesis.places import Centroids, Floats, cosine, fit_centroids, widths_of
 
 LOOK = 256  # generated images that a judge looks at together, neither more nor fewer

@@ -25,6 +25,7 @@ from ltaug.fields import settings_of
 from ltaug.files import atomic_write
 from ltaug.generator.generate import Generator, Key, open_generated
 from ltaug.generator.steering import Guide, Start
+from ltaug.manifest import KEPT, Row, read_kept, rows_to_csv
 from ltaug.methods import CRITERIA, RULES, STARTS
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
@@ -33,7 +34,6 @@ from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Tally, Workshop, gathered
 from ltaug.synthesis.course import Course, join, settle
 from ltaug.synthesis.guidance import criterion_of, with_chosen_guidance
-from ltaug.synthesis.manifest import KEPT, Row, read_kept, rows_to_csv
 from ltaug.synthesis.rounds import MARK, Part, Rounds
 from ltaug.synthesis.select import Judge, Selection, fit_selection
 from ltaug.synthesis.starts import starts_for

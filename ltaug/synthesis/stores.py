@@ -20,8 +20,8 @@ from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_ur
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.errors import DataError, OptionError
 from ltaug.files import atomic_write, remove_halves, sync, verify_changed, whole_file
+from ltaug.manifest import Row, image_key, png_of, read_synthetic
 from ltaug.runs import RUN_FILE, Run, read_run
-from ltaug.synthesis.manifest import Row, image_key, png_of, read_synthetic
 from ltaug.synthesis.rounds import Part, Rounds
 
 FOLDERS, SHARDS = "folders", "shards"

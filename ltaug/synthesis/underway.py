@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ltaug.data.shards import read_images, read_shard
+from ltaug.manifest import KEPT
 from ltaug.runs import read_run
 from ltaug.synthesis.candidates import Tally, gathered
 from ltaug.synthesis.course import recorded_course
-from ltaug.synthesis.manifest import KEPT
 from ltaug.synthesis.rounds import MARK, ROWS, Rounds
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 
 from ltaug.data.imageset import ImageSet, pixel_digest
 from ltaug.files import write_json
+from ltaug.manifest import Row, rows_to_csv
 from ltaug.runs import open_run
 
 VERSIONS = {"python": "3.11.2", "ltaug": "0.1.0", "torch": "2.9.0"}
@@ -156,12 +156,7 @@ class Laboratory:
             device=DEVICE,
         ) as run:
             rows = [row for name, n in wanted.items() for row in self._images(path, real, name, n, rng)]
-            columns = "file class index seed guidance sampler steps checkpoint feature_distance"
-            columns += " nearest_real nearest_distance verdict sha256"
-            with (path / "manifest.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns.split(), restval="")
-                writer.writeheader()
-                writer.writerows(rows)
+            (path / "manifest.csv").write_bytes(rows_to_csv(rows, header=True))
             run.timing("sample", 2.5)
             run.note(
                 wanted=dict(wanted),
@@ -227,27 +222,21 @@ class Laboratory:
         return path
 
     @staticmethod
-    def _images(path: Path, real: ImageSet, name: str, n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    def _images(path: Path, real: ImageSet, name: str, n: int, rng: np.random.Generator) -> list[Row]:
         own = np.flatnonzero(real.labels == real.class_names.index(name))
         folder = path / "images" / name
         folder.mkdir(parents=True, exist_ok=True)
-        rows: list[dict[str, Any]] = []
+        sampled = {"seed": 0, "guidance": 0.0, "guidance_interval": "", "sampler": "ddim", "steps": 10, "checkpoint": ""}
+        rows: list[Row] = []
         for i in range(n):
             nearest = int(own[i % len(own)])
             noisy = np.clip(real.images[nearest, 0] + rng.normal(0, 25, real.images.shape[2:]), 0, 255).astype(np.uint8)
             Image.fromarray(noisy).save(folder / f"{i:05d}.png")
             distance = round(float(rng.uniform(0.4, 3.0)), 4)
-            rows.append(
-                {
-                    "file": f"images/{name}/{i:05d}.png",
-                    "class": name,
-                    "index": i,
-                    "nearest_real": nearest,
-                    "nearest_distance": distance,
-                }
-                | {"verdict": "kept", "sha256": pixel_digest(noisy)}
-            )
-            rows.append({"file": "", "class": name, "index": n + i, "verdict": "disagree"})
+            near = {"class_": name, "feature_distance": "", "nearest_real": nearest, "nearest_distance": str(distance)}
+            file, digest = f"images/{name}/{i:05d}.png", pixel_digest(noisy)
+            rows.append(Row(**sampled, **near, index=i, file=file, verdict="kept", sha256=digest))
+            rows.append(Row(**sampled, **near, index=n + i, file="", verdict="disagree", sha256=""))
         return rows
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from rewriting import rewrite
 
 from ltaug.errors import CorruptError, MismatchError, OptionError
 from ltaug.report.arms import score
@@ -138,15 +139,13 @@ def test_one_draw_and_one_set_of_images_for_all_seeds_is_told_from_a_draw_a_seed
 
 
 def edit_metrics(run, **parts):
-    """Put other values into metrics.json, and into a record without a seal their digest."""
+    """Put other values into metrics.json, and into the record their digest."""
     metrics = json.loads((run / "metrics.json").read_text())
     for part, values in parts.items():
         metrics[part] |= values
     (run / "metrics.json").write_text(json.dumps(metrics))
-    record = json.loads((run / "run.json").read_text())
-    record["outputs"]["metrics.json"] = hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()
-    del record["sha256"]
-    (run / "run.json").write_text(json.dumps(record))
+    outputs = json.loads((run / "run.json").read_text())["outputs"]
+    rewrite(run, outputs=outputs | {"metrics.json": hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()})
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "predictions.npz"])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rewriting import rewrite
 
 from ltaug.report.collect import collect
 from ltaug.report.cost import Cost, costs, seed_cost
@@ -15,16 +16,8 @@ COUNTS = [3, 2, 1]
 RECALL = [0.9, 0.6, 0.3]
 
 
-def change(run: Path, **fields) -> Path:
-    """Rewrite parts of a record: a record without a seal is taken as it is."""
-    record = json.loads((run / "run.json").read_text())
-    record.pop("sha256", None)
-    (run / "run.json").write_text(json.dumps(record | fields))
-    return run
-
-
 def minutes(run: Path, processor: float, clock: float = 0.0, **fields) -> Path:
-    return change(run, spent={"processor": 60 * processor}, timings={"fit": 60 * clock}, **fields)
+    return rewrite(run, spent={"processor": 60 * processor}, timings={"fit": 60 * clock}, **fields)
 
 
 @pytest.fixture
@@ -67,7 +60,7 @@ def test_teachers_count_as_judges_and_once_where_they_judge_too(experiment):
             teachers = [
                 {"digest": "d" * 64, "path": str(experiment / f"judge-{i}" / f"seed-{seed}" / "classifier")} for i in (0, 1)
             ]
-            change(run, inputs=inputs | {"teachers": teachers})
+            rewrite(run, inputs=inputs | {"teachers": teachers})
     found = costs(collect([experiment]))
     assert found["real"].parts == {"judges": 7, "train-classifier": 1.5}
     assert found["cbdm"].minutes == 129
@@ -87,17 +80,17 @@ def test_a_further_seed_of_all_arms_takes_what_they_share_once(experiment, lab):
 
 
 def test_a_seed_that_an_arm_lacks_does_not_count_for_a_further_seed_of_all(experiment):
-    change(experiment / "cbdm" / "seed-1" / "classifier", status="running")
+    rewrite(experiment / "cbdm" / "seed-1" / "classifier", status="running")
     found = collect([experiment])
     assert seed_cost(found).parts["train-classifier"] == 5
     assert costs(found)["real"].minutes == 1.5
-    change(experiment / "cbdm" / "seed-0" / "classifier", seed=5)
+    rewrite(experiment / "cbdm" / "seed-0" / "classifier", seed=5)
     assert seed_cost(collect([experiment])) is None
 
 
 def test_on_a_gpu_minutes_are_the_clocks_and_add_up_over_processes_for_all_arms(experiment):
     for seed in (0, 1):
-        change(experiment / "shared" / f"seed-{seed}" / "generator", device={"type": "cuda", "name": "H", "processes": 4})
+        rewrite(experiment / "shared" / f"seed-{seed}" / "generator", device={"type": "cuda", "name": "H", "processes": 4})
     found = costs(collect([experiment]))
     assert {arm: (cost.minutes, cost.unit) for arm, cost in found.items()} == {
         "real": (20, "GPU"),
@@ -108,7 +101,7 @@ def test_on_a_gpu_minutes_are_the_clocks_and_add_up_over_processes_for_all_arms(
 
 
 def test_a_run_of_an_earlier_version_counts_by_the_clock(experiment):
-    change(experiment / "real" / "seed-0" / "classifier", spent={})
+    rewrite(experiment / "real" / "seed-0" / "classifier", spent={})
     assert costs(collect([experiment]))["real"].minutes == (20 + 2) / 2
 
 
@@ -141,7 +134,7 @@ def test_what_images_of_another_origin_took_is_not_known_but_a_further_seed_make
         given = {"digest": "s" * 64, "path": "vendor", "origin": "folder"}
         vendor = minutes(lab.classifier("vendor", seed, synthetic_counts=[0, 0, 2], **own), 2)
         inputs = json.loads((vendor / "run.json").read_text())["inputs"]
-        change(vendor, inputs=inputs | {"synthetic": given})
+        rewrite(vendor, inputs=inputs | {"synthetic": given})
     found = collect([lab.root])
     assert costs(found) == {"real": Cost(1, "processor", {"train-classifier": 1}), "vendor": None}
     assert seed_cost(found) == Cost(3, "processor", {"train-classifier": 3})

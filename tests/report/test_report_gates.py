@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from rewriting import rewrite
 
 from ltaug.report.collect import collect
 from ltaug.report.gates import gates
@@ -18,10 +19,8 @@ def found(lab):
         for (arm, seed), (overlap, duplicates) in facts.items():
             counts = None if arm == "real" else [1, 1, 1]
             path = lab.classifier(arm, seed, recall=[0.5] * 3, counts=[3, 2, 1], synthetic_counts=counts)
-            record = json.loads((path / "run.json").read_text())
-            record.pop("sha256")
-            record["facts"] |= {"overlap": overlap, "duplicates": duplicates}
-            (path / "run.json").write_text(json.dumps(record))
+            facts = json.loads((path / "run.json").read_text())["facts"]
+            rewrite(path, facts=facts | {"overlap": overlap, "duplicates": duplicates})
         return gates(collect([lab.root]))
 
     return write

@@ -16,12 +16,12 @@ from ltaug.generator import generate as generated
 from ltaug.generator.batching import BatchSize
 from ltaug.generator.generate import GeneratedImages
 from ltaug.generator.sampling import Sampling
+from ltaug.manifest import read_manifest, read_synthetic
 from ltaug.methods import CRITERIA
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.runs import read_run
 from ltaug.synthesis import guidance
 from ltaug.synthesis.guidance import covariance_distance, criterion_of, guidance_distances
-from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.select import Real
 
 BUDGET = {"cat": 9, "..": 8}

@@ -11,12 +11,12 @@ from waiting import LONG, wait_for
 from ltaug import meeting
 from ltaug.errors import CorruptError, MismatchError, RunExistsError
 from ltaug.generator import generate as generated
+from ltaug.manifest import read_manifest, read_synthetic
 from ltaug.options import SynthesisOptions
 from ltaug.place import Place
 from ltaug.runs import Run, read_run
 from ltaug.synthesis import stage, stores
 from ltaug.synthesis.course import Course, Stretch
-from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER, Rounds
 from ltaug.synthesis.stage import run_synthesis
 

@@ -9,10 +9,10 @@ from making import HalfJudge, synthesize
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, OptionError
 from ltaug.fields import option, resolve
+from ltaug.manifest import read_synthetic
 from ltaug.methods import RULES, Entry
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.selection import DIFFULT
-from ltaug.synthesis.manifest import read_synthetic
 from ltaug.synthesis.places import cosine, fit_centroids
 from ltaug.synthesis.rules import diffult
 from ltaug.synthesis.select import LOOK, Candidates, Rule, Selection, fit_selection

@@ -15,8 +15,8 @@ from ltaug import meeting
 from ltaug.data.folder import class_folder
 from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError, DataError, OptionError
+from ltaug.manifest import read_manifest, read_synthetic
 from ltaug.synthesis import stores
-from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.stores import check_store, check_url, open_store
 
 WANTED = {"budget": {"cat": 17, "sea/lion": 0, "..": 14}, "judges": [HalfJudge()], "select_agreement": True, "sample_batch": 8}

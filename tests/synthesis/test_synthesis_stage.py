@@ -15,9 +15,9 @@ from ltaug.data.folder import class_folder
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import generate as generated
+from ltaug.manifest import read_manifest, read_synthetic
 from ltaug.synthesis import stores
 from ltaug.synthesis.candidates import Tally
-from ltaug.synthesis.manifest import read_manifest, read_synthetic
 from ltaug.synthesis.rounds import FOLDER
 from ltaug.synthesis.stores import verify_images
 

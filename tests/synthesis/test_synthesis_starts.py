@@ -10,10 +10,10 @@ from making import NAMES, HalfJudge, files, synthesize, together
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import CorruptError, OptionError
 from ltaug.fields import resolve
+from ltaug.manifest import HEADER, KEPT, csv_to_rows, read_manifest, rows_to_csv
 from ltaug.methods import STARTS
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.runtime import derive_seed
-from ltaug.synthesis.manifest import HEADER, KEPT, csv_to_rows, read_manifest, rows_to_csv
 from ltaug.synthesis.select import Real
 from ltaug.synthesis.starts import Starts, most_confused, own, starts_for
 

@@ -9,8 +9,8 @@ from waiting import LONG
 
 from ltaug.data.imageset import pixel_digest
 from ltaug.data.shards import read_images
+from ltaug.manifest import Row
 from ltaug.synthesis import rounds, stores
-from ltaug.synthesis.manifest import Row
 from ltaug.synthesis.rounds import Part, Rounds
 from ltaug.synthesis.stores import Folders, RoundWriter
 

@@ -19,6 +19,7 @@ from ltaug.errors import CorruptError
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
 KEPT = "kept"  # the verdict on what no rule rejects
+Digits = str  # a number as it stands in the file, or nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +39,24 @@ class Row:
     steps: int
     checkpoint: str
     start: str = ""  # the index of the real image that it was made from, if any
-    feature_distance: str
-    confidence: str = ""  # the judges' mean probability of the class; empty without judges
+    feature_distance: Digits
+    confidence: Digits = ""  # the judges' mean probability of the class; empty without judges
     nearest_real: int
-    nearest_distance: str
+    nearest_distance: Digits
     verdict: str
     sha256: str
 
 
 COLUMNS = {f.name.rstrip("_"): f for f in fields(Row)}
 HEADER = list(COLUMNS)
-READ: dict[Any, Callable[[str], Any]] = {"str": str, "int": int, "float": float}  # by a field's annotation
+
+
+def _digits(text: str) -> Digits:
+    float(text or 0)
+    return text
+
+
+READ: dict[Any, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "Digits": _digits}  # by a field's annotation
 
 
 def image_key(class_name: str, index: int) -> str:
@@ -93,7 +101,15 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
 
 
 def read_manifest(run: Path) -> list[Row]:
-    return csv_to_rows((run / MANIFEST_FILE).read_bytes(), header=True)
+    """The rows of a synthesis.
+
+    Raises:
+        CorruptError: the manifest is missing or damaged.
+    """
+    path = run / MANIFEST_FILE
+    if not path.is_file():
+        raise CorruptError(f"{path} is missing; delete {run} and run its command again")
+    return csv_to_rows(path.read_bytes(), header=True)
 
 
 def read_synthetic(run: Path) -> ImageSet:
