@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ltaug.errors import LtaugError, OptionError, nearest
 from ltaug.methods import load
+from ltaug.shapes import LARGEST
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -259,6 +260,8 @@ def _checked(metadata: Mapping[str, Any], value: Any, element: type, at: str) ->
     low, high = metadata["low"], metadata["high"]
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionError(f"{at} = {value!r} must be a finite number")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise OptionError(f"{at} = {value!r} must be below 2**63")
     if element in (int, float) and not ((low is None or value >= low) and (high is None or value <= high)):
         limit = f"at least {low}" if high is None else f"between {low} and {high}"
         raise OptionError(f"{at} = {value!r} must be {limit}")

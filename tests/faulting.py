@@ -77,6 +77,8 @@ COMMANDS = {
 FAULTS = ("kill", "power cut", "disk full", "input/output error", "SIGTERM")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NAMES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+# Locks, stamps, and what shows the times in report.json beside all else that stands there.
+UNEQUAL = (".lock", VERIFIED, "report.html", "report.md")
 TIMES = ("timings", "spent", "worth")  # of run.json and report.json
 PATIENCE = 300.0  # seconds for one command, on a busy machine
 
@@ -185,10 +187,10 @@ class Rig:
 
 
 def _tells(file: Path) -> bool:
-    """Whether this has to be as in an undisturbed run: no lock or stamp, nor a checkpoint before the last."""
+    """Whether this has to be as in an undisturbed run, unlike UNEQUAL and checkpoints before the last."""
     if file.parent.parent.name == "checkpoints":
         return file.parent.name == f"step-{checkpoint_steps(file.parent.parent)[-1]}"
-    return file.name not in (".lock", VERIFIED) and "locks" not in file.parts
+    return file.name not in UNEQUAL and "locks" not in file.parts
 
 
 def _content(file: Path) -> Any:

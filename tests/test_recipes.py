@@ -15,6 +15,7 @@ from ltaug.fields import check, field_types, is_read, resolve
 from ltaug.machine import Machine
 from ltaug.options import STAGES, ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
+from ltaug.shapes import LARGEST
 
 TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
 RECIPE = """
@@ -271,7 +272,8 @@ def _legal(cls: type, f: dataclasses.Field[object]) -> st.SearchStrategy[object]
     if f.metadata["choices"]:
         one: st.SearchStrategy[object] = st.sampled_from(list(f.metadata["choices"]))
     elif element is int:
-        one = st.integers(low if low is None else math.ceil(low), high)
+        bound = LARGEST - 1
+        one = st.integers(-bound if low is None else math.ceil(low), bound if high is None else high)
     elif element is float:
         one = st.floats(low, high, allow_nan=False, allow_infinity=False)
     else:
