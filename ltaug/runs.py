@@ -28,20 +28,7 @@ from ltaug.shapes import RECORD, require_shape
 RUN_FILE = "run.json"
 MARKER = "experiment.json"  # says in a directory of several runs which command made it
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
-BEFORE_SEALS = {
-    "stage",
-    "seed",
-    "options",
-    "inputs",
-    "label",
-    "versions",
-    "device",
-    "status",
-    "timings",
-    "spent",
-    "facts",
-    "outputs",
-}
+BEFORE_SEALS = {key.rstrip("?") for key in RECORD} - {FORMAT}
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ Shape = Any
 LARGEST = 2**63
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
-_INPUT: Shape = (
-    {"digest?": (str, None), "path?": (str, None), "source?": str, "images?": int, "steps?": int, "draw_seed?": int},
-    None,
-)
+_NUMBERS = dict.fromkeys(("images?", "steps?", "draw_seed?"), int)
+_INPUT: Shape = ({"digest?": (str, None), "path?": (str, None), "source?": str, **_NUMBERS}, None)
 RECORD: Shape = {
     "format?": int,
     "stage": str,
@@ -63,20 +61,12 @@ EVALUATION_METRICS: Shape = {
     "reasons": {str: str},
     "warnings": [str],
     "provenance": {
-        "guidance_interval?": [float],
-        "samples?": int,
-        "seed?": int,
-        "guidance?": (float, None),
-        "sample_steps?": int,
+        **dict.fromkeys(("samples?", "seed?", "sample_steps?"), int),
+        **{"guidance?": (float, None), "guidance_interval?": [float]},
     },
 }
-NETWORK: Shape = {
-    "model": str,
-    "class_names": [str],
-    "image_shape": (int, int, int),
-    "head?": str,
-    "format?": int,
-}  # a classifier's weights
+# Of a classifier's weights.
+NETWORK: Shape = {"model": str, "class_names": [str], "image_shape": (int, int, int), "head?": str, "format?": int}
 
 
 def require_shape(value: Any, shape: Shape, path: Path) -> None:

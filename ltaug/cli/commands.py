@@ -42,7 +42,8 @@ from ltaug.options import (
     SynthesisOptions,
     fit_judges_needed,
 )
-from ltaug.pipeline import WITH_SYNTHETIC, origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
+from ltaug.pipeline import run_recipe, run_shared, run_until_decided
+from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 EPILOG = """\b

@@ -14,8 +14,8 @@ from ltaug.cli import show
 from ltaug.cli.progress import duration, size
 from ltaug.fields import shown
 from ltaug.machine import Machine
-from ltaug.pipeline import Task, settled
-from ltaug.pipeline.plan import STAGE_OF, described
+from ltaug.pipeline.plan import STAGE_OF, Task, described
+from ltaug.pipeline.schedule import settled
 from ltaug.place import place_of
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 

@@ -145,10 +145,7 @@ def duplicates(train: ImageSet, test: ImageSet) -> dict[str, int]:
     """
     train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
     distinct = set(train_pixels)
-    return {
-        "within_train": len(train_pixels) - len(distinct),
-        "test_in_train": sum(pixels in distinct for pixels in test_pixels),
-    }
+    return {"within_train": len(train_pixels) - len(distinct), "test_in_train": sum(pixels in distinct for pixels in test_pixels)}
 
 
 def _per_class(images: ImageSet) -> dict[str, int]:

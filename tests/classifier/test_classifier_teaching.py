@@ -8,7 +8,7 @@ import pytest
 import ltaug
 from ltaug.errors import MismatchError, OptionError
 from ltaug.machine import Machine
-from ltaug.pipeline import plan_classifiers
+from ltaug.pipeline.plan import plan_classifiers
 from ltaug.records import ClassifierRecord
 from ltaug.runs import read_run
 
