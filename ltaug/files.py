@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +47,19 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)  # still there only if something went wrong
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file of this content, as by `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def to_csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Rows of cells as UTF-8 CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 def sync(path: Path) -> None:
     """Return once a file's content, or the names in a folder, are on the disk."""
     if os.name == "nt" and path.is_dir():
@@ -69,8 +84,7 @@ def remove_halves(folder: Path, pattern: str = ".*") -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """JSON, atomically; NaN and infinity are refused rather than written."""
-    with atomic_write(path) as file:
-        file.write(_as_bytes(value))
+    write_bytes(path, _as_bytes(value))
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -195,8 +209,8 @@ def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], obje
     stamp = folder / VERIFIED
     if always or not stamp.is_file() or stamp.read_bytes() != now:
         verify()
-        with suppress(OSError), atomic_write(stamp) as file:  # where nothing can be written, it is verified again next time
-            file.write(now)
+        with suppress(OSError):  # where nothing can be written, it is verified again next time
+            write_bytes(stamp, now)
 
 
 def _states(folder: Path, names: Sequence[str]) -> bytes:

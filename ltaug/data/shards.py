@@ -22,6 +22,7 @@ from ltaug.data.decoding import UNREADABLE, open_image
 from ltaug.data.imageset import Images, pixel_digest
 from ltaug.data.remote import is_url, read_url
 from ltaug.errors import CorruptError
+from ltaug.files import to_csv
 
 SHARDS_FILE = "shards.csv"
 
@@ -60,11 +61,7 @@ def tar_of(samples: Iterable[Sample]) -> bytes:
 
 def shards_to_csv(shards: Iterable[Shard]) -> bytes:
     """The content of shards.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(f.name for f in fields(Shard))
-    writer.writerows(astuple(shard) for shard in shards)
-    return text.getvalue().encode()
+    return to_csv([[f.name for f in fields(Shard)], *map(astuple, shards)])
 
 
 def read_shards(run: Path) -> dict[str, Shard]:

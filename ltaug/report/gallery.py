@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from PIL import Image
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import SHARDS_FILE, read_images
+from ltaug.data.sheet import png_of
 from ltaug.errors import CorruptError
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
@@ -177,9 +177,8 @@ def strip(images: Sequence[Any]) -> str:
     tiles = [_sized(np.asarray(image, np.uint8)) for image in images]
     gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
     joined = [part for tile in tiles for part in (gap, tile)][1:]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(joined, axis=1)).save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    png = png_of(Image.fromarray(np.concatenate(joined, axis=1)), optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _sized(image: Images) -> Images:
