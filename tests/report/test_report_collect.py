@@ -145,7 +145,7 @@ def edit_metrics(run, **parts):
     (run / "metrics.json").write_text(json.dumps(metrics))
     record = json.loads((run / "run.json").read_text())
     record["outputs"]["metrics.json"] = hashlib.sha256((run / "metrics.json").read_bytes()).hexdigest()
-    del record["sha256"]
+    del record["sha256"], record["format"]
     (run / "run.json").write_text(json.dumps(record))
 
 
