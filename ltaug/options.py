@@ -77,9 +77,7 @@ class GeneratorOptions:
     aid_weight: float = option(0.1, "AID: strength of the hinge that holds images at the rim of their class", low=0, owner=AID)
     aid_below: float = option(0.5, "AID: noise level sigma up to which it acts", low=0, owner=AID)
     backbone: str = option("unet", "the network", choices=methods.BACKBONES)
-    preconditioning: str = option(
-        "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS
-    )
+    preconditioning: str = option("vp", "noise levels, weights and scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS)
     channels: int = option(128, "U-Net: channels at full resolution", small=16, low=1, owner=UNET)
     channel_mults: tuple[int, ...] = option(
         (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), owner=UNET
@@ -231,14 +229,10 @@ class ClassifierOptions(LearningOptions):
     lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
     momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
     weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
-    schedule: str = option(
-        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
-    )
+    schedule: str = option("step", "learning rate: x0.1 at 80 % and 90 %, or cosine", small="cosine", choices=methods.SCHEDULES)
     warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
-    synthetic_fraction: float | None = option(
-        None, "share of every batch that is synthetic [default: as in the merged set]", low=0, high=1
-    )
+    synthetic_fraction: float | None = option(None, "synthetic share of a batch [default: as in the merged set]", low=0, high=1)
 
     def __post_init__(self) -> None:
         """Raise OptionError for batches that cannot be, or that leave nothing to learn from."""
@@ -249,9 +243,7 @@ class ClassifierOptions(LearningOptions):
         if fraction is None:
             return
         if (wanted := round(fraction * size)) in (0, size) and fraction not in (0, 1):
-            raise OptionError(
-                f"--synthetic-fraction {fraction:g} of a batch of {size} is {wanted} images; use a larger --batch-size, or 0 or 1"
-            )
+            raise OptionError(f"--synthetic-fraction {fraction:g} of {size} images is {wanted}; raise --batch-size or use 0 or 1")
         if fraction == 1 and self.synthetic_weight == 0:
             raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
 

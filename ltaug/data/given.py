@@ -168,9 +168,7 @@ def _in_shards(target: Target) -> Iterator[Found]:
         images, classes = _samples(tar, target)
         for keys, lacking in ((images.keys() - classes.keys(), ".cls"), (classes.keys() - images.keys(), "image")):
             if keys:
-                raise DataError(
-                    f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give each sample KEY.png (or .jpg) and KEY.cls"
-                )
+                raise DataError(f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give KEY.png (or .jpg) and KEY.cls of each")
         numbers = {text: int(text) for text in classes.values() if text.removeprefix("-").isdecimal()}
         check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
         known = target.labels(sorted({text for text in classes.values() if text not in numbers})) | numbers

@@ -73,9 +73,7 @@ def read_cifar(request: Request) -> Splits:
         train, test = (dataset(folder, train=split, download=download) for split in (True, False))
     except (OSError, RuntimeError) as error:
         if download:
-            raise DataError(
-                f"{name} could not be downloaded to {folder} ({error}); check the connection, or put the files there"
-            ) from error
+            raise DataError(f"{name} could not be downloaded to {folder} ({error}); put the files there, or try again") from error
         raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with its folder") from error
     return Splits(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
 

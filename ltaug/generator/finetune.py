@@ -81,9 +81,7 @@ def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name
         if key in chosen and chosen[key] != value
     ]
     if differing:
-        raise MismatchError(
-            f"{name} has another network ({'; '.join(differing)}); leave out what differs to go on with it, {AFRESH}"
-        )
+        raise MismatchError(f"{name} has another network ({'; '.join(differing)}); leave out what differs, {AFRESH}")
     return network | chosen
 
 

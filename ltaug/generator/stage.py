@@ -176,9 +176,7 @@ def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: G
     run.note(carried=dataclasses.asdict(carried), source_share=round(left, 4))
     said = [f"Starting from {name} after {source.steps} steps: {carried}."]
     if left > 0.5:
-        said.append(
-            f"After {options.steps} steps the average will still be {left:.0%} {name}: more --steps or a lower --ema change it."
-        )
+        said.append(f"After {options.steps} steps the average is still {left:.0%} {name}: more --steps or a lower --ema help.")
     return said
 
 

@@ -102,9 +102,7 @@ def gallery_of_given(images: ImageSet, overlap: Mapping[str, Any], real: ImageSe
         overlap: as the classifier's run recorded it (metrics.overlap), with the images nearest to a real one.
     """
     near = {int(i): (int(nearest), float(distance)) for i, nearest, distance in overlap.get("closest", ())}
-    entries = [
-        Entry(str(i), images.class_names[label], *near.get(i, (None, math.nan))) for i, label in enumerate(images.labels.tolist())
-    ]
+    entries = [Entry(str(i), images.class_names[k], *near.get(i, (None, math.nan))) for i, k in enumerate(images.labels.tolist())]
 
     def read(keys: Sequence[str]) -> dict[str, Images]:
         return {key: images.images[int(key)] for key in keys}

@@ -192,12 +192,10 @@ def load_judges(paths: Sequence[Path], train: ImageSet, *, runtime: Runtime) -> 
         record = ClassifierRecord.read(path, finished=True)
         if record.synthetic_run is not None or record.resampled_counts is not None:
             raise MismatchError(
-                f"{path} was trained on more than the real images; judges and teachers see these alone: give another run"
+                f"{path} was trained on more than real images, all that judges and teachers may see; give another"
             )
         if record.train_digest != train.digest:
-            raise MismatchError(
-                f"{path} was trained on other images than {train.source}; give one of the same dataset, draw and seed"
-            )
+            raise MismatchError(f"{path} was trained on other images than {train.source}; give one of its dataset, draw and seed")
     return [Judge.load(path, runtime=runtime) for path in paths]
 
 

@@ -166,9 +166,7 @@ def load_data(
     data = load_dataset(dataset, seed=seed, machine=machine, progress=progress)
     if data.train.num_classes < least_classes:
         one = f"{dataset.dataset} has a single class, {data.train.class_names[0]!r}"
-        raise DataError(
-            f"{one}, and there is nothing to classify; give each of two or more classes a folder or a label of its own"
-        )
+        raise DataError(f"{one}, so there is nothing to classify; give each of two or more classes its own folder or label")
     return data
 
 

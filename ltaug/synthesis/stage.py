@@ -213,9 +213,7 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
     if short:
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])
         shown += "" if len(short) <= 5 else f" and {len(short) - 5} more"
-        run.event(
-            f"Short of the budget after {tally.limit} candidates for each image wanted: {shown}. Raise --max-candidates for more."
-        )
+        run.event(f"Short of the budget after {tally.limit} candidates per image: {shown}. Raise --max-candidates for more.")
     remember_images(run.path)
     run.finish([MANIFEST_FILE, SHEET, *([SHARDS_FILE] if shards else [])])
 
