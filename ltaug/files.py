@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ltaug.errors import CorruptError
+from ltaug.errors import CorruptError, damaged
 from ltaug.formats import DIRECTORY, FORMAT, require_known
 
 MANIFEST = "manifest.json"
@@ -100,7 +100,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def require_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Raise CorruptError unless the JSON object read from `path` is as `sealed` left it."""
     if content != sealed(content):
-        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged or was edited", path.parent)
 
 
 def read_json(path: Path) -> Any:
@@ -114,7 +114,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
     except (ValueError, RecursionError) as error:
-        raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+        raise damaged(f"{path} is damaged ({error})", path.parent) from error
 
 
 def _refused(name: str) -> None:
@@ -124,7 +124,7 @@ def _refused(name: str) -> None:
 def verify_json(path: Path) -> None:
     """Raise CorruptError unless the file is, byte for byte, what `write_json` makes of the value in it."""
     if _as_bytes(read_json(path)) != path.read_bytes():
-        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged or was edited", path.parent)
 
 
 def file_digest(path: Path) -> str:
@@ -135,11 +135,10 @@ def file_digest(path: Path) -> str:
 
 def verify_file(path: Path, expected: str, *, whole: Path) -> None:
     """Raise CorruptError unless the file has this SHA-256; `whole` is the directory to make again."""
-    remedy = f"delete {whole} and run its command again"
     if not path.is_file():
-        raise CorruptError(f"{path} is missing; {remedy}")
+        raise damaged(f"{path} is missing", whole)
     if file_digest(path) != expected:
-        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; {remedy}")
+        raise damaged(f"{path} is damaged: its SHA-256 is not the one recorded", whole)
 
 
 @contextmanager
@@ -178,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
         require_known(found, DIRECTORY, what=folder)
         digests = found["files"]
     if not isinstance(digests, dict):
-        raise CorruptError(f"{folder / MANIFEST} names no files; delete {folder} and run its command again")
+        raise damaged(f"{folder / MANIFEST} names no files", folder)
     return digests
 
 
@@ -191,7 +190,7 @@ def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = 
     """
     digests = read_manifest(path)
     if not digests.keys() >= set(names):
-        raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
+        raise damaged(f"{path / MANIFEST} does not name {', '.join(names)}", path)
     for name, digest in digests.items():
         if not read or name in read:
             verify_file(path / name, digest, whole=path)

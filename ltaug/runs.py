@@ -17,7 +17,7 @@ from typing import Any, TypedDict, Unpack
 
 from filelock import FileLock, Timeout
 
-from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
+from ltaug.errors import LtaugError, MismatchError, RunExistsError, damaged
 from ltaug.files import file_digest, is_half, read_json, remove_halves, require_sealed, sealed, verify_file, write_json
 from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
@@ -275,7 +275,7 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     """
     record: dict[str, Any] = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
-        raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
+        raise damaged(f"{path / RUN_FILE} is not an ltaug run's", path)
     # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
     if not record.keys() <= BEFORE_SEALS:
         require_sealed(path / RUN_FILE, record)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError
+from ltaug.errors import damaged
 
 # A type; [shape] is a list, {str: shape} any object, {"name": shape} one with these keys, of which those with ? may be missing,
 # (shape, None) may be null, and a longer tuple is a list of so many. A number is below LARGEST.
@@ -72,7 +72,7 @@ NETWORK: Shape = {"model": str, "class_names": [str], "image_shape": (int, int, 
 def require_shape(value: Any, shape: Shape, path: Path) -> None:
     """Raise CorruptError, naming the place, unless the JSON value read from `path` has the shape."""
     if wrong := _misfit(value, shape, ""):
-        raise CorruptError(f"{path} is damaged: {wrong}; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged: {wrong}", path.parent)
 
 
 def _misfit(value: Any, shape: Shape, at: str) -> str:

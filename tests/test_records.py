@@ -46,7 +46,7 @@ def moved(runs, tmp_path):
 def rewrite(run, change):
     """Change a record as an older or a newer version would have written it: a record without a seal is taken as it is."""
     record = json.loads((run / "run.json").read_text())
-    record.pop("sha256", None)
+    record = {key: value for key, value in record.items() if key not in ("sha256", "format")}
     change(record)
     (run / "run.json").write_text(json.dumps(record))
 

@@ -91,7 +91,8 @@ def read_given(path: Path, train: ImageSet, *, max_pixels: int = Machine.max_ima
             sizes["{}x{}".format(*decoded.size)] += 1
             modes[decoded.mode] += 1
             conversions.update(decoded.converted)
-            kept.append(_in_channels(decoded.pixels, channels))
+            rgb = decoded.pixels
+            kept.append(rgb if channels == 3 else np.asarray(Image.fromarray(rgb.transpose(1, 2, 0)).convert("L"))[None])
             labels.append(label)
             names.append(name)
     except OSError as error:
@@ -205,11 +206,6 @@ def _samples(tar: Path, target: Target) -> tuple[dict[str, tuple[str, Decoded | 
 
 def _tars(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".tar" and path.is_file())
-
-
-def _in_channels(pixels: Images, channels: int) -> Images:
-    """(3, H, W) as (channels, H, W)."""
-    return pixels if channels == 3 else np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).convert("L"))[None]
 
 
 def _changed(done: str, found: Counter[str], wanted: str) -> list[str]:

@@ -17,7 +17,7 @@ from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import SHARDS_FILE, read_images
 from ltaug.data.sheet import png_of
-from ltaug.errors import CorruptError
+from ltaug.errors import damaged
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
 SIDE = 48  # pixels an image is enlarged to at least
@@ -139,11 +139,11 @@ def _hang(
 def _kept(synthesis: Path) -> list[dict[str, str]]:
     path = synthesis / MANIFEST_FILE
     if not path.is_file():
-        raise CorruptError(f"{path} is missing; delete {synthesis} and run its command again")
+        raise damaged(f"{path} is missing", synthesis)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if rows and not {"file", "class", "verdict", "nearest_real", "nearest_distance", "sha256"} <= set(rows[0]):
-        raise CorruptError(f"{path} lacks columns of a manifest; delete {synthesis} and run its command again")
+        raise damaged(f"{path} lacks columns of a manifest", synthesis)
     return [row for row in rows if row["verdict"] == "kept" and row["file"]]
 
 
@@ -151,8 +151,7 @@ def _entry(synthesis: Path, row: Mapping[str, str], real: int) -> Entry:
     """A kept image's row of the manifest, where there are so many real images."""
     nearest = int(float(row["nearest_real"])) if row["nearest_real"] else None
     if nearest is not None and not 0 <= nearest < real:
-        where = f"{synthesis / MANIFEST_FILE} names real image {nearest} of {real}"
-        raise CorruptError(f"{where}; delete {synthesis} and run its command again")
+        raise damaged(f"{synthesis / MANIFEST_FILE} names real image {nearest} of {real}", synthesis)
     return Entry(row["file"], row["class"], nearest, float(row["nearest_distance"] or "nan"))
 
 

@@ -32,7 +32,9 @@ class Diagnosis(NamedTuple):
 def diagnose(machine: Machine = Machine(), listener: Listener = ignore_events) -> Diagnosis:  # noqa: B008
     """Look at the packages, the devices, the memory and the disks, and try everything out for some seconds; `ltaug doctor`."""
     installed = [*packages(), *torch_fits()]
-    found = [*installed, _memory(), *_disks()]
+    free = available_memory()
+    memory = room("memory", f"{gigabytes(free)} free", free, "end other programs, or give fewer --workers")
+    found = [*installed, memory, *_disks()]
     if any(one.state == PROBLEM for one in installed):
         found.append(Finding("self-test", NOTE, "not made", "mend the packages first"))
     else:
@@ -40,11 +42,6 @@ def diagnose(machine: Machine = Machine(), listener: Listener = ignore_events) -
         listener(Event("", "Trying everything out, for about ten seconds."))
         found.append(_self_test(machine))
     return Diagnosis(tuple(found), _line(found))
-
-
-def _memory() -> Finding:
-    free = available_memory()
-    return room("memory", f"{gigabytes(free)} free", free, "end other programs, or give fewer --workers")
 
 
 def _disks() -> Iterator[Finding]:

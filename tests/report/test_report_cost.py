@@ -18,7 +18,7 @@ RECALL = [0.9, 0.6, 0.3]
 def change(run: Path, **fields) -> Path:
     """Rewrite parts of a record: a record without a seal is taken as it is."""
     record = json.loads((run / "run.json").read_text())
-    record.pop("sha256", None)
+    record = {key: value for key, value in record.items() if key not in ("sha256", "format")}
     (run / "run.json").write_text(json.dumps(record | fields))
     return run
 

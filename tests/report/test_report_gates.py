@@ -19,7 +19,7 @@ def found(lab):
             counts = None if arm == "real" else [1, 1, 1]
             path = lab.classifier(arm, seed, recall=[0.5] * 3, counts=[3, 2, 1], synthetic_counts=counts)
             record = json.loads((path / "run.json").read_text())
-            record.pop("sha256")
+            del record["sha256"], record["format"]
             record["facts"] |= {"overlap": overlap, "duplicates": duplicates}
             (path / "run.json").write_text(json.dumps(record))
         return gates(collect([lab.root]))
