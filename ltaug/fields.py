@@ -52,17 +52,8 @@ def option(
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "joined": joined,
-        "check": check,
-        "low": low,
-        "high": high,
-        "ascending": ascending,
-        "owner": owner or {},
-        "part": part,
-    }
+    limits = {"choices": choices, "joined": joined, "check": check, "low": low, "high": high, "ascending": ascending}
+    metadata = {"help": help, **limits, "owner": owner or {}, "part": part}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)

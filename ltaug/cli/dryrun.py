@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from ltaug.cli import show
-from ltaug.cli.progress import duration, size
+from ltaug.cli.progress import duration
+from ltaug.disk import size
 from ltaug.fields import shown
 from ltaug.machine import Machine
 from ltaug.pipeline.plan import STAGE_OF, Task, described

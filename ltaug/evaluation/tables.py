@@ -13,6 +13,7 @@ from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.sheet import contact_sheet
 from ltaug.files import to_csv, write_bytes
 from ltaug.metrics.memorisation import Pair
+from ltaug.metrics.neighbours import as_nearest
 from ltaug.records import METRICS_FILE, PAIRS_SHEET
 
 PER_CLASS = "per-class.csv"
@@ -48,29 +49,22 @@ def write_pairs(path: Path, pairs: Sequence[Pair], images: Images, labels: Label
         images, labels: generated; `pairs` index them and the training set.
         mirrored: whether a mirrored training image counts, in which case the nearer of it and its mirror image is shown.
     """
-    made, near, rows = [], [], []
+    made, rows = images[[pair.generated for pair in pairs]], []
+    near, flipped = as_nearest(made, train.images[np.array([pair.train for pair in pairs], np.int64)], mirrored=mirrored)
     number = {i: i - int(np.searchsorted(labels, labels[i])) for i in (pair.generated for pair in pairs)}
-    for rank, pair in enumerate(pairs, 1):
-        image, real = images[pair.generated], train.images[pair.train]
-        flipped = mirrored and _apart(image, real[..., ::-1]) < _apart(image, real)
-        made.append(image)
-        near.append(real[..., ::-1] if flipped else real)
+    for rank, (pair, turned) in enumerate(zip(pairs, flipped, strict=True), 1):
         name = train.class_names[labels[pair.generated]]
         of_train = train.class_names[train.labels[pair.train]]
         threshold = "" if pair.threshold is None else f"{pair.threshold:.4f}"
-        rows.append([rank, name, number[pair.generated], pair.train, of_train, int(flipped), f"{pair.distance:.4f}", threshold])
+        rows.append([rank, name, number[pair.generated], pair.train, of_train, int(turned), f"{pair.distance:.4f}", threshold])
     header = ["rank", "class", "index", "train_index", "train_class", "mirrored", "distance", "threshold_1"]
     write_bytes(path / PAIRS, to_csv([header, *rows]))
     sheet: list[Images] = []
     for start in range(0, len(pairs), SHEET_COLUMNS):
         part = slice(start, start + SHEET_COLUMNS)
         # An empty row between the bands, so that what stands together is read together.
-        sheet += [*([np.stack(made[:1])[:0]] if start else []), np.stack(made[part]), np.stack(near[part])]
+        sheet += [*([made[:0]] if start else []), made[part], near[part]]
     write_bytes(path / PAIRS_SHEET, contact_sheet(sheet))
-
-
-def _apart(image: Images, other: Images) -> float:
-    return float(np.square(image.astype(np.float64) - other).sum())
 
 
 def write_samples(path: Path, images: Images, train: ImageSet) -> None:
