@@ -28,28 +28,20 @@ if TYPE_CHECKING:
     from ltaug.stages import train_classifier as train_classifier
     from ltaug.stages import write_report as write_report
 
-_HOME = {
-    "Dataset": "ltaug.data.load",
-    "ImageSet": "ltaug.data.imageset",
-    "LtaugError": "ltaug.errors",
-    "Machine": "ltaug.machine",
-    "Recipe": "ltaug.recipes",
-    "draw_figure": "ltaug.stages",
-    "estimate": "ltaug.stages",
-    "evaluate_generator": "ltaug.stages",
-    "fit_generator": "ltaug.stages",
-    "grow": "ltaug.pipeline.grow",
-    "inspect": "ltaug.stages",
-    "load_dataset": "ltaug.data.load",
-    "read_recipe": "ltaug.recipes",
-    "run_recipe": "ltaug.pipeline",
-    "run_until_decided": "ltaug.pipeline",
-    "synthesize": "ltaug.stages",
-    "train_classifier": "ltaug.stages",
-    "write_report": "ltaug.stages",
+_STAGES = ("draw_figure", "estimate", "evaluate_generator", "fit_generator", "inspect", "synthesize", "train_classifier")
+_NAMES = {
+    "ltaug.data.imageset": ("ImageSet",),
+    "ltaug.data.load": ("Dataset", "load_dataset"),
+    "ltaug.errors": ("LtaugError",),
+    "ltaug.machine": ("Machine",),
+    "ltaug.pipeline": ("run_recipe", "run_until_decided"),
+    "ltaug.pipeline.grow": ("grow",),
+    "ltaug.recipes": ("Recipe", "read_recipe"),
+    "ltaug.stages": (*_STAGES, "write_report"),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = list(_HOME)
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

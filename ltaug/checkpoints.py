@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ltaug.errors import CorruptError, out_of_memory
+from ltaug.errors import CorruptError, damaged, out_of_memory
 from ltaug.files import atomic_directory, remove_halves
 
 KEPT = 2  # so that there is another where one is damaged
@@ -59,7 +59,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CorruptError(f"{path} cannot be read ({error}); delete {path.parent} and run its command again") from error
+        raise damaged(f"{path} cannot be read ({error})", path.parent) from error
 
 
 def put(state: Mapping[str, Any], into: torch.nn.Module, path: Path) -> None:
@@ -67,9 +67,7 @@ def put(state: Mapping[str, Any], into: torch.nn.Module, path: Path) -> None:
     try:
         into.load_state_dict(state)
     except RuntimeError as error:
-        raise CorruptError(
-            f"{path} has other weights than its network; delete {path.parent} and run its command again"
-        ) from error
+        raise damaged(f"{path} has other weights than its network", path.parent) from error
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
@@ -89,7 +87,7 @@ def read_state(path: Path, keys: Sequence[str], *, device: torch.device | str) -
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, RuntimeError) as error:
         if out_of_memory(error):
             raise
-        raise CorruptError(f"{path} is no saved state; delete {path.parent} and run its command again") from error
+        raise damaged(f"{path} is no saved state", path.parent) from error
     if not isinstance(state, dict) or not state.keys() >= set(keys):
-        raise CorruptError(f"{path} does not hold {', '.join(keys)}; delete {path.parent} and run its command again")
+        raise damaged(f"{path} does not hold {', '.join(keys)}", path.parent)
     return state

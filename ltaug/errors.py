@@ -54,6 +54,11 @@ class CorruptError(LtaugError):
     exit_code = 7
 
 
+def damaged(what: object, run: object) -> CorruptError:
+    """The error for what is wrong in a run directory, with the remedy."""
+    return CorruptError(f"{what}; delete {run} and run its command again")
+
+
 class WorkerError(LtaugError):
     """A worker process, or one of those that fit a generator together, ended without an answer, most often for lack of memory."""
 

@@ -53,17 +53,8 @@ def option(
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "joined": joined,
-        "check": check,
-        "low": low,
-        "high": high,
-        "ascending": ascending,
-        "owner": owner or {},
-        "part": part,
-    }
+    limits = {"choices": choices, "joined": joined, "check": check, "low": low, "high": high, "ascending": ascending}
+    metadata = {"help": help, **limits, "owner": owner or {}, "part": part}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -111,7 +102,8 @@ def resolve(cls: type[Options], given: Mapping[str, Any], *, image_side: int, wh
         OptionError: see `check` and `require_read`.
     """
     values = check(cls, given, where=where)
-    options = cls(**(_defaults(cls, image_side) | values))
+    small = dataclasses.fields(cls) if image_side <= SMALL_SIDE else ()
+    options = cls(**({f.name: f.metadata["small"] for f in small if "small" in f.metadata} | values))
     require_read(cls, values, {f.name: getattr(options, f.name) for f in dataclasses.fields(cls)}, where=where)
     return options
 
@@ -220,11 +212,6 @@ def _either(cls: type, f: dataclasses.Field[Any], owners: list[str], known: Mapp
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _defaults(cls: type, image_side: int) -> dict[str, Any]:
-    small = image_side <= SMALL_SIDE
-    return {f.name: f.metadata["small"] for f in dataclasses.fields(cls) if small and "small" in f.metadata}
 
 
 def _converted(cls: type, name: str, value: Any, where: str) -> Any:

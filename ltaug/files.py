@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ltaug.errors import CorruptError
+from ltaug.errors import CorruptError, damaged
 from ltaug.formats import DIRECTORY, FORMAT, require_known
 
 MANIFEST = "manifest.json"
@@ -45,6 +47,19 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)  # still there only if something went wrong
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file of this content, as by `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def to_csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Rows of cells as UTF-8 CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 def sync(path: Path) -> None:
     """Return once a file's content, or the names in a folder, are on the disk."""
     if os.name == "nt" and path.is_dir():
@@ -69,8 +84,7 @@ def remove_halves(folder: Path, pattern: str = ".*") -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """JSON, atomically; NaN and infinity are refused rather than written."""
-    with atomic_write(path) as file:
-        file.write(_as_bytes(value))
+    write_bytes(path, _as_bytes(value))
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -86,7 +100,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def require_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Raise CorruptError unless the JSON object read from `path` is as `sealed` left it."""
     if content != sealed(content):
-        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged or was edited", path.parent)
 
 
 def read_json(path: Path) -> Any:
@@ -100,7 +114,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise CorruptError(f"{path} is missing; name a run's directory, or run its command again") from error
     except (ValueError, RecursionError) as error:
-        raise CorruptError(f"{path} is damaged ({error}); delete {path.parent} and run its command again") from error
+        raise damaged(f"{path} is damaged ({error})", path.parent) from error
 
 
 def _refused(name: str) -> None:
@@ -110,7 +124,7 @@ def _refused(name: str) -> None:
 def verify_json(path: Path) -> None:
     """Raise CorruptError unless the file is, byte for byte, what `write_json` makes of the value in it."""
     if _as_bytes(read_json(path)) != path.read_bytes():
-        raise CorruptError(f"{path} is damaged or was edited; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged or was edited", path.parent)
 
 
 def file_digest(path: Path) -> str:
@@ -121,11 +135,10 @@ def file_digest(path: Path) -> str:
 
 def verify_file(path: Path, expected: str, *, whole: Path) -> None:
     """Raise CorruptError unless the file has this SHA-256; `whole` is the directory to make again."""
-    remedy = f"delete {whole} and run its command again"
     if not path.is_file():
-        raise CorruptError(f"{path} is missing; {remedy}")
+        raise damaged(f"{path} is missing", whole)
     if file_digest(path) != expected:
-        raise CorruptError(f"{path} is damaged: its SHA-256 is not the one recorded; {remedy}")
+        raise damaged(f"{path} is damaged: its SHA-256 is not the one recorded", whole)
 
 
 @contextmanager
@@ -164,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
         require_known(found, DIRECTORY, what=folder)
         digests = found["files"]
     if not isinstance(digests, dict):
-        raise CorruptError(f"{folder / MANIFEST} names no files; delete {folder} and run its command again")
+        raise damaged(f"{folder / MANIFEST} names no files", folder)
     return digests
 
 
@@ -177,7 +190,7 @@ def verify_directory(path: Path, names: Sequence[str], *, read: Sequence[str] = 
     """
     digests = read_manifest(path)
     if not digests.keys() >= set(names):
-        raise CorruptError(f"{path / MANIFEST} does not name {', '.join(names)}; delete {path} and run its command again")
+        raise damaged(f"{path / MANIFEST} does not name {', '.join(names)}", path)
     for name, digest in digests.items():
         if not read or name in read:
             verify_file(path / name, digest, whole=path)
@@ -197,8 +210,7 @@ def verify_changed(folder: Path, names: Sequence[str], verify: Callable[[], obje
         verify()
         with suppress(OSError):  # where nothing can be written, it is verified again next time
             remove_halves(folder, f".{VERIFIED}.*")
-            with atomic_write(stamp) as file:
-                file.write(now)
+            write_bytes(stamp, now)
 
 
 def _states(folder: Path, names: Sequence[str]) -> bytes:

@@ -19,13 +19,9 @@ READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fit
 class Machine:
     """Options that change how a result is computed, and not the result."""
 
-    device: str = option(
-        "auto", "where to compute; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING
-    )
+    device: str = option("auto", "where to compute; auto: CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING)
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
-    log: tuple[str, ...] = option(
-        ("jsonl",), "how progress is recorded in the run directory, one or several", choices=methods.SINKS, part=COMPUTING
-    )
+    log: tuple[str, ...] = option(("jsonl",), "progress records of a run, one or several", choices=methods.SINKS, part=COMPUTING)
     data_dir: Path | None = option(  # noqa: RUF009
         None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
     )
@@ -39,7 +35,7 @@ class Machine:
         part=READING,
     )
     verify: bool = option(
-        False, "read the decoded images and a finished synthesis for their digests, if they look unchanged too", part=READING
+        False, "read decoded images and a finished synthesis for their digests, even if unchanged", part=READING
     )
     precision: str = option(
         "auto",
@@ -59,9 +55,5 @@ class Machine:
         low=1,
         part=FITTING,
     )
-    checkpoint_activations: bool = option(
-        False, "recompute the generator's blocks in the backward pass: less memory for a third more time", part=FITTING
-    )
-    plain: bool = option(
-        False, "fit the generator in the slow reference way: float32, one pass per conditioning, loops", part=FITTING
-    )
+    checkpoint_activations: bool = option(False, "recompute blocks backwards: less memory, a third more time", part=FITTING)
+    plain: bool = option(False, "fit the generator the slow reference way: float32, one pass a conditioning, loops", part=FITTING)

@@ -31,12 +31,8 @@ class MakingOptions:
         high=0.99,
         owner={"start": tuple(STARTS)},
     )
-    guide: str = option(
-        "none", "move images, as they are made, to where judges' loss or entropy is higher", choices=("none", *CRITERIA)
-    )
-    guide_scale: float = option(
-        0.03, "length of such a move over that of the noisy image", low=0, owner={"guide": tuple(CRITERIA)}
-    )
+    guide: str = option("none", "move images, as they are made, to higher loss or entropy of judges", choices=("none", *CRITERIA))
+    guide_scale: float = option(0.03, "length of such a move over the noisy image's", low=0, owner={"guide": tuple(CRITERIA)})
     guide_every: int = option(5, "steps of the sampler from one move to the next", low=1, owner={"guide": tuple(CRITERIA)})
     choose_guidance: tuple[float, ...] = option(
         (), "try these strengths of guidance, as 0,0.5,1,2,4, and take that whose features vary most like real ones'", low=0

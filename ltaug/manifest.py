@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 from ltaug.data.folder import class_folder
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import read_images
-from ltaug.data.sheet import to_picture
-from ltaug.errors import CorruptError
+from ltaug.errors import CorruptError, damaged
+from ltaug.files import to_csv
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
 KEPT = "kept"  # the verdict on what no rule rejects
@@ -64,21 +64,9 @@ def image_key(class_name: str, index: int) -> str:
     return f"{class_folder(class_name)}/{index:06d}"
 
 
-def png_of(image: Images) -> bytes:
-    """Uint8 (C, H, W) as PNG."""
-    buffer = io.BytesIO()
-    to_picture(image.transpose(1, 2, 0)).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def rows_to_csv(rows: Iterable[Row], *, header: bool) -> bytes:
     """Rows as CSV lines."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow(HEADER)
-    writer.writerows(asdict(row).values() for row in rows)
-    return text.getvalue().encode()
+    return to_csv([*([HEADER] if header else []), *map(astuple, rows)])
 
 
 def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
@@ -108,7 +96,7 @@ def read_manifest(run: Path) -> list[Row]:
     """
     path = run / MANIFEST_FILE
     if not path.is_file():
-        raise CorruptError(f"{path} is missing; delete {run} and run its command again")
+        raise damaged(f"{path} is missing", run)
     return csv_to_rows(path.read_bytes(), header=True)
 
 

@@ -20,6 +20,9 @@ from ltaug.selection import SelectionOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
+# Who reads an option.
+CBDM, CORAL, AID = ({"objective": (term,)} for term in ("cbdm", "coral", "aid"))
+UNET, VIT = ({"backbone": (name,)} for name in ("unet", "vit"))
 
 
 def _reference(name: str) -> None:
@@ -56,51 +59,35 @@ class GeneratorOptions:
         joined=True,
         check=methods.terms_of,
     )
-    label_set: str = option(
-        "train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), owner={"objective": ("cbdm",)}
-    )
-    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, owner={"objective": ("cbdm",)})
-    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, owner={"objective": ("cbdm",)})
-    draws: int = option(
-        1, "CBDM: other classes drawn for an image; their terms are averaged", low=1, owner={"objective": ("cbdm",)}
-    )
+    label_set: str = option("train", "CBDM: how the other class y' is drawn", choices=("train", "bal", "sqrt"), owner=CBDM)
+    tau: float = option(1.0, "CBDM: strength of the class-balancing term, times t/T", low=0, owner=CBDM)
+    gamma: float = option(0.25, "CBDM: weight of the commitment half of the term", low=0, owner=CBDM)
+    draws: int = option(1, "CBDM: other classes drawn for an image; their terms are averaged", low=1, owner=CBDM)
     pair_form: str = option(
         "weighted",
         "CBDM: pair every image, weighted by t/T, or pair it with probability t/T (half the second passes)",
         choices=("weighted", "sampled"),
-        owner={"objective": ("cbdm",)},
+        owner=CBDM,
     )
-    pair_fraction: float = option(
-        1.0, "CBDM: part of a batch that is paired, weighted up", low=0.01, high=1, owner={"objective": ("cbdm",)}
-    )
-    coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, owner={"objective": ("coral",)})
-    coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, owner={"objective": ("coral",)})
-    coral_decay: float = option(
-        1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, owner={"objective": ("coral",)}
-    )
-    coral_mode: str = option(
-        "paper", "CORAL: as in its paper or its code", choices=("paper", "released"), owner={"objective": ("coral",)}
-    )
-    aid_weight: float = option(
-        0.1, "AID: strength of the hinge that holds images at the rim of their class", low=0, owner={"objective": ("aid",)}
-    )
-    aid_below: float = option(0.5, "AID: noise level sigma up to which it acts", low=0, owner={"objective": ("aid",)})
+    pair_fraction: float = option(1.0, "CBDM: part of a batch that is paired, weighted up", low=0.01, high=1, owner=CBDM)
+    coral_weight: float = option(0.01, "CORAL: strength of the contrastive term", low=0, owner=CORAL)
+    coral_temperature: float = option(0.09, "CORAL: temperature of the similarities", low=0.01, owner=CORAL)
+    coral_decay: float = option(1.0, "CORAL: the strength falls as exp((1 - t/T) / this)", low=0.05, owner=CORAL)
+    coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), owner=CORAL)
+    aid_weight: float = option(0.1, "AID: strength of the hinge that holds images at the rim of their class", low=0, owner=AID)
+    aid_below: float = option(0.5, "AID: noise level sigma up to which it acts", low=0, owner=AID)
     backbone: str = option("unet", "the network", choices=methods.BACKBONES)
-    preconditioning: str = option(
-        "vp", "noise levels, their weights and the network's scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS
-    )
-    channels: int = option(128, "U-Net: channels at full resolution", small=16, low=1, owner={"backbone": ("unet",)})
+    preconditioning: str = option("vp", "noise levels, weights and scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS)
+    channels: int = option(128, "U-Net: channels at full resolution", small=16, low=1, owner=UNET)
     channel_mults: tuple[int, ...] = option(
-        (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), owner={"backbone": ("unet",)}
+        (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), owner=UNET
     )
-    blocks: int = option(2, "U-Net: residual blocks per resolution", small=1, low=1, owner={"backbone": ("unet",)})
-    attention: tuple[int, ...] = option(
-        (16,), "U-Net: image sides in pixels that get self-attention", small=(), owner={"backbone": ("unet",)}
-    )
-    patch: int = option(2, "ViT: side in pixels of the patch that is one token", low=1, owner={"backbone": ("vit",)})
-    depth: int = option(9, "ViT: transformer blocks", small=4, low=2, owner={"backbone": ("vit",)})
-    heads: int = option(12, "ViT: attention heads of a block", small=4, low=1, owner={"backbone": ("vit",)})
-    width: int = option(384, "ViT: channels of a token", small=64, low=4, owner={"backbone": ("vit",)})
+    blocks: int = option(2, "U-Net: residual blocks per resolution", small=1, low=1, owner=UNET)
+    attention: tuple[int, ...] = option((16,), "U-Net: image sides in pixels that get self-attention", small=(), owner=UNET)
+    patch: int = option(2, "ViT: side in pixels of the patch that is one token", low=1, owner=VIT)
+    depth: int = option(9, "ViT: transformer blocks", small=4, low=2, owner=VIT)
+    heads: int = option(12, "ViT: attention heads of a block", small=4, low=1, owner=VIT)
+    width: int = option(384, "ViT: channels of a token", small=64, low=4, owner=VIT)
     dropout: float = option(0.1, "dropout inside the network's blocks", small=0.0, low=0, high=0.99, owner={"backbone": True})
     sampling: str = option(
         "natural",
@@ -242,14 +229,10 @@ class ClassifierOptions(LearningOptions):
     lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
     momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
     weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
-    schedule: str = option(
-        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
-    )
+    schedule: str = option("step", "learning rate: x0.1 at 80 % and 90 %, or cosine", small="cosine", choices=methods.SCHEDULES)
     warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
-    synthetic_fraction: float | None = option(
-        None, "share of every batch that is synthetic [default: as in the merged set]", low=0, high=1
-    )
+    synthetic_fraction: float | None = option(None, "synthetic share of a batch [default: as in the merged set]", low=0, high=1)
 
     def __post_init__(self) -> None:
         """Raise OptionError for batches that cannot be, or that leave nothing to learn from."""
@@ -260,9 +243,7 @@ class ClassifierOptions(LearningOptions):
         if fraction is None:
             return
         if (wanted := round(fraction * size)) in (0, size) and fraction not in (0, 1):
-            raise OptionError(
-                f"--synthetic-fraction {fraction:g} of a batch of {size} is {wanted} images; use a larger --batch-size, or 0 or 1"
-            )
+            raise OptionError(f"--synthetic-fraction {fraction:g} of {size} images is {wanted}; raise --batch-size or use 0 or 1")
         if fraction == 1 and self.synthetic_weight == 0:
             raise OptionError("--synthetic-fraction 1 with --synthetic-weight 0 leaves nothing to learn from; change one")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, final
 
-from ltaug.errors import CorruptError, MismatchError, OptionError
+from ltaug.errors import CorruptError, MismatchError, OptionError, damaged
 from ltaug.fields import check
 from ltaug.files import read_json, sealed, verify_file, verify_json
 from ltaug.formats import REPORT, require_known
@@ -202,7 +202,7 @@ class EvaluationRecord(RunRecord):
         found: Json = read_json(self.path / METRICS_FILE)
         require_shape(found, EVALUATION_METRICS, self.path / METRICS_FILE)
         if not self.generator_run.digest:
-            raise CorruptError(f"{self.path} is an evaluation without generator's digest; delete it and run its command again")
+            raise damaged(f"{self.path} is an evaluation without generator's digest", "it")
         # The first runs do not record the interval: they guided everywhere.
         return found | {"provenance": {"guidance_interval": list(EVERYWHERE), **found["provenance"]}}
 

@@ -17,7 +17,7 @@ from typing import Any, TypedDict, Unpack
 
 from filelock import FileLock, Timeout
 
-from ltaug.errors import CorruptError, LtaugError, MismatchError, RunExistsError
+from ltaug.errors import LtaugError, MismatchError, RunExistsError, damaged
 from ltaug.files import file_digest, is_half, read_json, remove_halves, require_sealed, sealed, verify_file, write_json
 from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
@@ -28,20 +28,7 @@ from ltaug.shapes import RECORD, require_shape
 RUN_FILE = "run.json"
 MARKER = "experiment.json"  # says in a directory of several runs which command made it
 LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
-BEFORE_SEALS = {
-    "stage",
-    "seed",
-    "options",
-    "inputs",
-    "label",
-    "versions",
-    "device",
-    "status",
-    "timings",
-    "spent",
-    "facts",
-    "outputs",
-}
+BEFORE_SEALS = {key.rstrip("?") for key in RECORD} - {FORMAT}
 
 
 @dataclass(frozen=True)
@@ -78,17 +65,15 @@ class Spec(TypedDict):
     inputs: Mapping[str, Any]
 
 
-def differences(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """Where two JSON values differ, as 'synthesize.guidance: 0.0 before, 1.0 now'."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
+def differences(first: Any, second: Any, prefix: str = "", *, at: tuple[str, str] = ("before", "now")) -> list[str]:
+    """Where two JSON values differ, as 'synthesize.guidance: 0.0 before, 1.0 now'; `at` says where or when each is found."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
         found: list[str] = []
-        for key in [*before, *(k for k in now if k not in before)]:
+        for key in [*first, *(k for k in second if k not in first)]:
             path = f"{prefix}.{key}" if prefix else str(key)
-            found += differences(before.get(key), now.get(key), path)
+            found += differences(first.get(key), second.get(key), path, at=at)
         return found
-    if before == now:
-        return []
-    return [f"{prefix}: {_shortened(before)} before, {_shortened(now)} now"]
+    return [] if first == second else [f"{prefix}: {_shortened(first)} {at[0]}, {_shortened(second)} {at[1]}"]
 
 
 def _shortened(value: Any) -> str:
@@ -167,9 +152,8 @@ def follow_run(path: Path, record: dict[str, Any], *, place: Place, **spec: Unpa
     Raises:
         MismatchError: this process was given other options or found other inputs.
     """
-    if changed := differences(_comparable(record), _comparable(_as_json(spec))):
-        found = "; ".join(changed).replace(" before, ", " there, ").replace(" now", " here")
-        raise MismatchError(f"other options or data than rank 0's ({found}); give all processes the same command and data")
+    if changed := "; ".join(differences(_comparable(record), _comparable(_as_json(spec)), at=("there", "here"))):
+        raise MismatchError(f"other options or data than rank 0's ({changed}); give all processes the same command and data")
     return Run(path, record, ignore_events, place)
 
 
@@ -291,7 +275,7 @@ def read_run(path: Path, *, stage: str | None = None, finished: bool = False) ->
     """
     record: dict[str, Any] = read_json(path / RUN_FILE)
     if not isinstance(record, dict) or "stage" not in record:
-        raise CorruptError(f"{path / RUN_FILE} is not an ltaug run's; delete {path} and run its command again")
+        raise damaged(f"{path / RUN_FILE} is not an ltaug run's", path)
     # A record of an early version has no seal and is taken as it is, but only with the keys that these have.
     if not record.keys() <= BEFORE_SEALS:
         require_sealed(path / RUN_FILE, record)

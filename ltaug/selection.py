@@ -14,11 +14,9 @@ class SelectionOptions:
     """The selection rules."""
 
     select_agreement: bool = option(
-        False, "keep an image only if every judge, a classifier trained on real data, reads its label (else: disagree)"
+        False, "keep only if every judge, a classifier of real images, reads the label (else: disagree)"
     )
-    select_distance: bool = option(
-        False, "keep an image only inside its class's band of judge-feature distances (else: near, far)"
-    )
+    select_distance: bool = option(False, "keep only inside its class's band of judge-feature distances (else: near, far)")
     band: tuple[float, ...] = option(
         (0.0, 0.95),
         "quantiles of the real distances that bound the band",
@@ -34,7 +32,7 @@ class SelectionOptions:
         choices=DIFFULT,
     )
     select_prototype: bool = option(
-        False, "keep an image only at an angle to its class's mean feature that real images have (else: typical, atypical)"
+        False, "keep only at an angle to its class's mean feature that real images have (else: typical, atypical)"
     )
     select_confidence: tuple[float, ...] = option(
         (),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError
+from ltaug.errors import damaged
 
 # A type; [shape] is a list, {str: shape} any object, {"name": shape} one with these keys, of which those with ? may be missing,
 # (shape, None) may be null, and a longer tuple is a list of so many. A number is below LARGEST.
@@ -14,10 +14,8 @@ Shape = Any
 LARGEST = 2**63
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
-_INPUT: Shape = (
-    {"digest?": (str, None), "path?": (str, None), "source?": str, "images?": int, "steps?": int, "draw_seed?": int},
-    None,
-)
+_NUMBERS = dict.fromkeys(("images?", "steps?", "draw_seed?"), int)
+_INPUT: Shape = ({"digest?": (str, None), "path?": (str, None), "source?": str, **_NUMBERS}, None)
 RECORD: Shape = {
     "format?": int,
     "stage": str,
@@ -63,26 +61,18 @@ EVALUATION_METRICS: Shape = {
     "reasons": {str: str},
     "warnings": [str],
     "provenance": {
-        "guidance_interval?": [float],
-        "samples?": int,
-        "seed?": int,
-        "guidance?": (float, None),
-        "sample_steps?": int,
+        **dict.fromkeys(("samples?", "seed?", "sample_steps?"), int),
+        **{"guidance?": (float, None), "guidance_interval?": [float]},
     },
 }
-NETWORK: Shape = {
-    "model": str,
-    "class_names": [str],
-    "image_shape": (int, int, int),
-    "head?": str,
-    "format?": int,
-}  # a classifier's weights
+# Of a classifier's weights.
+NETWORK: Shape = {"model": str, "class_names": [str], "image_shape": (int, int, int), "head?": str, "format?": int}
 
 
 def require_shape(value: Any, shape: Shape, path: Path) -> None:
     """Raise CorruptError, naming the place, unless the JSON value read from `path` has the shape."""
     if wrong := _misfit(value, shape, ""):
-        raise CorruptError(f"{path} is damaged: {wrong}; delete {path.parent} and run its command again")
+        raise damaged(f"{path} is damaged: {wrong}", path.parent)
 
 
 def _misfit(value: Any, shape: Shape, at: str) -> str:

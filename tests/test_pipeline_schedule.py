@@ -17,7 +17,9 @@ from waiting import LONG, wait_for
 from ltaug import meeting
 from ltaug.errors import BudgetError, OptionError, ResourceError, RunExistsError, WorkerError
 from ltaug.machine import Machine
-from ltaug.pipeline import Task, claim, run_shared, run_tasks, schedule, settled
+from ltaug.pipeline import claim, run_shared, schedule
+from ltaug.pipeline.plan import Task
+from ltaug.pipeline.schedule import run_tasks, settled
 from ltaug.place import Place
 
 HERE = Path(__file__).parent
@@ -183,7 +185,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ltaug.machine import Machine
-from ltaug.pipeline import Task, run_tasks
+from ltaug.pipeline.plan import Task
+from ltaug.pipeline.schedule import run_tasks
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
     out = Path(sys.argv[1])

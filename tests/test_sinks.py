@@ -13,7 +13,8 @@ from ltaug.errors import OptionError
 from ltaug.fields import check
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
-from ltaug.pipeline import Task, run_tasks
+from ltaug.pipeline.plan import Task
+from ltaug.pipeline.schedule import run_tasks
 from ltaug.runs import Event, open_run
 
 

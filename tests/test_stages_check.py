@@ -110,7 +110,7 @@ def test_a_single_class_is_refused_by_what_trains_and_not_by_inspect(tmp_path):
         lambda: train_classifier(dataset, {}, out=tmp_path / "out"),
         lambda: check_stages([("train-classifier", dataset, {}, None)], seed=0),
     ):
-        with pytest.raises(DataError, match=r"one\.npz has a single class, 'cat', and there is nothing to classify"):
+        with pytest.raises(DataError, match=r"one\.npz has a single class, 'cat', so there is nothing to classify"):
             make()
     assert [p.name for p in tmp_path.iterdir()] == ["one.npz"]
 

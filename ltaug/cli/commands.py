@@ -42,7 +42,8 @@ from ltaug.options import (
     SynthesisOptions,
     fit_judges_needed,
 )
-from ltaug.pipeline import WITH_SYNTHETIC, origin, plan, plan_classifiers, run_recipe, run_shared, run_until_decided
+from ltaug.pipeline import run_recipe, run_shared, run_until_decided
+from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 
 EPILOG = """\b
@@ -57,10 +58,6 @@ Exit codes:              0 done, 2 option, 3 data, 4 budget, 5 mismatch, 6 direc
                          8 worker lost, 9 test images leaked, 10 disk or memory, 130 interrupted (rerun to resume),
                          1 anything else
 """
-
-
-def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in shipped_recipes() if name.startswith(incomplete)]
 
 
 @click.group(
@@ -236,7 +233,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
 
 @group.command("run", cls=SectionCommand)
-@click.argument("recipe", shell_complete=_complete_recipe)
+@click.argument("recipe", shell_complete=lambda ctx, parameter, typed: [r for r in shipped_recipes() if r.startswith(typed)])
 @option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
 @option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
 @option("--until-decided", is_flag=True,

@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from ltaug.cli import show
-from ltaug.cli.progress import duration, size
+from ltaug.cli.progress import duration
+from ltaug.disk import size
 from ltaug.fields import shown
 from ltaug.machine import Machine
-from ltaug.pipeline import Task, settled
-from ltaug.pipeline.plan import STAGE_OF, described
+from ltaug.pipeline.plan import STAGE_OF, Task, described
+from ltaug.pipeline.schedule import settled
 from ltaug.place import place_of
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 
@@ -35,17 +36,18 @@ def stage(function: str, out: Path, kwargs: Mapping[str, Any], machine: Machine,
     from ltaug import stages
 
     source = kwargs.get("source")
-    chosen, measure = stages.foresee(
-        name, dataset, given, generator=generator, source=source, seed=kwargs["seed"], machine=machine
-    )
-    options = dataclasses.asdict(chosen)
-    if name != "evaluate-generator" and _status(task) != "new":  # an evaluation records what it made of its options
-        record = read_run(out)
-        mine = {name: record.get("options", {}).get(name)}
-        require_same_spec(out, record | {"options": mine}, record | {"stage": name, "options": {name: options}})
-    if source is not None:
-        options = {"from": str(source), **options}
-    estimate = measure()
+    options = {} if source is None else {"from": str(source)}
+
+    def settle(chosen: Any) -> None:
+        own = dataclasses.asdict(chosen)
+        options.update(own)
+        if name != "evaluate-generator" and _status(task) != "new":  # an evaluation records what it made of its options
+            record = read_run(out)
+            mine = {name: record.get("options", {}).get(name)}
+            require_same_spec(out, record | {"options": mine}, record | {"stage": name, "options": {name: own}})
+
+    origin: dict[str, Any] = {"generator": generator, "source": source, "seed": kwargs["seed"], "machine": machine}
+    estimate = stages.estimate(name, dataset, given, **origin, before=settle)
     if as_json:
         show.as_object({"dry_run": True, "run": str(out), "status": _status(task), "options": options, **estimate})
         return

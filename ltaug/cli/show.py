@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ltaug.cli.progress import duration
 from ltaug.files import read_json
-from ltaug.pipeline import Task
+from ltaug.pipeline.plan import Task
 from ltaug.records import METRICS_FILE, PAIRS_SHEET, ClassifierRecord, EvaluationRecord
 from ltaug.runs import read_run
 
@@ -39,7 +39,7 @@ def console() -> Console:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], **more: Any) -> None:
     """A table without lines between its rows."""
-    made = Table(*columns, box=box.SIMPLE_HEAD, **more)
+    made = Table(*columns, **{"box": box.SIMPLE_HEAD, **more})
     for row in rows:
         made.add_row(*row)
     console().print(made)
@@ -152,19 +152,10 @@ def report(made: Report, *, as_json: bool) -> None:
         say(made.verdict.headline)
     for line in made.checks:
         say(line)
-    columns, rows = made.brief
-    screen.print(_bare(columns, rows))
+    table(*made.brief, box=None, padding=(0, 2, 0, 0), header_style="")
     for generators in made.generators:
         table(*generators.brief, title=generators.title, title_justify="left", title_style="")
     click.echo(f"The report: {made.path / 'report.html'}")
-
-
-def _bare(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without any line of its own."""
-    made = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="")
-    for row in rows:
-        made.add_row(*row)
-    return made
 
 
 def dataset(found: Mapping[str, Any], *, as_json: bool) -> None:

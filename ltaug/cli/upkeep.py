@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ltaug.cli.options import RUN, SectionCommand, common_options, machine, option
-from ltaug.cli.progress import progress, size
+from ltaug.cli.progress import progress
 from ltaug.cli.show import as_object
+from ltaug.disk import size
 from ltaug.errors import CorruptError, LtaugError
 from ltaug.machine import COMPUTING
-
-if TYPE_CHECKING:
-    from ltaug.stages.damage import Found
-    from ltaug.stages.diagnosis import Diagnosis
-    from ltaug.stages.leftovers import Leftovers
 
 
 @click.command("check", cls=SectionCommand)
@@ -38,17 +34,13 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
     if as_json:
         as_object(found._asdict() | {"damages": [one._asdict() for one in found.damages]})
     else:
-        _show_damage(found)
+        for one in found.damages:
+            click.echo(f"{one.what}. Lost: {one.costs}. To mend it: {one.remedy}.")
+        for path in found.unfinished:
+            click.echo(f"Note: {path} is not finished; run its command again to continue it.")
+        read = f"runs read: {found.runs}, reports: {found.reports}, cached datasets: {found.cached}"
+        click.echo(f"Damages: {len(found.damages)} ({read}).")
     return CorruptError.exit_code if found.damages else 0
-
-
-def _show_damage(found: Found) -> None:
-    for one in found.damages:
-        click.echo(f"{one.what}. Lost: {one.costs}. To mend it: {one.remedy}.")
-    for path in found.unfinished:
-        click.echo(f"Note: {path} is not finished; run its command again to continue it.")
-    read = f"runs read: {found.runs}, reports: {found.reports}, cached datasets: {found.cached}"
-    click.echo(f"Damages: {len(found.damages)} ({read}).")
 
 
 @click.command("clean", cls=SectionCommand)
@@ -71,18 +63,14 @@ def clean(paths: tuple[Path, ...], yes: bool, as_json: bool) -> None:
     found = stages.find_leftovers(list(paths), remove=yes)
     if as_json:
         as_object({"removed": yes, **found._asdict(), "leftovers": [one._asdict() for one in found.leftovers]})
-    else:
-        _show_leftovers(found, removed=yes)
-
-
-def _show_leftovers(found: Leftovers, *, removed: bool) -> None:
+        return
     for one in found.leftovers:
         click.echo(f"{size(one.size):>7}  {one.path}: {one.what}. To have it again: {one.costs}.")
     for path, reason in found.left:
         click.echo(f"Note: {path} is left alone: {reason}.")
     total = size(sum(one.size for one in found.leftovers))
-    then = "" if removed or not found.leftovers else "; --yes removes it"
-    click.echo(f"{'Removed' if removed else 'Not needed'}: {total}{then}.")
+    then = "" if yes or not found.leftovers else "; --yes removes it"
+    click.echo(f"{'Removed' if yes else 'Not needed'}: {total}{then}.")
 
 
 @click.command("doctor", cls=SectionCommand)
@@ -103,13 +91,9 @@ def doctor(as_json: bool, quiet: bool, **values: Any) -> int:
     if as_json:
         as_object({"findings": [one._asdict() for one in found.findings], "line": found.line})
     else:
-        _show_diagnosis(found)
+        for one in found.findings:
+            remedy = f"; {one.remedy}" if one.remedy else ""
+            click.echo(f"{one.state:<8} {one.about}: {one.text}{remedy}")
+        click.echo(f"Problems: {len(found.problems)}. For a bug report:")
+        click.echo(found.line)
     return LtaugError.exit_code if found.problems else 0
-
-
-def _show_diagnosis(found: Diagnosis) -> None:
-    for one in found.findings:
-        remedy = f"; {one.remedy}" if one.remedy else ""
-        click.echo(f"{one.state:<8} {one.about}: {one.text}{remedy}")
-    click.echo(f"Problems: {len(found.problems)}. For a bug report:")
-    click.echo(found.line)

@@ -26,7 +26,7 @@ from ltaug.machine import Machine
 FOLDER = "images"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
-How = tuple[int | None, int]  # `image_size` and `max_pixels` of `read_files`
+How = tuple[int | None, int]  # `image_size` and the machine's limit of pixels
 
 
 class File(NamedTuple):
@@ -71,38 +71,32 @@ def lock_of(entry: Path) -> Path:
 
 
 def read_files(
-    root: Path,
-    files: Sequence[File],
-    *,
-    image_size: int | None,
-    skip_bad: bool,
-    progress: Progress | None,
-    max_pixels: int = Machine.max_image_pixels,
-    verify: bool = False,
+    root: Path, files: Sequence[File], *, image_size: int | None, machine: Machine, progress: Progress | None
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
 
-    The cache is keyed by the folder, every file's path, size and modification time, `image_size` and `max_pixels`. It keeps
+    The cache is keyed by the folder, every file's path, size and modification time, `image_size` and --max-image-pixels. It keeps
     each image's hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the
     same files, one decodes them and the others wait.
 
     Raises:
-        DataError: files that cannot be read (all found, the first 10 named) unless `skip_bad`; images of different
+        DataError: files that cannot be read (all found, the first 10 named) unless --skip-bad; images of different
             size without `image_size`; a cache directory that may not be written.
         ResourceError: its disk is full or fails.
         CorruptError: the cache is damaged. The small files of an entry are verified at every start, the pixels where their file's
-            size, time or inode is another than when they last were, or with `verify`.
+            size, time or inode is another than when they last were, or with --verify.
     """
-    target = cache_directory() / FOLDER / _key(root, files, (image_size, max_pixels))
+    how, skip_bad = (image_size, machine.max_image_pixels), machine.skip_bad
+    target = cache_directory() / FOLDER / _key(root, files, how)
     if not target.is_dir():
         try:
             with _alone(target, len(files), progress):
                 if not target.is_dir():
-                    _fill(target, root, [file.path for file in files], (image_size, max_pixels), progress, skip_bad)
+                    _fill(target, root, [file.path for file in files], how, progress, skip_bad)
         except OSError as error:
             kind = ResourceError if resource_error(error) else DataError
             raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
-    return _open(target, skip_bad, verify=verify)
+    return _open(target, skip_bad, verify=machine.verify)
 
 
 def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:

@@ -201,11 +201,5 @@ def try_decode(source: Path | bytes, image_size: Size | None, max_pixels: int) -
     try:
         return decode(source, image_size=image_size, max_pixels=max_pixels)
     except UNREADABLE as error:
-        return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error) or type(error).__name__
-    return f"not an image ({', '.join(FORMATS)})" if text.startswith("cannot identify image file") else text
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"not an image ({', '.join(FORMATS)})" if text.startswith("cannot identify image file") else text

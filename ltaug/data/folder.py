@@ -59,15 +59,7 @@ def read_folder(request: Request) -> Splits:
     if ignored:
         notes.append(f"files ignored, not images by their extension, outside the class folders or links in a circle: {ignored}")
     files = (*train.files, *(test.files if test else ()))
-    decoded = read_files(
-        root,
-        files,
-        image_size=request.image_size,
-        skip_bad=request.skip_bad,
-        progress=request.progress,
-        max_pixels=request.max_image_pixels,
-        verify=request.verify,
-    )
+    decoded = read_files(root, files, image_size=request.image_size, machine=request.machine, progress=request.progress)
     if decoded.bad:
         notes.append(f"unreadable images left out: {len(decoded.bad)} ({listed(_shown(decoded.bad))})")
     if decoded.converted:

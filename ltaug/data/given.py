@@ -92,7 +92,8 @@ def read_given(path: Path, train: ImageSet, *, max_pixels: int = Machine.max_ima
             sizes["{}x{}".format(*decoded.size)] += 1
             modes[decoded.mode] += 1
             conversions.update(decoded.converted)
-            kept.append(_in_channels(decoded.pixels, channels))
+            rgb = decoded.pixels
+            kept.append(rgb if channels == 3 else np.asarray(Image.fromarray(rgb.transpose(1, 2, 0)).convert("L"))[None])
             labels.append(label)
             names.append(name)
     except OSError as error:
@@ -169,9 +170,7 @@ def _in_shards(target: Target) -> Iterator[Found]:
         images, classes = _samples(tar, target)
         for keys, lacking in ((images.keys() - classes.keys(), ".cls"), (classes.keys() - images.keys(), "image")):
             if keys:
-                raise DataError(
-                    f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give each sample KEY.png (or .jpg) and KEY.cls"
-                )
+                raise DataError(f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give KEY.png (or .jpg) and KEY.cls of each")
         numbers = {text: int(text) for text in classes.values() if re.fullmatch(r"-?\d{1,18}", text)}
         check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
         known = target.labels(sorted({text for text in classes.values() if text not in numbers})) | numbers
@@ -208,11 +207,6 @@ def _samples(tar: Path, target: Target) -> tuple[dict[str, tuple[str, Decoded | 
 
 def _tars(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".tar" and path.is_file())
-
-
-def _in_channels(pixels: Images, channels: int) -> Images:
-    """(3, H, W) as (channels, H, W)."""
-    return pixels if channels == 3 else np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).convert("L"))[None]
 
 
 def _changed(done: str, found: Counter[str], wanted: str) -> list[str]:

@@ -144,6 +144,4 @@ class ImageSet:
         missing = sorted(set(self.class_names) - set(class_names))
         extra = sorted(set(class_names) - set(self.class_names))
         difference = f"missing {missing[:3]}, unknown {extra[:3]}" if missing or extra else "the same names in another order"
-        raise MismatchError(
-            f"{what} has other classes than {self.source} ({difference}); use runs made from the same dataset and class order"
-        )
+        raise MismatchError(f"{what} has other classes than {self.source} ({difference}); use runs of the same dataset")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,21 +34,14 @@ def load_dataset(
     options: DatasetOptions,
     *,
     seed: int,
-    data_dir: Path | None = None,
-    download: bool = False,
-    skip_bad: bool = False,
-    max_image_pixels: int = Machine.max_image_pixels,
-    verify: bool = False,
+    machine: Machine = Machine(),  # noqa: B008
     progress: Progress | None = None,
 ) -> Dataset:
     """Read, split and draw.
 
     Args:
         seed: varies the long-tailed draw; the test images are the same for every seed.
-        data_dir: where CIFAR lies or is downloaded to [default: $LTAUG_DATA, else ~/.cache/ltaug/datasets].
-        skip_bad: leave unreadable image files out instead of refusing them.
-        max_image_pixels: image files with more count as unreadable.
-        verify: read cached images for their digest, if they look unchanged too.
+        machine: where data lies and how files are read: its data_dir, download, skip_bad, max_image_pixels and verify.
         progress: called with (what is being done, how far, of how many).
 
     Raises:
@@ -57,18 +49,7 @@ def load_dataset(
         DataError, MismatchError, CorruptError: see the sources.
     """
     name, argument = parse_dataset(options.dataset)
-    request = Request(
-        argument=argument,
-        image_size=options.image_size,
-        test_per_class=options.test_per_class,
-        data_dir=data_dir,
-        download=download,
-        skip_bad=skip_bad,
-        max_image_pixels=max_image_pixels,
-        verify=verify,
-        progress=progress,
-    )
-    splits: Splits = SOURCES[name](request)
+    splits: Splits = SOURCES[name](Request(argument, options.image_size, options.test_per_class, machine, progress))
     train, test, notes = splits.train, splits.test, list(splits.notes)
     test.require_same_classes(train.class_names, what=f"the training split of {options.dataset}")
     if train.image_shape != test.image_shape:
@@ -145,10 +126,7 @@ def duplicates(train: ImageSet, test: ImageSet) -> dict[str, int]:
     """
     train_pixels, test_pixels = ([row.tobytes() for row in images.hashes] for images in (train, test))
     distinct = set(train_pixels)
-    return {
-        "within_train": len(train_pixels) - len(distinct),
-        "test_in_train": sum(pixels in distinct for pixels in test_pixels),
-    }
+    return {"within_train": len(train_pixels) - len(distinct), "test_in_train": sum(pixels in distinct for pixels in test_pixels)}
 
 
 def _per_class(images: ImageSet) -> dict[str, int]:

@@ -21,7 +21,8 @@ import numpy as np
 from ltaug.data.decoding import UNREADABLE, open_image
 from ltaug.data.imageset import Images, pixel_digest
 from ltaug.data.remote import is_url, read_url
-from ltaug.errors import CorruptError
+from ltaug.errors import damaged
+from ltaug.files import to_csv
 
 SHARDS_FILE = "shards.csv"
 
@@ -60,11 +61,7 @@ def tar_of(samples: Iterable[Sample]) -> bytes:
 
 def shards_to_csv(shards: Iterable[Shard]) -> bytes:
     """The content of shards.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(f.name for f in fields(Shard))
-    writer.writerows(astuple(shard) for shard in shards)
-    return text.getvalue().encode()
+    return to_csv([[f.name for f in fields(Shard)], *map(astuple, shards)])
 
 
 def read_shards(run: Path) -> dict[str, Shard]:
@@ -80,7 +77,7 @@ def read_shards(run: Path) -> dict[str, Shard]:
         with path.open(newline="", encoding="utf-8") as file:
             return {name: Shard(name, int(images), digest) for name, images, digest in list(csv.reader(file))[1:]}
     except (ValueError, csv.Error) as error:
-        raise CorruptError(f"{path} is damaged ({error}); {_remedy(run)}") from error
+        raise damaged(f"{path} is damaged ({error})", run) from error
 
 
 def read_images(run: Path, files: Sequence[str], digests: Sequence[str]) -> Iterator[tuple[int, Images]]:
@@ -95,7 +92,7 @@ def read_images(run: Path, files: Sequence[str], digests: Sequence[str]) -> Iter
     """
     for i, image in _images(run, files):
         if pixel_digest(image) != digests[i]:
-            raise CorruptError(f"{_where(run, files[i])} is damaged: its pixels are not those in the manifest; {_remedy(run)}")
+            raise damaged(f"{_where(run, files[i])} is damaged: its pixels are not those in the manifest", run)
         yield i, image
 
 
@@ -110,7 +107,7 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
     shards = read_shards(run) if inside else {}
     for tar, wanted in inside.items():
         if tar not in shards:
-            raise CorruptError(f"{run / SHARDS_FILE} does not name {tar}; {_remedy(run)}")
+            raise damaged(f"{run / SHARDS_FILE} does not name {tar}", run)
         for member, data in _members(read_shard(run, shards[tar]), wanted, _where(run, tar), run):
             yield wanted[member], _decoded(data, f"{_where(run, tar)}/{member}", run)
 
@@ -118,16 +115,17 @@ def _images(run: Path, files: Sequence[str]) -> Iterator[tuple[int, Images]]:
 def _members(tar: bytes, names: Iterable[str], where: str, run: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+            members = {member.name: member for member in archive}
             for name in names:
-                member = archive.getmember(name)
+                member = members[name]
                 data = archive.extractfile(member) if member.isfile() else None
                 if data is None:
                     raise KeyError(name)
                 yield name, data.read()
     except KeyError as error:
-        raise CorruptError(f"{where} lacks {name}; {_remedy(run)}") from error
+        raise damaged(f"{where} lacks {name}", run) from error
     except (tarfile.TarError, EOFError) as error:
-        raise CorruptError(f"{where} is not a readable tar ({error}); {_remedy(run)}") from error
+        raise damaged(f"{where} is not a readable tar ({error})", run) from error
 
 
 def read_shard(run: Path, shard: Shard) -> bytes:
@@ -139,7 +137,7 @@ def read_shard(run: Path, shard: Shard) -> bytes:
     """
     content = _content(run, shard.file)
     if hashlib.sha256(content).hexdigest() != shard.sha256:
-        raise CorruptError(f"{_where(run, shard.file)} is damaged: its SHA-256 is not the one recorded; {_remedy(run)}")
+        raise damaged(f"{_where(run, shard.file)} is damaged: its SHA-256 is not the one recorded", run)
     return content
 
 
@@ -158,7 +156,7 @@ def _content(run: Path, file: str) -> bytes:
     try:
         return read_url(file) if is_url(file) else (run / file).read_bytes()
     except FileNotFoundError as error:
-        raise CorruptError(f"{_where(run, file)} is missing; {_remedy(run)}") from error
+        raise damaged(f"{_where(run, file)} is missing", run) from error
 
 
 def _decoded(content: bytes, name: str, run: Path) -> Images:
@@ -166,13 +164,9 @@ def _decoded(content: bytes, name: str, run: Path) -> Images:
         with open_image(content) as picture:
             pixels = np.asarray(picture, dtype=np.uint8)
     except UNREADABLE as error:
-        raise CorruptError(f"{name} is not a readable image ({error}); {_remedy(run)}") from error
+        raise damaged(f"{name} is not a readable image ({error})", run) from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _where(run: Path, file: str) -> str:
     return file if is_url(file) else str(run / file)
-
-
-def _remedy(run: Path) -> str:
-    return f"delete {run} and run its command again"

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ltaug.data.imageset import Images
 
+SIDE = 64  # pixels that images are enlarged towards, by a whole factor
+GAP = 2  # white pixels between images
 
-def contact_sheet(rows: Sequence[Images], *, side: int = 64, gap: int = 2) -> Image.Image:
-    """One row of images per entry.
+
+def contact_sheet(rows: Sequence[Images]) -> bytes:
+    """One row of images per entry, as PNG.
 
     Args:
         rows: uint8 (N, C, H, W) each, all of one C, H, W; a short row is left white at its end.
-        side: images are enlarged by a whole factor towards this many pixels.
-        gap: white pixels between images.
     """
     c, h, w = next(r.shape[1:] for r in rows if len(r))
-    factor = max(1, side // max(h, w))
+    factor = max(1, SIDE // max(h, w))
     h, w = h * factor, w * factor
     columns = max(len(r) for r in rows)
-    sheet = np.full((len(rows) * (h + gap) + gap, columns * (w + gap) + gap, c), 255, np.uint8)
+    sheet = np.full((len(rows) * (h + GAP) + GAP, columns * (w + GAP) + GAP, c), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             tile = image.repeat(factor, axis=1).repeat(factor, axis=2).transpose(1, 2, 0)
-            sheet[gap + i * (h + gap) : (i + 1) * (h + gap), gap + j * (w + gap) : (j + 1) * (w + gap)] = tile
-    return to_picture(sheet)
+            sheet[GAP + i * (h + GAP) : (i + 1) * (h + GAP), GAP + j * (w + GAP) : (j + 1) * (w + GAP)] = tile
+    return png_of(to_picture(sheet))
+
+
+def png_of(picture: Image.Image, **how: Any) -> bytes:
+    """A picture as PNG; `how` are Pillow's options of that."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", **how)
+    return buffer.getvalue()
 
 
 def to_picture(pixels: Images) -> Image.Image:

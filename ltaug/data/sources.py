@@ -22,18 +22,14 @@ from ltaug.machine import Machine
 DIGITS_TEST_PER_CLASS = 50
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Request:
     """What a source is asked for."""
 
     argument: str  # the path in NAME:PATH or of the file; otherwise the dataset's name
     image_size: int | None = None  # as in DatasetOptions, like the next
     test_per_class: int | None = None
-    data_dir: Path | None = None  # where downloaded datasets lie
-    download: bool = False
-    skip_bad: bool = False
-    max_image_pixels: int = Machine.max_image_pixels
-    verify: bool = False
+    machine: Machine = Machine()  # noqa: RUF009
     progress: Progress | None = None
 
 
@@ -72,14 +68,12 @@ def read_cifar(request: Request) -> Splits:
 
     name = request.argument
     dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    folder = request.data_dir or data_directory()
+    folder, download = request.machine.data_dir or data_directory(), request.machine.download
     try:
-        train, test = (dataset(folder, train=split, download=request.download) for split in (True, False))
+        train, test = (dataset(folder, train=split, download=download) for split in (True, False))
     except (OSError, RuntimeError) as error:
-        if request.download:
-            raise DataError(
-                f"{name} could not be downloaded to {folder} ({error}); check the connection, or put the files there"
-            ) from error
+        if download:
+            raise DataError(f"{name} could not be downloaded to {folder} ({error}); put the files there, or try again") from error
         raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with its folder") from error
     return Splits(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
 

@@ -183,9 +183,7 @@ def _meet(place: Place, device: str) -> tuple[Any, dict[int, socket.socket]]:
     if not dist.is_available():
         raise OptionError(f"WORLD_SIZE={place.world}: this torch was built without torch.distributed; use a single process")
     if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
-        raise OptionError(
-            f"WORLD_SIZE={place.world} needs MASTER_ADDR and MASTER_PORT, the address of rank 0; start with torchrun"
-        )
+        raise OptionError(f"WORLD_SIZE={place.world} needs MASTER_ADDR and MASTER_PORT, rank 0's address; start with torchrun")
     nccl = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     try:

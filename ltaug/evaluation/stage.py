@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,6 @@ from ltaug.files import write_json
 from ltaug.generator.generate import Generator, open_generated
 from ltaug.generator.sampling import Sampling
 from ltaug.metrics.evaluated import Evaluated, Looked
-from ltaug.metrics.measured import Notebook
 from ltaug.metrics.measures import measure_all
 from ltaug.metrics.memorisation import closest_pairs
 from ltaug.options import EvaluationOptions
@@ -89,7 +88,16 @@ def run_evaluation(
         "seed": seed,
         **provenance,
     }
-    document = _document(measured, train, groups, origin)
+    document = {
+        "summary": measured.summary,
+        "reasons": measured.reasons,
+        "warnings": measured.warnings,
+        "per_class": measured.per_class,
+        "class_names": list(train.class_names),
+        "class_counts": train.class_counts.tolist(),
+        "groups": {name: list(members) for name, members in groups.items()},
+        "provenance": origin,
+    }
     write_json(run.path / METRICS_FILE, document)
     write_per_class(run.path, document, generated=labels, reference=reference.labels)
     write_pairs(run.path, pairs, images, labels, train, mirrored=mirrored)
@@ -103,22 +111,6 @@ def _timed(run: Run, name: str, do: Callable[[], Result]) -> Result:
     result = do()
     run.timing(name, time.monotonic() - started)
     return result
-
-
-def _document(
-    found: Notebook, train: ImageSet, groups: Mapping[str, Sequence[int]], provenance: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What metrics.json holds."""
-    return {
-        "summary": found.summary,
-        "reasons": found.reasons,
-        "warnings": found.warnings,
-        "per_class": found.per_class,
-        "class_names": list(train.class_names),
-        "class_counts": train.class_counts.tolist(),
-        "groups": {name: list(members) for name, members in groups.items()},
-        "provenance": dict(provenance),
-    }
 
 
 def _require_fitting(generator: Generator, train: ImageSet, reference: ImageSet) -> None:

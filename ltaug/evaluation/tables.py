@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ import numpy as np
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.data.sheet import contact_sheet
-from ltaug.files import atomic_write
+from ltaug.files import to_csv, write_bytes
 from ltaug.metrics.memorisation import Pair
+from ltaug.metrics.neighbours import as_nearest
 from ltaug.records import METRICS_FILE, PAIRS_SHEET
 
 PER_CLASS = "per-class.csv"
@@ -36,11 +35,11 @@ def write_per_class(path: Path, document: Mapping[str, Any], *, generated: Label
     made, real = (np.bincount(labels, minlength=len(names)) for labels in (generated, reference))
     group_of = {c: name for name, members in document["groups"].items() for c in members}
     header = ["class", "group", "train_images", "generated_images", "reference_images", *measures]
-    rows = (
+    rows = [
         [name, group_of.get(c, ""), document["class_counts"][c], made[c], real[c], *(m[c] for m in measures.values())]
         for c, name in enumerate(names)
-    )
-    _write_csv(path / PER_CLASS, header, rows)
+    ]
+    write_bytes(path / PER_CLASS, to_csv([header, *rows]))
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair], images: Images, labels: Labels, train: ImageSet, *, mirrored: bool) -> None:
@@ -50,29 +49,22 @@ def write_pairs(path: Path, pairs: Sequence[Pair], images: Images, labels: Label
         images, labels: generated; `pairs` index them and the training set.
         mirrored: whether a mirrored training image counts, in which case the nearer of it and its mirror image is shown.
     """
-    made, near, rows = [], [], []
+    made, rows = images[[pair.generated for pair in pairs]], []
+    near, flipped = as_nearest(made, train.images[np.array([pair.train for pair in pairs], np.int64)], mirrored=mirrored)
     number = {i: i - int(np.searchsorted(labels, labels[i])) for i in (pair.generated for pair in pairs)}
-    for rank, pair in enumerate(pairs, 1):
-        image, real = images[pair.generated], train.images[pair.train]
-        flipped = mirrored and _apart(image, real[..., ::-1]) < _apart(image, real)
-        made.append(image)
-        near.append(real[..., ::-1] if flipped else real)
+    for rank, (pair, turned) in enumerate(zip(pairs, flipped, strict=True), 1):
         name = train.class_names[labels[pair.generated]]
         of_train = train.class_names[train.labels[pair.train]]
         threshold = "" if pair.threshold is None else f"{pair.threshold:.4f}"
-        rows.append([rank, name, number[pair.generated], pair.train, of_train, int(flipped), f"{pair.distance:.4f}", threshold])
+        rows.append([rank, name, number[pair.generated], pair.train, of_train, int(turned), f"{pair.distance:.4f}", threshold])
     header = ["rank", "class", "index", "train_index", "train_class", "mirrored", "distance", "threshold_1"]
-    _write_csv(path / PAIRS, header, rows)
+    write_bytes(path / PAIRS, to_csv([header, *rows]))
     sheet: list[Images] = []
     for start in range(0, len(pairs), SHEET_COLUMNS):
         part = slice(start, start + SHEET_COLUMNS)
         # An empty row between the bands, so that what stands together is read together.
-        sheet += [*([np.stack(made[:1])[:0]] if start else []), np.stack(made[part]), np.stack(near[part])]
-    _write_sheet(path / PAIRS_SHEET, sheet)
-
-
-def _apart(image: Images, other: Images) -> float:
-    return float(np.square(image.astype(np.float64) - other).sum())
+        sheet += [*([made[:0]] if start else []), made[part], near[part]]
+    write_bytes(path / PAIRS_SHEET, contact_sheet(sheet))
 
 
 def write_samples(path: Path, images: Images, train: ImageSet) -> None:
@@ -84,18 +76,4 @@ def write_samples(path: Path, images: Images, train: ImageSet) -> None:
     by_class = images.reshape(train.num_classes, -1, *images.shape[1:])
     ranked = by_frequency(train.class_counts)
     shown = [ranked[round(i)] for i in np.linspace(0, len(ranked) - 1, min(len(ranked), SHEET_CLASSES))]
-    _write_sheet(path / SAMPLES, [by_class[c, :SHEET_COLUMNS] for c in shown])
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def _write_sheet(path: Path, rows: Sequence[Images]) -> None:
-    with atomic_write(path) as file:
-        contact_sheet(rows).save(file, format="PNG")
+    write_bytes(path / SAMPLES, contact_sheet([by_class[c, :SHEET_COLUMNS] for c in shown]))

@@ -17,6 +17,7 @@ from ltaug.generator.generate import Generator
 from ltaug.metrics.measures import MEASURES
 from ltaug.options import GeneratorOptions
 from ltaug.records import EvaluationRecord, GeneratorRecord
+from ltaug.runs import differences
 from ltaug.runtime import Runtime
 
 MEASURED = ("dataset", "extractor", "extractor_digest", "reference", "reference_digest", "samples")
@@ -170,20 +171,9 @@ def require_alike(evaluations: Sequence[Evaluation], *, keys: Sequence[str] = ME
     """Raise MismatchError, naming every difference, unless all were measured with the same of `keys` in their provenance."""
     first = evaluations[0]
     for other in evaluations[1:]:
-        found = unlike(*({key: e.provenance.get(key) for key in keys} for e in (first, other)), names=(first.path, other.path))
-        if found:
+        told, others = ({key: e.provenance.get(key) for key in keys} for e in (first, other))
+        if found := "; ".join(differences(told, others, at=(f"in {first.path}", f"in {other.path}"))):
             raise MismatchError(f"these evaluations were not made alike ({found}); evaluate all generators with the same options")
-
-
-def unlike(first: Mapping[str, Any], second: Mapping[str, Any], *, names: tuple[str, str]) -> str:
-    """Where two mappings differ, as 'samples: 2000 in runs/a, 1000 in runs/b; ...'; "" where they do not."""
-    changed = [key for key in [*first, *(k for k in second if k not in first)] if first.get(key) != second.get(key)]
-    return "; ".join(f"{key}: {_told(first.get(key))} in {names[0]}, {_told(second.get(key))} in {names[1]}" for key in changed)
-
-
-def _told(value: Any) -> str:
-    """A value for a sentence; of a digest its beginning."""
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
 
 
 def title_of(measure: str, extractor: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ltaug.data.imageset import Images
+from ltaug.data.sheet import png_of
 from ltaug.options import EVERYWHERE
 
 SIDE = 64  # pixels that images are enlarged towards
@@ -103,9 +103,7 @@ def plate(blocks: Sequence[Block], *, every: int = 0, foot: Sequence[str] = ()) 
     pen = ImageDraw.Draw(canvas)
     for x, top, text, size, colour in texts:
         pen.text((x, top), text, font=_font(size), fill=colour)
-    buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG", optimize=True)
-    return Plate(buffer.getvalue(), factor, places)
+    return Plate(png_of(canvas, optimize=True), factor, places)
 
 
 def told(guidance: float, interval: Sequence[float]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.errors import OptionError
@@ -19,7 +18,7 @@ from ltaug.generator.batching import batch_for
 from ltaug.generator.finetune import saw_mirrored
 from ltaug.generator.generate import Key, generate
 from ltaug.generator.sampling import Sampling
-from ltaug.metrics.neighbours import fit_neighbours
+from ltaug.metrics.neighbours import as_nearest, fit_neighbours
 from ltaug.runtime import Runtime
 
 
@@ -117,7 +116,7 @@ def draw_grid(
         progress("drawing", row + 1, len(subjects))
         mirrors = saw_mirrored(subject.record)  # it may copy a mirrored image
         index, distance = fit_neighbours(train, mirrored=mirrors).nearest(made)
-        real, mirrored = _as_nearest(made, train.images[index], mirrors=mirrors)
+        real, mirrored = as_nearest(made, train.images[index], mirrored=mirrors)
         classes = [train.class_names[k] for k in train.labels[index]]
         captions = [
             f"{d:.1f}" if name == train.class_names[c] else f"{d:.1f} ({name})" for d, name in zip(distance, classes, strict=True)
@@ -147,11 +146,3 @@ def draw_grid(
         "RMS difference in grey levels, and its class where it is another.",
     )
     return Drawn({FIGURE_PNG: plate(blocks, every=options.images, foot=foot).png, FIGURE_CSV: to_csv(table)})
-
-
-def _as_nearest(made: Images, real: Images, *, mirrors: bool) -> tuple[Images, npt.NDArray[np.bool_]]:
-    """Real images, mirrored where mirrors count and that is nearer, and where it is."""
-    flipped = np.ascontiguousarray(real[..., ::-1])
-    plain, mirror = (np.square(made.astype(np.int64) - r).sum((1, 2, 3)) for r in (real, flipped))
-    nearer = (mirror < plain) & mirrors
-    return np.where(nearer[:, None, None, None], flipped, real), nearer

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 
 from ltaug import drawing
 from ltaug.errors import MismatchError, OptionError
-from ltaug.figures.inputs import MEASURED, SAMPLED, Evaluation, require_alike, tau_of, terms_of, title_of, unlike
+from ltaug.figures.inputs import MEASURED, SAMPLED, Evaluation, require_alike, tau_of, terms_of, title_of
 from ltaug.figures.table import FIGURE_CSV, FIGURE_SVG, Drawn, to_csv
 from ltaug.metrics.measures import shown_in
 from ltaug.options import GeneratorOptions
+from ltaug.runs import differences
 
 POINTS_CSV = "points.csv"
 OF_CBDM = tuple(f.name for f in dataclasses.fields(GeneratorOptions) if "cbdm" in f.metadata["owner"].get("objective", ()))
@@ -106,8 +107,8 @@ def _require_same_fit(evaluations: Sequence[Evaluation]) -> None:
         balanced = tau_of(e.generator.options) is not None
         for first in (evaluations[0], firsts.setdefault(balanced, e)):
             both = balanced and tau_of(first.generator.options) is not None
-            found = unlike(_but_tau(first, with_term=both), _but_tau(e, with_term=both), names=(first.path, e.path))
-            if found:
+            fit, other = (_but_tau(one, with_term=both) for one in (first, e))
+            if found := "; ".join(differences(fit, other, at=(f"in {first.path}", f"in {e.path}"))):
                 raise MismatchError(f"these generators differ in more than tau ({found}); a tau sweep varies nothing else")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ltaug import files
 
 FIGURE_CSV = "figure.csv"
 FIGURE_PNG = "figure.png"
@@ -33,13 +33,8 @@ class Drawn:
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Rows of the same keys as UTF-8 CSV; None is an empty cell, a number is written with six significant digits."""
     assert rows, "a figure shows something"
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        assert row.keys() == rows[0].keys()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-    return buffer.getvalue().encode()
+    assert all(list(row) == list(rows[0]) for row in rows)
+    return files.to_csv([list(rows[0]), *(map(_cell, row.values()) for row in rows)])
 
 
 def _cell(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltaug.data.longtail import listed
 from ltaug.errors import MismatchError
-from ltaug.fields import check
+from ltaug.fields import check, shown
 from ltaug.methods import GENERATOR_AUGMENTATIONS
 from ltaug.options import NETWORK, GeneratorOptions
 from ltaug.records import GeneratorRecord
@@ -76,19 +76,13 @@ def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name
     chosen = check(GeneratorOptions, given, where="fit-generator")
     network = check(GeneratorOptions, {key: source[key] for key in NETWORK if key in source}, where=name)
     differing = [
-        f"--{key.replace('_', '-')} {_spelt(value)}, not {_spelt(chosen[key])}"
+        f"--{key.replace('_', '-')} {shown(value)}, not {shown(chosen[key])}"
         for key, value in network.items()
         if key in chosen and chosen[key] != value
     ]
     if differing:
-        raise MismatchError(
-            f"{name} has another network ({'; '.join(differing)}); leave out what differs to go on with it, {AFRESH}"
-        )
+        raise MismatchError(f"{name} has another network ({'; '.join(differing)}); leave out what differs, {AFRESH}")
     return network | chosen
-
-
-def _spelt(value: Any) -> str:
-    return (",".join(str(v) for v in value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def match_classes(source: Sequence[str], classes: Sequence[str], *, name: str) -> Carried:

@@ -15,7 +15,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.disk import require_space
 from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError, OptionError
-from ltaug.files import atomic_write
+from ltaug.files import write_bytes
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_trainee, fit
@@ -176,9 +176,7 @@ def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: G
     run.note(carried=dataclasses.asdict(carried), source_share=round(left, 4))
     said = [f"Starting from {name} after {source.steps} steps: {carried}."]
     if left > 0.5:
-        said.append(
-            f"After {options.steps} steps the average will still be {left:.0%} {name}: more --steps or a lower --ema change it."
-        )
+        said.append(f"After {options.steps} steps the average is still {left:.0%} {name}: more --steps or a lower --ema help.")
     return said
 
 
@@ -187,8 +185,7 @@ def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Run
     shown = by_frequency(train.class_counts)[:20]
     keys = [(c, i) for c in shown for i in range(8)]
     images = generate(denoiser, keys, image_shape=train.image_shape, seed=seed, runtime=runtime, batch_size=len(keys))
-    with atomic_write(run.path / SAMPLES) as file:
-        contact_sheet(np.split(images, len(shown))).save(file, format="PNG")
+    write_bytes(run.path / SAMPLES, contact_sheet(np.split(images, len(shown))))
 
 
 def seconds_per_step(

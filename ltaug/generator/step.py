@@ -161,13 +161,7 @@ class Gradients:
 
 
 def train_step(
-    trainee: Trainee,
-    batch: Batch,
-    options: GeneratorOptions,
-    runtime: Runtime,
-    *,
-    step: int,
-    gradients: Gradients | None = None,
+    trainee: Trainee, batch: Batch, options: GeneratorOptions, runtime: Runtime, *, step: int, gradients: Gradients | None = None
 ) -> dict[str, Tensor]:
     """One optimizer step, with gradients by this process alone unless `gradients` are given.
 

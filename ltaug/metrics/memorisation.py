@@ -42,14 +42,9 @@ def memorised(given: Evaluated, notes: Notebook) -> None:
     for name, quantile in QUANTILES.items():
         limit = thresholds(near.between_real, train.labels, quantile, num_classes=train.num_classes)
         remembered = (near.distance == 0) | (near.distance < limit[labels]) if len(near.between_real) else None
-        note_shares(
-            notes,
-            name,
-            remembered,
-            given,
-            groups=given.groups if name == "memorised_1" else {},
-            otherwise=f"too few training images: {len(train)}, where distances between them take at least 2",
-        )
+        groups = given.groups if name == "memorised_1" else {}
+        otherwise = f"too few training images: {len(train)}, where distances between them take at least 2"
+        note_shares(notes, name, remembered, given, groups=groups, otherwise=otherwise)
     notes.warnings += _warnings(train)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltaug.data.imageset import BLOCK, AnyImages, ImageSet, MappedRows
+from ltaug.data.imageset import BLOCK, AnyImages, Images, ImageSet, MappedRows
 from ltaug.metrics.distances import Cloud, frame_of, nearest
 
 Floats = npt.NDArray[np.float32]
@@ -73,6 +73,14 @@ def _nearest(images: AnyImages, real: Cloud, *, mirrored: bool, but: Ints | None
         found[start : start + BLOCK] = index[:, 0]
         distance[start : start + BLOCK] = np.sqrt(squared[:, 0] / real.values.shape[1])
     return found, distance
+
+
+def as_nearest(made: Images, real: Images, *, mirrored: bool) -> tuple[Images, npt.NDArray[np.bool_]]:
+    """Real images (N, C, H, W), each as its mirror image where these count and that is nearer to the one made, and where so."""
+    flipped = np.ascontiguousarray(real[..., ::-1])
+    plain, mirror = (np.square(made.astype(np.int64) - r).sum((1, 2, 3)) for r in (real, flipped))
+    nearer = (mirror < plain) & mirrored
+    return np.where(nearer[:, None, None, None], flipped, real), nearer
 
 
 def _rows(images: AnyImages) -> AnyImages:

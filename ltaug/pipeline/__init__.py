@@ -17,28 +17,14 @@ from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
 from ltaug.options import DatasetOptions
-from ltaug.pipeline.plan import WITH_SYNTHETIC, Task, check_of, origin, plan, plan_classifiers
-from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks, settled
+from ltaug.pipeline.plan import Task, check_of, plan
+from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
 from ltaug.runs import MARKER, RUN_FILE, Event, Listener, hold, ignore_events
 
 if TYPE_CHECKING:
     from ltaug.report import Report
-
-__all__ = [
-    "WITH_SYNTHETIC",
-    "Task",
-    "claim",
-    "origin",
-    "plan",
-    "plan_classifiers",
-    "run_recipe",
-    "run_shared",
-    "run_tasks",
-    "run_until_decided",
-    "settled",
-]
 
 
 def run_recipe(

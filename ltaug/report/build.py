@@ -133,14 +133,7 @@ def _assemble(
         selections=method.selections(runs),
         origin=method.origin(runs, experiment.runs),
         notes=notes(
-            experiment,
-            scores,
-            classes,
-            standing=found.standing,
-            compared=after,
-            gates=checks,
-            costs=minutes,
-            no_pictures=missing,
+            experiment, scores, classes, standing=found.standing, compared=after, gates=checks, costs=minutes, no_pictures=missing
         ),
         generators=generators,
         published=papers or recognised(run.record.dataset for run in experiment.runs),

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import CorruptError, MismatchError, OptionError, nearest
+from ltaug.errors import MismatchError, OptionError, damaged, nearest
 from ltaug.files import read_json
 from ltaug.records import METRICS_FILE, PREDICTIONS_FILE, ClassifierRecord, GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, differences, read_run
@@ -157,12 +157,12 @@ def _read_result(record: ClassifierRecord) -> Result:
     metrics = read_json(path / METRICS_FILE)
     require_shape(metrics, CLASSIFIER_METRICS, path / METRICS_FILE)
     if missing := [k for k in PRIMARY if metrics["summary"].get(k) is None]:
-        raise CorruptError(f"{path / METRICS_FILE} has no {', '.join(missing)}; delete {path} and run its command again")
+        raise damaged(f"{path / METRICS_FILE} has no {', '.join(missing)}", path)
     counted = {key: getattr(record, key) or () for key in ("class_counts", "synthetic_counts", "resampled_counts")}
     rows = {"confusion": metrics["confusion"]} | {f"confusion.{k}": row for k, row in enumerate(metrics["confusion"])}
     whole = {key: counts for key, counts in counted.items() if counts} | metrics["per_class"] | rows
     if wrong := [key for key, values in whole.items() if len(values) != len(metrics["class_names"])]:
-        raise CorruptError(f"{path}: {wrong[0]} has not a value for each class; delete {path} and run its command again")
+        raise damaged(f"{path}: {wrong[0]} has not a value for each class", path)
     return Result(record, metrics)
 
 

@@ -183,12 +183,7 @@ def counts(
 
 
 def class_fid(
-    labels: Sequence[str],
-    series: Mapping[str, tuple[str, Sequence[float | None]]],
-    *,
-    axis_name: str,
-    name: str,
-    alt: str,
+    labels: Sequence[str], series: Mapping[str, tuple[str, Sequence[float | None]]], *, axis_name: str, name: str, alt: str
 ) -> str:
     """FID of each class for a few generators; `series` is legend -> (kind, one value per class)."""
     with drawing.style():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from PIL import Image
 from ltaug.data.groups import by_frequency
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.shards import SHARDS_FILE, read_images
-from ltaug.errors import CorruptError
+from ltaug.data.sheet import png_of
+from ltaug.errors import damaged
 from ltaug.manifest import KEPT, Row, read_manifest
 from ltaug.records import MANIFEST_FILE, SynthesisRecord
 
@@ -102,9 +102,7 @@ def gallery_of_given(images: ImageSet, overlap: Mapping[str, Any], real: ImageSe
         overlap: as the classifier's run recorded it (metrics.overlap), with the images nearest to a real one.
     """
     near = {int(i): (int(nearest), float(distance)) for i, nearest, distance in overlap.get("closest", ())}
-    entries = [
-        Entry(str(i), images.class_names[label], *near.get(i, (None, math.nan))) for i, label in enumerate(images.labels.tolist())
-    ]
+    entries = [Entry(str(i), images.class_names[k], *near.get(i, (None, math.nan))) for i, k in enumerate(images.labels.tolist())]
 
     def read(keys: Sequence[str]) -> dict[str, Images]:
         return {key: images.images[int(key)] for key in keys}
@@ -141,8 +139,7 @@ def _hang(
 def _entry(synthesis: Path, row: Row, real: int) -> Entry:
     """A kept image's row of the manifest, where there are so many real images."""
     if not 0 <= row.nearest_real < real:
-        where = f"{synthesis / MANIFEST_FILE} names real image {row.nearest_real} of {real}"
-        raise CorruptError(f"{where}; delete {synthesis} and run its command again")
+        raise damaged(f"{synthesis / MANIFEST_FILE} names real image {row.nearest_real} of {real}", synthesis)
     return Entry(row.file, row.class_, row.nearest_real, float(row.nearest_distance or "nan"))
 
 
@@ -165,9 +162,8 @@ def strip(images: Sequence[Any]) -> str:
     tiles = [_sized(np.asarray(image, np.uint8)) for image in images]
     gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
     joined = [part for tile in tiles for part in (gap, tile)][1:]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(joined, axis=1)).save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    png = png_of(Image.fromarray(np.concatenate(joined, axis=1)), optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _sized(image: Images) -> Images:

@@ -26,9 +26,10 @@ def notes(
     no_pictures: str | None,
 ) -> dict[str, tuple[str, ...]]:
     """Sentences by part: reading, standing, gains, gates, cost, classes, images, selection; empty where nothing needs saying."""
+    unchecked = "The synthetic images were not" if scores.synthetic else "No arm has synthetic images, so none were"
     return {
         "reading": tuple(_reading(experiment, scores)),
-        "gates": () if gates else (_unchecked(scores),),
+        "gates": () if gates else (f"{unchecked} checked.",),
         "standing": tuple(_standing(scores, standing)),
         "gains": (_gains(scores, compared),),
         "cost": tuple(_cost(costs)),
@@ -85,10 +86,6 @@ def _gains(scores: Scores, compared: str | None) -> str:
     change = scores.paired(compared, scores.baseline)
     interval = change.reason or "in brackets the 95 % interval of the paired difference, uncorrected for the number of groups"
     return f"Before → after: means over {count(change.n, 'seed')}; {interval}." if change.n else f"No gains: {change.reason}."
-
-
-def _unchecked(scores: Scores) -> str:
-    return "The synthetic images were not checked." if scores.synthetic else "No arm has synthetic images, so none were checked."
 
 
 def _standing(scores: Scores, standing: Standing | None) -> list[str]:

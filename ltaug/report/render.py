@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from ltaug.files import atomic_write, sealed, write_json
+from ltaug.files import sealed, write_bytes, write_json
 from ltaug.formats import FORMAT, REPORT
 from ltaug.records import REPORT_FILE
 from ltaug.report import growth, wording
@@ -27,8 +27,7 @@ def write_report(report: Report) -> None:
     digests = {name: hashlib.sha256(page).hexdigest() for name, page in pages.items()}
     write_json(report.path / REPORT_FILE, sealed({**to_json(report), "files": digests}))
     for name, page in pages.items():
-        with atomic_write(report.path / name) as file:
-            file.write(page)
+        write_bytes(report.path / name, page)
 
 
 def to_json(report: Report) -> dict[str, Any]:

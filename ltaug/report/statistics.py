@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean, stdev
 
 import numpy as np
 from scipy.optimize import brentq
@@ -60,7 +61,7 @@ class Paired:
 def spread(values: Sequence[float]) -> Spread:
     """Mean and sample standard deviation (n - 1) of at least one value."""
     assert values, "a spread needs a value"
-    return Spread(math.fsum(values) / len(values), sd_of(values) if len(values) > 1 else None, len(values))
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
@@ -73,9 +74,9 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     n = len(differences)
     if n == 0:
         return Paired(None, None, None, None, 0, None, 0, 0, seeds, left_out, "no seed was run for both")
-    mean = math.fsum(differences) / n
+    mean = fmean(differences)
     wins, losses = sum(d > EQUAL for d in differences), sum(d < -EQUAL for d in differences)
-    sd = sd_of(differences) if n > 1 else None
+    sd = stdev(differences) if n > 1 else None
     low = high = p = reason = None
     if sd is None:
         reason = "one seed: no interval can be given"
@@ -125,9 +126,3 @@ def dunnett_quantile(tail: float, df: int, k: int) -> float:
 
     # Between the quantile of one comparison and Bonferroni's of k.
     return float(brentq(exceeded, t_quantile(tail, df) - 1e-3, t_quantile(tail / k, df) + 1e-3))
-
-
-def sd_of(values: Sequence[float]) -> float:
-    """Sample standard deviation of at least two values."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ltaug.stages.damage import find_damage as find_damage
     from ltaug.stages.diagnosis import diagnose as diagnose
     from ltaug.stages.estimation import estimate as estimate
-    from ltaug.stages.estimation import foresee as foresee
     from ltaug.stages.evaluation import evaluate_generator as evaluate_generator
     from ltaug.stages.figure import draw_figure as draw_figure
     from ltaug.stages.generator import fit_generator as fit_generator
@@ -40,7 +39,6 @@ _HOME = {
     "find_damage": "damage",
     "find_leftovers": "leftovers",
     "fit_generator": "generator",
-    "foresee": "estimation",
     "inspect": "opening",
     "synthesize": "synthesis",
     "train_classifier": "classifier",

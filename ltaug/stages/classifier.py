@@ -105,7 +105,7 @@ def train_classifier(
     drawn = dataset_options(dataset)
     data = job.load(drawn, draw_seed)
     side = side_of(data.train)
-    asked = _judge_options(judge_index, side) if given is None else given
+    asked = JUDGES[judge_index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {}) if given is None else given
     chosen = resolve(ClassifierOptions, asked, image_side=side, where=job.stage)
     added = _to_add(synthetic, resampled_to, data.train, job, seed=seed)
     if teachers is None:
@@ -133,11 +133,6 @@ class _Added:
     input: dict[str, Any]  # as run.json records it
     mirrored: bool  # mirror images of real ones may be among those given
     resampled: bool
-
-
-def _judge_options(index: int, side: int) -> dict[str, Any]:
-    """What judge `index` is trained with, for images with sides of so many pixels."""
-    return JUDGES[index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {})
 
 
 def _to_add(synthetic: Path | None, resampled_to: Path | None, train: ImageSet, job: Job, *, seed: int) -> _Added | None:
@@ -192,12 +187,10 @@ def load_judges(paths: Sequence[Path], train: ImageSet, *, runtime: Runtime) -> 
         record = ClassifierRecord.read(path, finished=True)
         if record.synthetic_run is not None or record.resampled_counts is not None:
             raise MismatchError(
-                f"{path} was trained on more than the real images; judges and teachers see these alone: give another run"
+                f"{path} was trained on more than real images, all that judges and teachers may see; give another"
             )
         if record.train_digest != train.digest:
-            raise MismatchError(
-                f"{path} was trained on other images than {train.source}; give one of the same dataset, draw and seed"
-            )
+            raise MismatchError(f"{path} was trained on other images than {train.source}; give one of its dataset, draw and seed")
     return [Judge.load(path, runtime=runtime) for path in paths]
 
 

@@ -155,10 +155,8 @@ def inputs_of(given: Any) -> Iterator[Mapping[str, Any]]:
 def digests_of(run: Path) -> frozenset[str]:
     """What other runs may have recorded as the digest of this one."""
     record = read_run(run)
-    images = (
-        {read_synthetic(run).digest} if record["stage"] == SynthesisRecord.stage and record["status"] == "finished" else set()
-    )
-    return frozenset(record["outputs"].values()) | images
+    made = record["stage"] == SynthesisRecord.stage and record["status"] == "finished"
+    return frozenset(record["outputs"].values()) | ({read_synthetic(run).digest} if made else set())
 
 
 def _verify_input(path: Path, where: Path, digest: str, digests: Callable[[Path], frozenset[str]]) -> None:

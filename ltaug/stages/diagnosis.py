@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ltaug.data.cache import cache_directory
+from ltaug.disk import size
 from ltaug.machine import Machine
 from ltaug.memory import available_memory
 from ltaug.runs import Event, Listener, ignore_events
-from ltaug.stages.installed import NOTE, OK, PROBLEM, Finding, devices, gigabytes, packages, room, torch_fits, wrong_with
+from ltaug.stages.installed import NOTE, OK, PROBLEM, Finding, devices, packages, room, torch_fits, wrong_with
 
 
 class Diagnosis(NamedTuple):
@@ -32,7 +33,9 @@ class Diagnosis(NamedTuple):
 def diagnose(machine: Machine = Machine(), listener: Listener = ignore_events) -> Diagnosis:  # noqa: B008
     """Look at the packages, the devices, the memory and the disks, and try everything out for some seconds; `ltaug doctor`."""
     installed = [*packages(), *torch_fits()]
-    found = [*installed, _memory(), *_disks()]
+    free = available_memory()
+    memory = room("memory", f"{size(free)} free", free, "end other programs, or give fewer --workers")
+    found = [*installed, memory, *_disks()]
     if any(one.state == PROBLEM for one in installed):
         found.append(Finding("self-test", NOTE, "not made", "mend the packages first"))
     else:
@@ -42,23 +45,18 @@ def diagnose(machine: Machine = Machine(), listener: Listener = ignore_events) -
     return Diagnosis(tuple(found), _line(found))
 
 
-def _memory() -> Finding:
-    free = available_memory()
-    return room("memory", f"{gigabytes(free)} free", free, "end other programs, or give fewer --workers")
-
-
 def _disks() -> Iterator[Finding]:
     """Where runs are written and where decoded images are."""
     here, cache = Path.cwd(), cache_directory()
-    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    held = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
     for about, folder, remedy in (
         ("disk", here, "name an --out on another disk"),
         ("cache", cache, f"set LTAUG_CACHE to a folder on another disk, or look at ltaug clean {cache}"),
     ):
         there = next(above for above in (folder, *folder.parents) if above.is_dir())
-        free, used = shutil.disk_usage(there).free, f" ({gigabytes(size)} in it)" if folder is cache else ""
+        free, used = shutil.disk_usage(there).free, f" ({size(held)} in it)" if folder is cache else ""
         if os.access(there, os.W_OK):
-            yield room(about, f"{gigabytes(free)} free at {folder}{used}", free, remedy)
+            yield room(about, f"{size(free)} free at {folder}{used}", free, remedy)
         else:
             yield Finding(about, NOTE, f"{there} cannot be written", remedy)
 

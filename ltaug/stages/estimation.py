@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,39 +47,7 @@ from ltaug.runtime import Runtime, for_classifier, for_fit, for_sampling, make_r
 from ltaug.stages.opening import Given, dataset_options, load_data, side_of
 
 
-class Origin(TypedDict, total=False):
-    """What a stage to be estimated would work from.
-
-    generator: for evaluate-generator and synthesize, the GeneratorOptions given to the generator it would sample from.
-    source: for fit-generator, the finished run it would start from.
-    seed: of the draw; None takes the source's, or 0.
-    machine: where it would run [default: Machine()].
-    """
-
-    generator: Given | None
-    source: Path | None
-    seed: int | None
-    machine: Machine
-
-
-def estimate(stage: str, dataset: Given, given: Given, **origin: Unpack[Origin]) -> dict[str, Any]:
-    """Time, memory and disk of a stage.
-
-    Args:
-        stage: "fit-generator", "evaluate-generator", "synthesize" or "train-classifier".
-        dataset, given: as for the stage.
-        origin: generator, source, seed and machine, as Origin says.
-
-    Returns:
-        parameters, steps, seconds_per_step, seconds, peak_memory_bytes (of this process while measuring, or of the
-        device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
-        what comes on top.
-    """
-    _, measure = foresee(stage, dataset, given, **origin)
-    return measure()
-
-
-def foresee(
+def estimate(
     stage: str,
     dataset: Given,
     given: Given,
@@ -88,8 +56,24 @@ def foresee(
     source: Path | None = None,
     seed: int | None = None,
     machine: Machine = Machine(),  # noqa: B008
-) -> tuple[Any, Callable[[], dict[str, Any]]]:
-    """Load the dataset and settle the stage's options: these, and what measures them as `estimate` says."""
+    before: Callable[[Any], None] = lambda options: None,
+) -> dict[str, Any]:
+    """Time, memory and disk of a stage.
+
+    Args:
+        stage: "fit-generator", "evaluate-generator", "synthesize" or "train-classifier".
+        dataset, given: as for the stage.
+        generator: for evaluate-generator and synthesize, the GeneratorOptions given to the generator it would sample from.
+        source: for fit-generator, the finished run it would start from.
+        seed: of the draw; None takes the source's, or 0.
+        machine: where it would run.
+        before: called with the stage's options as they would be, before anything is measured.
+
+    Returns:
+        parameters, steps, seconds_per_step, seconds, peak_memory_bytes (of this process while measuring, or of the
+        device) and disk_bytes (at most). A step of synthesize or evaluate-generator is one batch of images; `uncounted` says
+        what comes on top.
+    """
     if stage not in MEASURED:
         raise OptionError(f"there is no estimate of {stage!r}; {nearest(stage, MEASURED)}")
     reset_peak()  # a process that estimates several stages held more for another one
@@ -102,13 +86,10 @@ def foresee(
         match_classes(made.class_names, train.class_names, name=name)
     options: Any = resolve(STAGES[stage], given, image_side=side_of(train), where=stage)
     network = resolve(GeneratorOptions, generator or {}, image_side=side_of(train), where="fit-generator")
-
-    def measure() -> dict[str, Any]:
-        found = MEASURED[stage](Setting(train, network, runtime, machine), options)
-        peak = int(torch.cuda.max_memory_allocated(runtime.device)) if runtime.device.type == "cuda" else peak_memory()
-        return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": peak}
-
-    return options, measure
+    before(options)
+    found = MEASURED[stage](Setting(train, network, runtime, machine), options)
+    peak = int(torch.cuda.max_memory_allocated(runtime.device)) if runtime.device.type == "cuda" else peak_memory()
+    return {**found, "seconds": found["steps"] * found["seconds_per_step"], "peak_memory_bytes": peak}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ltaug.figures.options import DenoisingOptions, FeaturesOptions, GridOptions
 from ltaug.figures.sheets import draw_grid, draw_samples, require_strengths, shown_classes, the_class
 from ltaug.figures.sweep import draw_guidance, draw_tau, points_of
 from ltaug.figures.table import Drawn, Progress
-from ltaug.files import atomic_write
+from ltaug.files import write_bytes
 from ltaug.options import EvaluationOptions
 from ltaug.records import METRICS_FILE
 from ltaug.runs import Run, read_run
@@ -71,8 +71,7 @@ def _fill(run: Run, draw: Callable[[Progress], Drawn]) -> None:
     for note in drawn.notes:
         run.event(note)
     for name, content in drawn.files.items():
-        with atomic_write(run.path / name) as file:
-            file.write(content)
+        write_bytes(run.path / name, content)
     run.note(**drawn.facts, notes=drawn.notes)
     run.timing("draw", time.monotonic() - began)
     run.finish(list(drawn.files))

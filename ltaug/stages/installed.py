@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
+from ltaug.disk import size
 from ltaug.errors import LtaugError
 
 NEW_LINE = "\n"
@@ -104,7 +105,7 @@ def devices() -> Iterator[Finding]:
     yield from map(_gpu, range(count))
     if count > 1 and SHARED.is_dir() and (free := shutil.disk_usage(SHARED).free) < 1e9:
         remedy = "give the container more, such as docker run --shm-size=1g"
-        yield Finding(str(SHARED), NOTE, f"{gigabytes(free)} free, and GPUs that fit together meet there", remedy)
+        yield Finding(str(SHARED), NOTE, f"{size(free)} free, and GPUs that fit together meet there", remedy)
     if not count:
         yield _no_gpu(torch.version.cuda, [str(one.message) for one in said])
 
@@ -134,14 +135,10 @@ def _gpu(number: int) -> Finding:
             f"GPU {number}", PROBLEM, f"{about.name}: {wrong}", "name others in CUDA_VISIBLE_DEVICES, or give --device cpu"
         )
     free, total = torch.cuda.mem_get_info(number)
-    text = f"{about.name}, {gigabytes(free)} of {gigabytes(total)} free, CUDA {torch.version.cuda or torch.version.hip}"
+    text = f"{about.name}, {size(free)} of {size(total)} free, CUDA {torch.version.cuda or torch.version.hip}"
     return room(f"GPU {number}", text, free, "end what else computes there")
 
 
 def room(about: str, text: str, free: float, remedy: str) -> Finding:
     """A note with the remedy where little is free."""
     return Finding(about, NOTE, text, remedy) if free < LITTLE else Finding(about, OK, text)
-
-
-def gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

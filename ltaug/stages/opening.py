@@ -159,21 +159,14 @@ def load_data(
     Raises:
         DataError: they have fewer classes than `least_classes`.
     """
-    data = load_dataset(
-        dataset,
-        seed=seed,
-        data_dir=machine.data_dir,
-        download=machine.download,
-        skip_bad=machine.skip_bad,
-        max_image_pixels=machine.max_image_pixels,
-        verify=machine.verify,
-        progress=lambda text, step, total: listener(Event(label, text, step, total)),
-    )
+
+    def progress(text: str, step: int, total: int) -> None:
+        listener(Event(label, text, step, total))
+
+    data = load_dataset(dataset, seed=seed, machine=machine, progress=progress)
     if data.train.num_classes < least_classes:
         one = f"{dataset.dataset} has a single class, {data.train.class_names[0]!r}"
-        raise DataError(
-            f"{one}, and there is nothing to classify; give each of two or more classes a folder or a label of its own"
-        )
+        raise DataError(f"{one}, so there is nothing to classify; give each of two or more classes its own folder or label")
     return data
 
 

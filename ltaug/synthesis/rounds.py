@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ltaug.data.shards import Shard
 from ltaug.errors import CorruptError
-from ltaug.files import atomic_write, read_json, verify_json, write_json
+from ltaug.files import read_json, verify_json, write_bytes, write_json
 from ltaug.manifest import Row, csv_to_rows, rows_to_csv
 from ltaug.meeting import names_in, wait_until
 
@@ -55,8 +55,7 @@ class Rounds:
         """Let the others see the rows of a part."""
         folder = self._of(part.number)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / part.file(ROWS)) as file:
-            file.write(rows_to_csv(rows, header=False))
+        write_bytes(folder / part.file(ROWS), rows_to_csv(rows, header=False))
 
     def mark(self, part: Part, shard: Shard | None) -> None:
         """Mark the images of a part as written, with their shard, if any."""

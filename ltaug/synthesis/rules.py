@@ -74,7 +74,4 @@ def copies(real: Real) -> Rule:
 
 def _outside(low: Floats, high: Floats, value: Callable[[Candidates], Floats], below: str, above: str) -> tuple[Rule, ...]:
     """Rules for what lies below and above its class's bounds (K,), which are inclusive."""
-    return (
-        Rule(below, lambda seen: value(seen) < low[seen.labels]),
-        Rule(above, lambda seen: value(seen) > high[seen.labels]),
-    )
+    return (Rule(below, lambda seen: value(seen) < low[seen.labels]), Rule(above, lambda seen: value(seen) > high[seen.labels]))

@@ -22,7 +22,7 @@ from ltaug.data.sheet import contact_sheet
 from ltaug.disk import require_space
 from ltaug.errors import BudgetError, MismatchError
 from ltaug.fields import settings_of
-from ltaug.files import atomic_write
+from ltaug.files import write_bytes
 from ltaug.generator.generate import Generator, Key, open_generated
 from ltaug.generator.steering import Guide, Start
 from ltaug.manifest import KEPT, Row, read_kept, rows_to_csv
@@ -196,11 +196,9 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
         )
     short = {names[c]: w - k for c, (w, k) in enumerate(zip(tally.wanted, tally.kept, strict=True)) if k < w}
     rows = sorted(rows, key=lambda row: (names.index(row.class_), row.index))
-    with atomic_write(run.path / MANIFEST_FILE) as file:
-        file.write(rows_to_csv(rows, header=True))
+    write_bytes(run.path / MANIFEST_FILE, rows_to_csv(rows, header=True))
     if shards:
-        with atomic_write(run.path / SHARDS_FILE) as file:
-            file.write(shards_to_csv(shards))
+        write_bytes(run.path / SHARDS_FILE, shards_to_csv(shards))
     _save_sheet(rows, train, run=run)
     run.note(
         class_names=names,
@@ -215,9 +213,7 @@ def _finish(rows: list[Row], shards: list[Shard], tally: Tally, selection: Selec
     if short:
         shown = ", ".join(f"{n} by {k}" for n, k in list(short.items())[:5])
         shown += "" if len(short) <= 5 else f" and {len(short) - 5} more"
-        run.event(
-            f"Short of the budget after {tally.limit} candidates for each image wanted: {shown}. Raise --max-candidates for more."
-        )
+        run.event(f"Short of the budget after {tally.limit} candidates per image: {shown}. Raise --max-candidates for more.")
     remember_images(run.path)
     run.finish([MANIFEST_FILE, SHEET, *([SHARDS_FILE] if shards else [])])
 
@@ -228,5 +224,4 @@ def _save_sheet(rows: list[Row], train: ImageSet, *, run: Run) -> None:
     shown = [row for mine in kept.values() for row in mine[:SHEET_COLUMNS]]
     images = read_kept(run.path, shown, shape=train.image_shape)
     ends = np.cumsum([min(len(mine), SHEET_COLUMNS) for mine in kept.values()])
-    with atomic_write(run.path / SHEET) as file:
-        contact_sheet([sheet for sheet in np.split(images, ends[:-1]) if len(sheet)]).save(file, format="PNG")
+    write_bytes(run.path / SHEET, contact_sheet([sheet for sheet in np.split(images, ends[:-1]) if len(sheet)]))

@@ -45,9 +45,7 @@ def starts_for(name: str, real: Real, wanted: Sequence[int], *, seed: int) -> St
     """
     pools: list[Labels] = STARTS[name](real)
     if empty := [real.images.class_names[c] for c, images in enumerate(wanted) if images and not len(pools[c])]:
-        raise OptionError(
-            f"--start {name}: class {empty[0]!r} has no real image to start from; leave it out or use --start noise"
-        )
+        raise OptionError(f"--start {name}: class {empty[0]!r} has no real image; leave it out or use --start noise")
     return Starts(real.images, pools, seed)
 
 

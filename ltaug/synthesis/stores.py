@@ -18,9 +18,10 @@ from types import TracebackType
 from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
+from ltaug.data.sheet import png_of, to_picture
 from ltaug.errors import DataError, OptionError
-from ltaug.files import atomic_write, remove_halves, sync, verify_changed, whole_file
-from ltaug.manifest import Row, image_key, png_of, read_synthetic
+from ltaug.files import remove_halves, sync, verify_changed, whole_file, write_bytes
+from ltaug.manifest import Row, image_key, read_synthetic
 from ltaug.runs import RUN_FILE, Run, read_run
 from ltaug.synthesis.rounds import Part, Rounds
 
@@ -68,14 +69,13 @@ class Shards:
     def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
         if not rows:
             return None
-        content = tar_of(map(self._sample, rows, pool.map(png_of, images)))
+        content = tar_of(map(self._sample, rows, pool.map(_encoded, images)))
         tar = self._tar(part)
         if is_url(tar):
             write_url(tar, content)
         else:
             (self.run / tar).parent.mkdir(exist_ok=True)
-            with atomic_write(self.run / tar) as file:
-                file.write(content)
+            write_bytes(self.run / tar, content)
         return Shard(tar, len(rows), hashlib.sha256(content).hexdigest())
 
     def drop(self, part: Part) -> None:
@@ -105,7 +105,11 @@ def write_image(path: Path, image: Images) -> None:
     """Write uint8 (C, H, W) as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        file.write(png_of(image))
+        file.write(_encoded(image))
+
+
+def _encoded(image: Images) -> bytes:
+    return png_of(to_picture(image.transpose(1, 2, 0)), compress_level=1)
 
 
 class RoundWriter:

@@ -18,6 +18,7 @@ from ltaug.data.imageset import ImageSet, MappedRows
 from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError
 from ltaug.files import HALF, file_digest
+from ltaug.machine import Machine
 from ltaug.options import DatasetOptions
 
 
@@ -42,7 +43,7 @@ def tree(root, counts, **options):
 
 def load(root, **options):
     how = {name: options.pop(name, False) for name in ("skip_bad", "verify")}
-    return load_dataset(DatasetOptions(dataset=f"folder:{root}", **options), seed=0, **how)
+    return load_dataset(DatasetOptions(dataset=f"folder:{root}", **options), seed=0, machine=Machine(**how))
 
 
 def test_train_and_test_folders_load_as_they_are(tmp_path):
@@ -537,8 +538,8 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, m
     root = tree(tmp_path / "set", {"a": 3, "b": 3})
     save(root / "a/bomb.png", size=(40, 30))
     options = DatasetOptions(dataset=f"folder:{root}", image_size=8)
-    whole = load_dataset(options, seed=0, max_image_pixels=1200).train
-    assert len(load_dataset(options, seed=0, max_image_pixels=1199, skip_bad=True).train) == len(whole) - 1
+    whole = load_dataset(options, seed=0, machine=Machine(max_image_pixels=1200)).train
+    assert len(load_dataset(options, seed=0, machine=Machine(max_image_pixels=1199, skip_bad=True)).train) == len(whole) - 1
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
     words = r"a/bomb.png \(40x30 are 1,200 pixels, more than --max-image-pixels 1,198; raise that to read it\)"
     monkeypatch.setattr("ltaug.data.decoding.to_pixels", lambda *args: pytest.fail("decoded"))
@@ -548,7 +549,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, m
     monkeypatch.undo()
     monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match=words):
-        load_dataset(options, seed=0, max_image_pixels=1198)
+        load_dataset(options, seed=0, machine=Machine(max_image_pixels=1198))
 
 
 def test_a_class_folder_whose_name_is_no_text_is_refused_in_one_sentence(tmp_path):

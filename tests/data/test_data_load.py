@@ -14,13 +14,14 @@ from ltaug.data.load import inspect_dataset, load_dataset
 from ltaug.data.sources import Splits
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.fields import resolve
+from ltaug.machine import Machine
 from ltaug.methods import SOURCES, Entry, dataset_forms, parse_dataset
 from ltaug.options import DatasetOptions, EvaluationOptions
 
 
 def load(seed=0, **options):
     extra = {name: options.pop(name) for name in ("data_dir", "download") if name in options}
-    return load_dataset(DatasetOptions(**options), seed=seed, **extra)
+    return load_dataset(DatasetOptions(**options), seed=seed, machine=Machine(**extra))
 
 
 def test_importing_the_data_package_does_not_import_torch():

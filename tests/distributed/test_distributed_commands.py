@@ -17,7 +17,8 @@ from waiting import wait_for
 from ltaug import fit_generator
 from ltaug.distributed.group import Group, stop_together
 from ltaug.machine import Machine
-from ltaug.pipeline import plan_classifiers, run_shared
+from ltaug.pipeline import run_shared
+from ltaug.pipeline.plan import plan_classifiers
 from ltaug.place import Place
 
 pytestmark = pytest.mark.slow

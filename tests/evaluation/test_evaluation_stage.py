@@ -252,7 +252,7 @@ def test_runs_that_do_not_fit_are_refused(evaluate, classifier, fitted, tmp_path
     cut = tmp_path / "cut"
     cut.mkdir()
     record = json.loads((fitted / "run.json").read_text()) | {"status": "running"}
-    del record["sha256"]
+    del record["sha256"], record["format"]
     (cut / "run.json").write_text(json.dumps(record))
     with pytest.raises(MismatchError, match="is not finished"):
         evaluate(generator=cut)

@@ -79,7 +79,7 @@ def test_confusable_starts_need_judges(real):
 def test_a_class_without_real_images_has_nothing_to_start_from(real):
     fewer = real.images[:11], real.labels[:11]
     without = Real(ImageSet(*fewer, NAMES, "without"), [])
-    with pytest.raises(OptionError, match=r"--start real: class '\.\.' has no real image .* --start noise"):
+    with pytest.raises(OptionError, match=r"--start real: class '\.\.' has no real image; .* --start noise"):
         starts_for("real", without, [1, 1, 1], seed=0)
     assert starts_for("real", without, [1, 1, 0], seed=0)
 

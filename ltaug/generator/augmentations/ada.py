@@ -35,16 +35,8 @@ def draw_parameters(count: int, *, p: float, device: torch.device) -> Tensor:
     angles = (2 * torch.rand(count, 2, device=device) - 1) * math.pi
     on = (torch.rand(count, 5, device=device) < p).float()
     y, scale, rotate, stretch, shift = on.unbind(1)
-    parts = (
-        coins[:, 0],
-        coins[:, 1] * y,
-        n[:, 0] * scale,
-        angles[:, 0] * rotate,
-        angles[:, 1] * stretch,
-        n[:, 1] * stretch,
-        n[:, 2] * shift,
-        n[:, 3] * shift,
-    )
+    parts = [coins[:, 0], coins[:, 1] * y, n[:, 0] * scale, angles[:, 0] * rotate]
+    parts += [angles[:, 1] * stretch, n[:, 1] * stretch, n[:, 2] * shift, n[:, 3] * shift]
     return torch.stack(parts, dim=1)
 
 

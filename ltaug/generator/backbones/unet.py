@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.errors import OptionError
+from ltaug.fields import shown
 
 
 def timestep_embedding(t: Tensor, channels: int) -> Tensor:
@@ -121,12 +122,11 @@ class UNet(nn.Module):
         super().__init__()
         image_channels, height, width = image_shape
         if channels % 2:
-            raise OptionError(
-                f"--channels {channels} is odd; half of them are sines of the time, half cosines: use an even number"
-            )
+            raise OptionError(f"--channels {channels} is odd; half are sines of the time, half cosines: use an even number")
         if not channel_mults or min(channel_mults) < 1:
-            shown = ",".join(str(m) for m in channel_mults) or "none"
-            raise OptionError(f"--channel-mults {shown} needs one multiple of at least 1 for every resolution, such as 1,2,2,2")
+            raise OptionError(
+                f"--channel-mults {shown(channel_mults)} needs a multiple of at least 1 a resolution, such as 1,2,2,2"
+            )
         halvings = len(channel_mults) - 1
         if height % 2**halvings or width % 2**halvings:
             raise OptionError(

@@ -77,9 +77,7 @@ class ViT(nn.Module):
         if width % heads:
             raise OptionError(f"--width {width} cannot be shared out among --heads {heads}; use a multiple of {heads}")
         if width % 4:
-            raise OptionError(
-                f"--width {width} is not divisible by 4; positions are sines and cosines of rows and columns: use a multiple of 4"
-            )
+            raise OptionError(f"--width {width} is not divisible by 4, as sines and cosines of rows and columns are; change it")
         self.patch, self.width, self.null_label = patch, width, num_classes
         self.rows, self.columns = height // patch, image_width // patch
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
