@@ -252,8 +252,13 @@ class ClassifierOptions(LearningOptions):
     )
 
     def __post_init__(self) -> None:
-        """Raise OptionError for batches that cannot be, or that leave nothing to learn from."""
+        """Raise OptionError for weights that nobody loads, and batches that cannot be or that leave nothing to learn from."""
         super().__post_init__()
+        architecture, dot, _ = self.model.partition(".")
+        if dot:
+            raise OptionError(
+                f"--model {self.model} names published weights, and training starts from random ones; use --model {architecture}"
+            )
         fraction, size = self.synthetic_fraction, self.batch_size
         if self.loss == "proco" and size == 1:
             raise OptionError("--loss proco normalises features over a batch, and --batch-size is 1; use at least 2")
