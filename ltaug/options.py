@@ -228,6 +228,13 @@ class ClassifierOptions(LearningOptions):
         choices=methods.MODELS,
         check="ltaug.classifier.models:require_timm",
     )
+    pretrained: str | None = option(
+        None,
+        "start from published weights of timm's --model: a file (.safetensors, .pth), a folder with model.safetensors, or hub, "
+        "with --download [default: random weights]",
+        choices=("hub",),
+        check="ltaug.classifier.pretrained:weights_file",
+    )
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -254,10 +261,16 @@ class ClassifierOptions(LearningOptions):
     def __post_init__(self) -> None:
         """Raise OptionError for weights that nobody loads, and batches that cannot be or that leave nothing to learn from."""
         super().__post_init__()
-        architecture, dot, _ = self.model.partition(".")
-        if dot:
+        architecture, tagged, _ = self.model.partition(".")
+        if tagged and self.pretrained is None:
             raise OptionError(
-                f"--model {self.model} names published weights, and training starts from random ones; use --model {architecture}"
+                f"--model {self.model} names published weights, and without --pretrained training starts from random ones; "
+                f"use --pretrained, or --model {architecture}"
+            )
+        if self.model in methods.MODELS and self.pretrained is not None:
+            raise OptionError(
+                f"--pretrained {self.pretrained} does not go with --model {self.model}, of which nobody published weights; "
+                "use a timm model's name, or leave it out"
             )
         fraction, size = self.synthetic_fraction, self.batch_size
         if self.loss == "proco" and size == 1:

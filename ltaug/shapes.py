@@ -26,7 +26,7 @@ RECORD: Shape = {
     "label?": str,
     "options": {"dataset?": dict, "arm?": (str, None), "about?": (str, None), "judge?": bool, "notes?": [str]},
     "inputs": {
-        **dict.fromkeys(("train?", "test?", "source?", "generator?", "reference?", "extractor?"), _INPUT),
+        **dict.fromkeys(("train?", "test?", "source?", "generator?", "reference?", "extractor?", "pretrained?"), _INPUT),
         **dict.fromkeys(("judges?", "teachers?"), ([_INPUT], None)),
         "synthetic?": ({**_INPUT[0], "origin?": str}, None),
     },
@@ -43,6 +43,7 @@ RECORD: Shape = {
         **dict.fromkeys(("synthetic_counts?", "resampled_counts?"), ([int], None)),
         "steps?": (int, None),
         "parameters?": (int, None),
+        "pretrained?": {str: str},
         "real_nearest?": {str: float},
         "groups?": {str: [int]},
         "rounds?": [{"first": int, "world": int, "size": int}],

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from ltaug.classifier.fusion import fused_logits
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
 from ltaug.classifier.models import build_model, head_of, part_of
+from ltaug.classifier.pretrained import Pretrained
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
@@ -85,10 +87,10 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
     return [*joint, Phase(first, total, again, own, options.refit, smoothing, donors)]
 
 
-def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
-    """The network that the options ask for, freshly initialised; OptionError as `build_model`."""
-    head = LOSSES.about(options.loss).head
-    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
+def build_for(options: ClassifierOptions, train: ImageSet, pretrained: Pretrained | None = None) -> nn.Module:
+    """The network that the options ask for, freshly initialised or with published weights; errors as `build_model`."""
+    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head, "weights": pretrained and pretrained.path}
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, **given)
     if options.tau_norm:
         head_of(network, name=options.model)
     if options.refit != "none":
