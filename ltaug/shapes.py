@@ -76,6 +76,7 @@ NETWORK: Shape = {
     "class_names": [str],
     "image_shape": (int, int, int),
     "head?": str,
+    "statistics?": {"mean": [float], "std": [float]},
     "format?": int,
 }  # a classifier's weights
 

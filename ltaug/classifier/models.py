@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.classifier.contrastive import VMFHead
-from ltaug.classifier.pretrained import with_weights
+from ltaug.classifier.pretrained import Normalised, Statistics, with_weights
 from ltaug.errors import OptionError, nearest
 from ltaug.methods import MODELS
 
@@ -130,7 +130,13 @@ def normalise_head(head: nn.Linear, *, tau: float) -> None:
 
 
 def build_model(
-    name: str, *, num_classes: int, image_shape: tuple[int, int, int], head: str = "linear", weights: Path | None = None
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    head: str = "linear",
+    weights: Path | None = None,
+    statistics: Statistics | None = None,
 ) -> nn.Module:
     """A freshly initialised network (from torch's global seed) that maps (B, C, H, W) in [-1, 1] to (B, K) logits.
 
@@ -139,6 +145,7 @@ def build_model(
         image_shape: (C, H, W).
         head: a key of HEADS, the last layer.
         weights: a file of the timm model's weights, for all but the last layer; nothing is downloaded.
+        statistics: of the images that the timm model was pretrained on.
 
     Raises:
         OptionError: neither MODELS nor timm has the name, or the timm model cannot take images of this size, that head or these
@@ -149,6 +156,8 @@ def build_model(
         model: nn.Module = MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
     else:
         model = _timm_model(name, num_classes=num_classes, image_shape=image_shape, weights=weights)
+    if statistics is not None:
+        model = Normalised(model, statistics, channels=image_shape[0])
     if head != "linear":
         own = head_of(model, name=name)
         (place,) = (path for path, module in model.named_modules() if module is own)
@@ -205,6 +214,8 @@ def part_of(model: nn.Module, name: str) -> list[nn.Module]:
     """
     if name == "all":
         return [model]
+    if isinstance(model, Normalised):
+        return part_of(model.network, name)
     head = cast(nn.Module, cast(Any, model).get_classifier())
     if name == "head":
         return [head]

@@ -89,7 +89,9 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
 
 def build_for(options: ClassifierOptions, train: ImageSet, pretrained: Pretrained | None = None) -> nn.Module:
     """The network that the options ask for, freshly initialised or with published weights; errors as `build_model`."""
-    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head, "weights": pretrained and pretrained.path}
+    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head}
+    if pretrained is not None:
+        given |= {"weights": pretrained.path, "statistics": pretrained.statistics}
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, **given)
     if options.tau_norm:
         head_of(network, name=options.model)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -17,6 +18,38 @@ from ltaug.files import file_digest
 HUB = "hub"
 SAFETENSORS = "model.safetensors"  # what a folder, or a repository of the hub, calls its weights
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+Statistics = Mapping[str, Sequence[float]]  # "mean" and "std" of each channel of images in [0, 1]
+
+
+class Normalised(nn.Module):
+    """A network of timm's interface that takes images in [-1, 1], as all here do, and was pretrained on normalised ones.
+
+    `network` gets (v - mean) / std of v in [0, 1]. Where images have another number of channels than the statistics, each channel
+    has their mean.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, statistics: Statistics, *, channels: int) -> None:
+        super().__init__()
+        self.network, self.statistics = network, statistics
+        given = (torch.tensor(statistics[name], dtype=torch.float32) for name in ("mean", "std"))
+        mean, std = (one if len(one) == channels else one.mean().expand(channels) for one in given)
+        self.register_buffer("scale", (0.5 / std)[:, None, None], persistent=False)
+        self.register_buffer("shift", ((0.5 - mean) / std)[:, None, None], persistent=False)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return cast(Tensor, cast(Any, self.network).forward_features(x * self.scale + self.shift))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        return cast(Tensor, cast(Any, self.network).forward_head(features, pre_logits=pre_logits))
+
+    def get_classifier(self) -> nn.Module:
+        return cast(nn.Module, cast(Any, self.network).get_classifier())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.network(x * self.scale + self.shift))
 
 
 @dataclass(frozen=True)
@@ -26,6 +59,7 @@ class Pretrained:
     path: Path
     digest: str  # SHA-256 of its bytes
     origin: dict[str, str]  # model, and what is known of: file, repository, revision, licence, url
+    statistics: Statistics  # of the images that they were trained on
 
 
 def weights_file(given: str) -> Path:
@@ -73,7 +107,7 @@ def find_pretrained(given: str | None, *, model: str, download: bool, tell: Call
         origin["file"] = path.name
     if given == HUB or tagged:  # what else a file holds timm does not know
         origin |= {key: text for key, text in (("licence", cfg.license), ("url", cfg.origin_url)) if text}
-    return Pretrained(path, file_digest(path), origin)
+    return Pretrained(path, file_digest(path), origin, {"mean": list(cfg.mean), "std": list(cfg.std)})
 
 
 def _from_hub(repository: str, name: str, licence: str | None, download: bool, tell: Callable[[str], None]) -> Path:

@@ -1,6 +1,8 @@
 """Classifiers that start from published weights: networks of timm's, saved by the tests themselves."""
 
+import os
 import pickle
+import signal
 import warnings
 
 import huggingface_hub
@@ -8,18 +10,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from ltaug.classifier.batches import to_input
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import build_model
-from ltaug.classifier.pretrained import find_pretrained
+from ltaug.classifier.pretrained import Normalised, find_pretrained
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
 from ltaug.fields import checked
 from ltaug.files import file_digest
-from ltaug.machine import Machine
 from ltaug.options import ClassifierOptions
 from ltaug.records import ClassifierRecord
-from ltaug.runs import read_run
+from ltaug.runs import ignore_events, read_run
 from ltaug.runtime import make_runtime
 from ltaug.stages import check_stages, train_classifier, write_report
 
@@ -55,9 +58,9 @@ def photos(tmp_path_factory):
     return {"dataset": str(path)}
 
 
-def train(dataset, out, pretrained, *, model=f"test_resnet.{TAG}", machine=Machine(), **given):  # noqa: B008
+def train(dataset, out, pretrained, *, model=f"test_resnet.{TAG}", listener=ignore_events, **given):
     given = {"model": model, "pretrained": str(pretrained), "steps": 4, "batch_size": 8, "augment": "none"} | given
-    return train_classifier(dataset, given, out=out, machine=machine)
+    return train_classifier(dataset, given, out=out, listener=listener)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "weights.pth"])
@@ -87,6 +90,45 @@ def test_the_first_layer_and_the_position_embedding_fit_images_of_another_size_a
     network = build_model("test_vit", num_classes=2, image_shape=(1, 64, 64), weights=path)
     torch.testing.assert_close(network.patch_embed.proj.weight, weights["patch_embed.proj.weight"].sum(1, keepdim=True))
     assert network(torch.zeros(1, 1, 64, 64)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_gives_the_logits_that_it_gives_after_timms_own_preprocessing(tmp_path, name):
+    path, _ = publish(tmp_path, name)
+    found = find_pretrained(str(path), model=f"{name}.{TAG}", download=False, tell=pytest.fail)
+    shape, statistics = (3, 160, 160), {"mean": [0.1, 0.5, 0.8], "std": [0.2, 0.3, 0.4]}
+    for used in (found.statistics, statistics):
+        network = build_model(name, num_classes=4, image_shape=shape, weights=path, statistics=used).eval()
+        preprocess = timm.data.create_transform(shape, crop_pct=1.0, **used)
+        image = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        theirs = network.network(preprocess(Image.fromarray(image))[None])
+        ours = to_input(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+        torch.testing.assert_close(network(ours), theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network.forward_head(network.forward_features(ours)), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_images_of_one_channel_are_normalised_by_the_mean_of_the_statistics():
+    statistics = {"mean": [0.2, 0.4, 0.6], "std": [0.1, 0.2, 0.3]}
+    network = Normalised(torch.nn.Identity(), statistics, channels=1)
+    torch.testing.assert_close(network(torch.tensor([[[[-1.0, 1.0]]]])), torch.tensor([[[[-2.0, 3.0]]]]))
+
+
+@pytest.mark.parametrize("given", [{"loss": "ldam"}, {"refit": "last", "refit_share": 0.5, "tau_norm": 0.5}, {"average": "ema"}])
+def test_a_fit_that_is_interrupted_goes_on_bit_for_bit_and_loads_with_the_same_weights(published, photos, tmp_path, given):
+    def stop(event):
+        if event.step == 3 and event.text == "training the classifier":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    given = {"steps": 6, "average": "swa"} | given
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, tmp_path / "clf", published, listener=stop, **given)
+    assert [path.name for path in (tmp_path / "clf" / "checkpoints").iterdir()] == ["step-4"]
+    paths = [train(photos, tmp_path / out, published, **given) for out in ("clf", "whole")]
+    first, whole = (ClassifierRecord.read(path, finished=True).outputs for path in paths)
+    assert first["weights.safetensors"] == whole["weights.safetensors"]
+    with np.load(paths[0] / "predictions.npz") as saved, np.load(photos["dataset"]) as data:
+        images = np.ascontiguousarray(data["test_images"].transpose(0, 3, 1, 2))
+        assert np.array_equal(Judge.load(paths[0], runtime=CPU).probabilities(images), saved["probabilities"])
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "resnet10t"])
@@ -146,9 +188,6 @@ def test_a_finished_run_says_where_its_weights_came_from_and_is_one_of_these_wei
     assert record.pretrained["file"] == "model.safetensors"
     assert record.pretrained["licence"] == "apache-2.0"
     assert read_run(path)["inputs"]["pretrained"]["digest"] == file_digest(published)
-    with np.load(path / "predictions.npz") as saved, np.load(photos["dataset"]) as data:
-        images = np.ascontiguousarray(data["test_images"].transpose(0, 3, 1, 2))
-        assert np.array_equal(Judge.load(path, runtime=CPU).probabilities(images), saved["probabilities"])
     kept = published.read_bytes()
     publish(published.parent, "test_resnet", seed=2)
     try:
