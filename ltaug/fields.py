@@ -38,6 +38,7 @@ def option(
     ascending: bool = False,
     owner: Owners | None = None,
     part: str = "",
+    instead: Mapping[tuple[str, str], Any] | None = None,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
@@ -50,6 +51,7 @@ def option(
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
             backbone does, {"drop_copies": True} that it is read where drop_copies is set, and False where it is not. Of several
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
+        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
     metadata = {
@@ -62,6 +64,7 @@ def option(
         "ascending": ascending,
         "owner": owner or {},
         "part": part,
+        "instead": instead or {},
     }
     if small is not _UNSET:
         metadata["small"] = small
@@ -110,7 +113,7 @@ def resolve(cls: type[Options], given: Mapping[str, Any], *, image_side: int, wh
         OptionError: see `check` and `require_read`.
     """
     values = check(cls, given, where=where)
-    options = cls(**(_defaults(cls, image_side) | values))
+    options = cls(**(_defaults(cls, image_side) | _instead(cls, values) | values))
     require_read(cls, values, {f.name: getattr(options, f.name) for f in dataclasses.fields(cls)}, where=where)
     return options
 
@@ -224,6 +227,11 @@ def _flag(name: str) -> str:
 def _defaults(cls: type, image_side: int) -> dict[str, Any]:
     small = image_side <= SMALL_SIDE
     return {f.name: f.metadata["small"] for f in dataclasses.fields(cls) if small and "small" in f.metadata}
+
+
+def _instead(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    named = ((f.name, asked, value) for f in dataclasses.fields(cls) for asked, value in f.metadata["instead"].items())
+    return {name: value for name, (key, chosen), value in named if given.get(key) == chosen}
 
 
 def _converted(cls: type, name: str, value: Any, where: str) -> Any:

@@ -246,9 +246,15 @@ class ClassifierOptions(LearningOptions):
     steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
     batch_size: int = option(128, "images per step", small=64, low=1)
-    lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
-    momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
-    weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
+    optimizer: str = option("sgd", "what takes the steps; adamw suits published weights", choices=methods.OPTIMIZERS)
+    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4})
+    momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
+    weight_decay: float = option(
+        2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}
+    )
+    layer_decay: float = option(
+        1.0, "learning rate of a layer over that of the layer above it, as 0.75 for published weights", low=0.01, high=1
+    )
     schedule: str = option(
         "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
     )
@@ -266,6 +272,11 @@ class ClassifierOptions(LearningOptions):
             raise OptionError(
                 f"--model {self.model} names published weights, and without --pretrained training starts from random ones; "
                 f"use --pretrained, or --model {architecture}"
+            )
+        if self.model in methods.MODELS and self.layer_decay < 1:
+            raise OptionError(
+                f"--layer-decay {self.layer_decay:g} does not go with --model {self.model}, which is not timm's; "
+                "use a timm model's name, or leave it out"
             )
         if self.model in methods.MODELS and self.pretrained is not None:
             raise OptionError(

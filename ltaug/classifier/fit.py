@@ -236,8 +236,8 @@ def _resume(fitted: _Fitted, checkpoints: Path, tell: Callable[[str], None]) -> 
 
 
 def disk_bytes(parameters: int) -> int:
-    """What a fit leaves on the disk, in float32: the weights, and a checkpoint of weights, momentum and average."""
-    return 4 * 4 * parameters
+    """What a fit leaves on the disk, in float32: the weights, and a checkpoint of weights, up to two moments and the average."""
+    return 4 * 5 * parameters
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:

@@ -113,7 +113,16 @@ def test_images_of_one_channel_are_normalised_by_the_mean_of_the_statistics():
     torch.testing.assert_close(network(torch.tensor([[[[-1.0, 1.0]]]])), torch.tensor([[[[-2.0, 3.0]]]]))
 
 
-@pytest.mark.parametrize("given", [{"loss": "ldam"}, {"refit": "last", "refit_share": 0.5, "tau_norm": 0.5}, {"average": "ema"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loss": "ldam"},
+        {"optimizer": "adamw", "layer_decay": 0.5},
+        {"optimizer": "adamw", "refit": "head"},
+        {"refit": "last", "refit_share": 0.5, "tau_norm": 0.5},
+        {"average": "ema"},
+    ],
+)
 def test_a_fit_that_is_interrupted_goes_on_bit_for_bit_and_loads_with_the_same_weights(published, photos, tmp_path, given):
     def stop(event):
         if event.step == 3 and event.text == "training the classifier":
