@@ -39,6 +39,7 @@ def option(
     ascending: bool = False,
     owner: Owners | None = None,
     part: str = "",
+    instead: Mapping[tuple[str, str], Any] | None = None,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
@@ -51,10 +52,11 @@ def option(
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
             backbone does, {"drop_copies": True} that it is read where drop_copies is set, and False where it is not. Of several
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
+        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
     limits = {"choices": choices, "joined": joined, "check": check, "low": low, "high": high, "ascending": ascending}
-    metadata = {"help": help, **limits, "owner": owner or {}, "part": part}
+    metadata = {"help": help, **limits, "owner": owner or {}, "part": part, "instead": instead or {}}
     if small is not _UNSET:
         metadata["small"] = small
     return field(default=default, metadata=metadata)
@@ -103,7 +105,8 @@ def resolve(cls: type[Options], given: Mapping[str, Any], *, image_side: int, wh
     """
     values = check(cls, given, where=where)
     small = dataclasses.fields(cls) if image_side <= SMALL_SIDE else ()
-    options = cls(**({f.name: f.metadata["small"] for f in small if "small" in f.metadata} | values))
+    smaller = {f.name: f.metadata["small"] for f in small if "small" in f.metadata}
+    options = cls(**(smaller | _instead(cls, values) | values))
     require_read(cls, values, {f.name: getattr(options, f.name) for f in dataclasses.fields(cls)}, where=where)
     return options
 
@@ -212,6 +215,11 @@ def _either(cls: type, f: dataclasses.Field[Any], owners: list[str], known: Mapp
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _instead(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    named = ((f.name, asked, value) for f in dataclasses.fields(cls) for asked, value in f.metadata["instead"].items())
+    return {name: value for name, (key, chosen), value in named if given.get(key) == chosen}
 
 
 def _converted(cls: type, name: str, value: Any, where: str) -> Any:

@@ -83,7 +83,13 @@ class LearningOptions:
         choices=methods.CLASSIFIER_SAMPLINGS,
         owner={"refit": REFITTED},
     )
-    refit_lr: float = option(0.005, "refit: SGD's learning rate, which falls as a cosine", low=0, owner={"refit": REFITTED})
+    refit_lr: float = option(
+        0.005,
+        "refit: learning rate, which falls as a cosine",
+        low=0,
+        owner={"refit": REFITTED},
+        instead={("optimizer", "adamw"): 2.5e-5},
+    )
     refit_smoothing: float = option(
         0.0,
         "refit: label smoothing of the largest class; between it and the rarest as a sine",

@@ -175,6 +175,8 @@ CLASSIFIER_AUGMENTATIONS = Registry(
 CLASSIFIER_SAMPLINGS = Registry(
     "--sampling", {"natural": "ltaug.classifier.batches:NATURAL", "balanced": "ltaug.classifier.batches:BALANCED"}
 )
+# (network, lr=, weight_decay=, layer_decay=, **settings) -> torch.optim.Optimizer
+OPTIMIZERS = Registry("--optimizer", {"sgd": "ltaug.classifier.optimizers:sgd", "adamw": "ltaug.classifier.optimizers:adamw"})
 # share of training behind -> factor of the learning rate
 SCHEDULES = Registry(
     "--schedule", {"step": "ltaug.classifier.schedules:step_decay", "cosine": "ltaug.classifier.schedules:cosine_decay"}

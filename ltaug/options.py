@@ -215,6 +215,13 @@ class ClassifierOptions(LearningOptions):
         choices=methods.MODELS,
         check="ltaug.classifier.models:require_timm",
     )
+    pretrained: str | None = option(
+        None,
+        "start from published weights of timm's --model: a file (.safetensors, .pth), a folder with model.safetensors, or hub, "
+        "with --download [default: random weights]",
+        choices=("hub",),
+        check="ltaug.classifier.pretrained:weights_file",
+    )
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -226,17 +233,41 @@ class ClassifierOptions(LearningOptions):
     steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
     epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
     batch_size: int = option(128, "images per step", small=64, low=1)
-    lr: float = option(0.1, "SGD's learning rate after warm-up", small=0.05, low=0)
-    momentum: float = option(0.9, "SGD's (Nesterov) momentum", low=0, high=1)
-    weight_decay: float = option(2e-4, "weight decay", small=5e-4, low=0)
-    schedule: str = option("step", "learning rate: x0.1 at 80 % and 90 %, or cosine", small="cosine", choices=methods.SCHEDULES)
+    optimizer: str = option("sgd", "what takes the steps; adamw suits published weights", choices=methods.OPTIMIZERS)
+    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4})
+    momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
+    weight_decay: float = option(
+        2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}
+    )
+    layer_decay: float = option(
+        1.0, "learning rate of a layer over that of the layer above it, as 0.75 for published weights", low=0.01, high=1
+    )
+    schedule: str = option(
+        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
+    )
     warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5)
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "synthetic share of a batch [default: as in the merged set]", low=0, high=1)
 
     def __post_init__(self) -> None:
-        """Raise OptionError for batches that cannot be, or that leave nothing to learn from."""
+        """Raise OptionError for weights that nobody loads, and batches that cannot be or that leave nothing to learn from."""
         super().__post_init__()
+        architecture, tagged, _ = self.model.partition(".")
+        if tagged and self.pretrained is None:
+            raise OptionError(
+                f"--model {self.model} names published weights, and without --pretrained training starts from random ones; "
+                f"use --pretrained, or --model {architecture}"
+            )
+        if self.model in methods.MODELS and self.layer_decay < 1:
+            raise OptionError(
+                f"--layer-decay {self.layer_decay:g} does not go with --model {self.model}, which is not timm's; "
+                "use a timm model's name, or leave it out"
+            )
+        if self.model in methods.MODELS and self.pretrained is not None:
+            raise OptionError(
+                f"--pretrained {self.pretrained} does not go with --model {self.model}, of which nobody published weights; "
+                "use a timm model's name, or leave it out"
+            )
         fraction, size = self.synthetic_fraction, self.batch_size
         if self.loss == "proco" and size == 1:
             raise OptionError("--loss proco normalises features over a batch, and --batch-size is 1; use at least 2")

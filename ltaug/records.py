@@ -217,7 +217,8 @@ class ClassifierRecord(RunRecord):
     given for others, of which no more is known: "folder", "npz" or "shards". `resampled_counts` are the real images of every
     class that were drawn again in place of synthetic ones, if any. `overlap` says how near synthetic images come to real ones
     (metrics.overlap), `duplicates` counts equal real images and `dataset_notes` are its `source_notes` (data.load); all are
-    empty in early runs. `steps` were trained, 0 where unknown; `groups` holds class indices by group.
+    empty in early runs. `pretrained` is the origin of the published weights that it started from, empty without any. `steps`
+    were trained, 0 where unknown; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -238,6 +239,7 @@ class ClassifierRecord(RunRecord):
     overlap: Json
     duplicates: Mapping[str, int]
     dataset_notes: tuple[str, ...]
+    pretrained: Mapping[str, str]
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
@@ -271,7 +273,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "draw_seed": train.get("draw_seed", record["seed"]),
         "test_digest": (inputs.get("test") or {}).get("digest", ""),
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape", "dataset_notes")},
-        **{key: facts.get(key) or {} for key in mappings},
+        **{key: facts.get(key) or {} for key in (*mappings, "pretrained")},
         "parameters": facts.get("parameters"),
         **{key: None if counts is None else tuple(counts) for key, counts in counts_of.items()},
         "steps": facts.get("steps", getattr(options, "steps", None)) or 0,

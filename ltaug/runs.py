@@ -18,10 +18,12 @@ from typing import Any, TypedDict, Unpack
 from filelock import FileLock, Timeout
 
 from ltaug.errors import LtaugError, MismatchError, RunExistsError, damaged
+from ltaug.fields import known_of
 from ltaug.files import file_digest, is_half, read_json, remove_halves, require_sealed, sealed, verify_file, write_json
 from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
+from ltaug.options import STAGES
 from ltaug.place import ALONE, Place
 from ltaug.shapes import RECORD, require_shape
 
@@ -257,6 +259,10 @@ def require_same_spec(path: Path, record: Mapping[str, Any], spec: Mapping[str, 
 
 
 def _comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What two openings of a run must agree on; an option that an earlier version did not have has its default."""
+    options = record.get("options", {})
+    whole = {name: known_of(cls, options[name]) for name, cls in STAGES.items() if isinstance(options.get(name), Mapping)}
+    record = {**record, "options": {**options, **_as_json(whole)}}
     return {key: _without_paths(record.get(key)) for key in ("stage", "seed", "options", "inputs")}
 
 

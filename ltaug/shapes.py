@@ -24,7 +24,7 @@ RECORD: Shape = {
     "label?": str,
     "options": {"dataset?": dict, "arm?": (str, None), "about?": (str, None), "judge?": bool, "notes?": [str]},
     "inputs": {
-        **dict.fromkeys(("train?", "test?", "source?", "generator?", "reference?", "extractor?"), _INPUT),
+        **dict.fromkeys(("train?", "test?", "source?", "generator?", "reference?", "extractor?", "pretrained?"), _INPUT),
         **dict.fromkeys(("judges?", "teachers?"), ([_INPUT], None)),
         "synthetic?": ({**_INPUT[0], "origin?": str}, None),
     },
@@ -41,6 +41,7 @@ RECORD: Shape = {
         **dict.fromkeys(("synthetic_counts?", "resampled_counts?"), ([int], None)),
         "steps?": (int, None),
         "parameters?": (int, None),
+        "pretrained?": {str: str},
         "real_nearest?": {str: float},
         "groups?": {str: [int]},
         "rounds?": [{"first": int, "world": int, "size": int}],
@@ -66,7 +67,10 @@ EVALUATION_METRICS: Shape = {
     },
 }
 # Of a classifier's weights.
-NETWORK: Shape = {"model": str, "class_names": [str], "image_shape": (int, int, int), "head?": str, "format?": int}
+NETWORK: Shape = {
+    **{"model": str, "class_names": [str], "image_shape": (int, int, int)},
+    **{"head?": str, "statistics?": {"mean": [float], "std": [float]}, "format?": int},
+}
 
 
 def require_shape(value: Any, shape: Shape, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Later versions read, report, sample and continue what earlier ones wrote (tests/keeping.py)."""
 
+import dataclasses
 import os
 import shutil
 import tarfile
@@ -50,6 +51,14 @@ def test_kept_classifiers_and_images_load(kept):
         assert record.arm == arm
         assert judge.probabilities(images.images).sum(axis=1) == pytest.approx(np.ones(len(images)), abs=1e-5)
     assert ClassifierRecord.read(runs / "cbdm/classifier").synthesis() == SynthesisRecord.read(runs / "cbdm/synthetic")
+
+
+def test_a_kept_classifier_is_found_done_by_the_command_that_made_it(kept):
+    made, heard = kept / "experiment/seed-0/real/classifier", []
+    record = ClassifierRecord.read(made)
+    dataset, given = dataclasses.asdict(record.dataset), {"steps": 5, "lr": 0.0}
+    stages.train_classifier(dataset, given, out=made, seed=0, arm="real", machine=CPU, listener=heard.append)
+    assert heard[-1].text == "Already done."
 
 
 def test_a_kept_experiment_is_reported_on(kept, tmp_path):

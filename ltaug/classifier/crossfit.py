@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from ltaug.classifier.fit import fit_classifier
+from ltaug.classifier.pretrained import Pretrained
 from ltaug.classifier.stage import CHECKPOINTS, look_at
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.files import atomic_write
@@ -41,6 +42,7 @@ def run_cross_fit(
     nearest: Labels,
     options: ClassifierOptions,
     *,
+    pretrained: Pretrained | None,
     fold_of: Labels,
     fold: int,
     run: Run,
@@ -66,6 +68,7 @@ def run_cross_fit(
         train.take(others),
         dataclasses.replace(options, distill="none"),
         synthetic=used,
+        pretrained=pretrained,
         seed=seed,
         runtime=runtime,
         on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),

@@ -21,6 +21,7 @@ from ltaug.classifier.fusion import with_donors
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import head_of, normalise_head
 from ltaug.classifier.phases import Phase, build_for, build_learner, class_weights, phases_of
+from ltaug.classifier.pretrained import Pretrained
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
@@ -56,6 +57,7 @@ def fit_classifier(
     *,
     synthetic: ImageSet | None = None,
     teachers: Sequence[Judge] = (),
+    pretrained: Pretrained | None = None,
     seed: int,
     runtime: Runtime,
     on_step: OnStep | None = None,
@@ -63,7 +65,7 @@ def fit_classifier(
     checkpoint_every: int = CHECKPOINT_EVERY,
     tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[nn.Module, Seconds]:
-    """Train a classifier from scratch; returns it in evaluation mode, on the runtime's device, and how long that took.
+    """Train a classifier; returns it in evaluation mode, on the runtime's device, and how long that took.
 
     The loss of a batch is sum(w l) / E[sum(w)] with w = `synthetic_weight` for synthetic images and 1 for real ones:
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
@@ -74,6 +76,7 @@ def fit_classifier(
     Args:
         synthetic: images to merge with the real ones; an empty set is the same as None.
         teachers: classifiers of the real images, from which images that `distill` names learn as well.
+        pretrained: the weights to start from, but for the last layer [default: random ones].
         seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
         on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
         checkpoints: a directory that gets the state every `checkpoint_every` steps; a fit resumes from one it finds there.
@@ -83,7 +86,8 @@ def fit_classifier(
         DataError: `train` is empty.
         MismatchError: `synthetic` has other classes or another image shape.
         OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers,
-            or a loss that stops being finite.
+            weights of another network, or a loss that stops being finite.
+        CorruptError: the published weights are damaged.
         ResourceError: the disk has too little space for `checkpoints`.
         KeyboardInterrupt: on Ctrl-C or another signal to stop, after the state was written where there are `checkpoints`.
     """
@@ -93,7 +97,7 @@ def fit_classifier(
     pool = make_pool(train, synthetic, device=runtime.device)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        network = build_for(options, train).to(runtime.device)
+        network = build_for(options, train, pretrained).to(runtime.device)
         fitted = _Fitted(network, build_average(options, network, phases[-1].last), pool, augmentation, runtime)
         warm = _train(fitted, phases, teachers, on_step, checkpoints, checkpoint_every, tell)
         _settle(fitted, phases[-1], teachers)
@@ -232,8 +236,8 @@ def _resume(fitted: _Fitted, checkpoints: Path, tell: Callable[[str], None]) -> 
 
 
 def disk_bytes(parameters: int) -> int:
-    """What a fit leaves on the disk, in float32: the weights, and a checkpoint of weights, momentum and average."""
-    return 4 * 4 * parameters
+    """What a fit leaves on the disk, in float32: the weights, and a checkpoint of weights, up to two moments and the average."""
+    return 4 * 5 * parameters
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ltaug.checkpoints import put
 from ltaug.classifier.batches import to_input
 from ltaug.classifier.models import build_model, penultimate
+from ltaug.classifier.pretrained import Normalised
 from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import CorruptError, MismatchError
 from ltaug.files import atomic_write
@@ -47,6 +49,8 @@ def save_weights(path: Path, model: nn.Module, *, name: str, head: str = "linear
     header = {FORMAT: WEIGHTS, "model": name, "class_names": train.class_names, "image_shape": train.image_shape}
     if head != "linear":  # files of ordinary networks stay as they were
         header["head"] = head
+    if isinstance(model, Normalised):
+        header["statistics"] = dict(model.statistics)
     with atomic_write(path) as file:
         # A single entry: safetensors writes several in random order, and equal fits should give equal files.
         file.write(save(tensors, metadata={HEADER: json.dumps(header)}))
@@ -70,8 +74,8 @@ def load_weights(path: Path) -> tuple[nn.Module, tuple[str, ...], tuple[int, int
     class_names = tuple(header["class_names"])
     c, h, w = header["image_shape"]
     with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the caller's draws must not change
-        head = header.get("head", "linear")
-        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w), head=head)
+        kind: dict[str, Any] = {"head": header.get("head", "linear"), "statistics": header.get("statistics")}
+        model = build_model(header["model"], num_classes=len(class_names), image_shape=(c, h, w), **kind)
     put(weights, model, path)
     return model.eval(), class_names, (c, h, w)
 

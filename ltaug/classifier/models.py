@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltaug.classifier.contrastive import VMFHead
+from ltaug.classifier.pretrained import Normalised, Statistics, with_weights
 from ltaug.errors import OptionError, nearest
 from ltaug.methods import MODELS
 
@@ -127,21 +129,35 @@ def normalise_head(head: nn.Linear, *, tau: float) -> None:
             head.bias.zero_()
 
 
-def build_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int], head: str = "linear") -> nn.Module:
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    head: str = "linear",
+    weights: Path | None = None,
+    statistics: Statistics | None = None,
+) -> nn.Module:
     """A freshly initialised network (from torch's global seed) that maps (B, C, H, W) in [-1, 1] to (B, K) logits.
 
     Args:
-        name: a key of MODELS, or a timm model's name (random weights: nothing is downloaded).
+        name: a key of MODELS, or a timm model's name.
         image_shape: (C, H, W).
         head: a key of HEADS, the last layer.
+        weights: a file of the timm model's weights, for all but the last layer; nothing is downloaded.
+        statistics: of the images that the timm model was pretrained on.
 
     Raises:
-        OptionError: neither MODELS nor timm has the name, or the timm model cannot take images of this size or that head.
+        OptionError: neither MODELS nor timm has the name, or the timm model cannot take images of this size, that head or these
+            weights.
+        CorruptError: the weights are damaged.
     """
     if name in MODELS:
         model: nn.Module = MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
     else:
-        model = _timm_model(name, num_classes=num_classes, image_shape=image_shape)
+        model = _timm_model(name, num_classes=num_classes, image_shape=image_shape, weights=weights)
+    if statistics is not None:
+        model = Normalised(model, statistics, channels=image_shape[0])
     if head != "linear":
         own = head_of(model, name=name)
         (place,) = (path for path, module in model.named_modules() if module is own)
@@ -161,7 +177,7 @@ def require_timm(name: str) -> None:
         raise OptionError(f"--model {name!r} is unknown; {hint}")
 
 
-def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int], weights: Path | None) -> nn.Module:
     import timm
 
     require_timm(name)
@@ -170,8 +186,9 @@ def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int
     cfg = timm.models.get_pretrained_cfg(name)
     if cfg is not None and cfg.fixed_input_size:
         sized = {"img_size": (height, width)}
+    make = partial(timm.create_model, name, num_classes=num_classes, in_chans=channels, **sized)
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=channels, **sized)
+        model: nn.Module = make(pretrained=False)
         with torch.no_grad():
             model.eval()(torch.zeros(2, channels, height, width))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
@@ -179,7 +196,7 @@ def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int
             f"--model {name}: timm's model cannot take images of {channels}x{height}x{width} ({str(error).splitlines()[0]}); "
             "give a larger --image-size or another --model"
         ) from error
-    return model.train()
+    return (model if weights is None else with_weights(model, weights, name=name, make=make)).train()
 
 
 def penultimate(model: nn.Module, x: Tensor) -> Tensor:
@@ -197,6 +214,8 @@ def part_of(model: nn.Module, name: str) -> list[nn.Module]:
     """
     if name == "all":
         return [model]
+    if isinstance(model, Normalised):
+        return part_of(model.network, name)
     head = cast(nn.Module, cast(Any, model).get_classifier())
     if name == "head":
         return [head]

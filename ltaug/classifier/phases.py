@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from ltaug.classifier.fusion import fused_logits
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.losses import build_loss, deferred_weights
 from ltaug.classifier.models import build_model, head_of, part_of
+from ltaug.classifier.optimizers import build_optimizer
+from ltaug.classifier.pretrained import Pretrained
 from ltaug.classifier.step import Learner
 from ltaug.classifier.teachers import Ensemble
 from ltaug.data.imageset import ImageSet
@@ -85,10 +88,12 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
     return [*joint, Phase(first, total, again, own, options.refit, smoothing, donors)]
 
 
-def build_for(options: ClassifierOptions, train: ImageSet) -> nn.Module:
-    """The network that the options ask for, freshly initialised; OptionError as `build_model`."""
-    head = LOSSES.about(options.loss).head
-    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, head=head)
+def build_for(options: ClassifierOptions, train: ImageSet, pretrained: Pretrained | None = None) -> nn.Module:
+    """The network that the options ask for, freshly initialised or with published weights; errors as `build_model`."""
+    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head}
+    if pretrained is not None:
+        given |= {"weights": pretrained.path, "statistics": pretrained.statistics}
+    network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, **given)
     if options.tau_norm:
         head_of(network, name=options.model)
     if options.refit != "none":
@@ -105,22 +110,14 @@ def class_weights(plan: BatchPlan, pool: Pool) -> Tensor:
 def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime, *, teachers: Sequence[Judge] = ()) -> Learner:
     """The network with everything it learns with in a phase; its other parts are frozen, with their batch-norm statistics."""
     options, plan = phase.options, phase.plan
-    learning = _freeze(network, phase.trained)
+    _freeze(network, phase.trained)
     forward: Callable[[Tensor], Tensor] = network
     if phase.donors is not None:
         forward = partial(fused_logits, network=network, share=options.refit_fusion)
-    optimizer = torch.optim.SGD(
-        learning,
-        lr=options.lr,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        nesterov=options.momentum > 0,
-        fused=True,
-    )
     return Learner(
         network=network,
         forward=torch.compile(forward) if runtime.compiled else forward,
-        optimizer=optimizer,
+        optimizer=build_optimizer(network, options),
         loss_per_image=build_loss(options, class_counts=_priors(plan, pool, options)),
         weights=_source_weights(plan, pool, options.synthetic_weight)
         .to(runtime.device)[:, None]
@@ -134,14 +131,12 @@ def build_learner(network: nn.Module, phase: Phase, pool: Pool, runtime: Runtime
     )
 
 
-def _freeze(network: nn.Module, trained: str) -> list[nn.Parameter]:
-    """Let the `trained` part of the network learn and nothing else; its parameters."""
+def _freeze(network: nn.Module, trained: str) -> None:
+    """Let the `trained` part of the network learn and nothing else."""
     network.eval().requires_grad_(False)
     network.zero_grad()
-    parts = part_of(network, trained)
-    for part in parts:
+    for part in part_of(network, trained):
         part.train().requires_grad_(True)
-    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def _priors(plan: BatchPlan, pool: Pool, options: ClassifierOptions) -> Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from ltaug.classifier.fit import fit_classifier, require_like
 from ltaug.classifier.judge import WEIGHTS_FILE, Floats, Judge, probabilities, save_weights
 from ltaug.classifier.phases import total_steps
+from ltaug.classifier.pretrained import Pretrained
 from ltaug.data.groups import Groups, class_groups
 from ltaug.data.imageset import AnyImages, ImageSet
 from ltaug.errors import DataError, OptionError
@@ -38,12 +39,14 @@ def run_classifier(
     seed: int,
     resampled: bool = False,
     teachers: Sequence[Judge] = (),
+    pretrained: Pretrained | None = None,
 ) -> None:
     """Fill `run` with weights.safetensors, predictions.npz, metrics.json and the facts of the training set; finish it.
 
     Args:
         resampled: `synthetic` are real images drawn again (data.longtail.resample), and recorded as such.
         teachers: classifiers of the real images; asked for where `options.distill` names any images.
+        pretrained: the weights that it starts from, if `options.pretrained` names any.
 
     A fit writes a checkpoint every fit.CHECKPOINT_EVERY steps and when it is told to stop, and resumes from the last one.
 
@@ -52,7 +55,7 @@ def run_classifier(
         MismatchError: test or synthetic images have other classes or another shape than the training images.
         OptionError: an unknown name, a model or augmentation that cannot take these images, distillation without teachers; a fit
             that diverged.
-        CorruptError: the checkpoint to resume from is damaged.
+        CorruptError: the checkpoint to resume from or the published weights are damaged.
     """
     require_tested(test)
     require_like(train, test)
@@ -65,6 +68,7 @@ def run_classifier(
         steps=total_steps(train, options),
         groups={name: list(members) for name, members in groups.members.items()},
         rule=groups.rule,
+        **({"pretrained": pretrained.origin} if pretrained else {}),
     )
 
     network, took = fit_classifier(
@@ -72,6 +76,7 @@ def run_classifier(
         options,
         synthetic=synthetic,
         teachers=teachers,
+        pretrained=pretrained,
         seed=seed,
         runtime=runtime,
         on_step=lambda step, total, values: run.event("training the classifier", step, total, **values),

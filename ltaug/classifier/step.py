@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ltaug.classifier.batches import Batch, as_weights
 from ltaug.classifier.contrastive import VMFHead
 from ltaug.classifier.losses import Loss
+from ltaug.classifier.optimizers import set_rate
 from ltaug.classifier.sam import uphill
 from ltaug.classifier.teachers import Ensemble, distillation
 from ltaug.runtime import Runtime
@@ -113,7 +114,7 @@ def step_taker(learner: Learner) -> TakeStep:
         return CapturedSteps(learner)
 
     def take_step(batch: Batch, rate: float) -> Tensor:
-        learner.optimizer.param_groups[0]["lr"] = rate
+        set_rate(learner.optimizer, rate)
         return learner.learn(batch)
 
     return take_step
@@ -123,14 +124,14 @@ class CapturedSteps:
     """Records a step once as a CUDA graph and then replays it.
 
     The first few steps are taken call by call. The graph computes on tensors of its own, into which each step's batch and
-    learning rate are copied. The next step overwrites the loss that a step returns.
+    learning rates are copied. The next step overwrites the loss that a step returns.
     """
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
         self._stream = torch.cuda.Stream(learner.runtime.device)  # type: ignore[no-untyped-call]
-        self._rate = torch.zeros((), device=learner.runtime.device)
-        learner.optimizer.param_groups[0]["lr"] = self._rate
+        for group in learner.optimizer.param_groups:
+            group["lr"] = torch.zeros((), device=learner.runtime.device)
         self._batch: Batch | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._taken = 0
@@ -140,7 +141,7 @@ class CapturedSteps:
             self._batch = Batch(*(torch.empty_like(part) for part in batch))
         for held, given in zip(self._batch, batch, strict=True):
             held.copy_(given)
-        self._rate.fill_(rate)
+        set_rate(self._learner.optimizer, rate)
         self._taken += 1
         if self._taken <= BEFORE_CAPTURE:
             return self._beside(self._batch)

@@ -110,6 +110,7 @@ def _help(f: dataclasses.Field[Any]) -> str:
     defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:
         defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
+    defaults += "".join(f"; {shown(value)} with --{key} {name}" for (key, name), value in f.metadata["instead"].items())
     return f"{text} [{defaults}]"
 
 

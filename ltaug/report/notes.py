@@ -69,9 +69,24 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
             found.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
     told = dict.fromkeys(note for result in experiment.runs for note in result.record.dataset_notes)
     found += [f"The dataset: {note}." for note in told]
+    found += _outside(experiment, scores)
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found
+
+
+def _outside(experiment: Experiment, scores: Scores) -> list[str]:
+    """Of each kind of published weights which arms start from it."""
+    starting: dict[tuple[str, ...], list[str]] = {}
+    for arm in scores.order:
+        for told in dict.fromkeys(tuple(r.record.pretrained.values()) for r in experiment.results[arm].values()):
+            starting.setdefault(told, []).append(arm)
+    return [
+        f"Outside data: the classifiers of {several(arms)} start from published weights ({', '.join(told)}). What these were "
+        "trained on is not part of the dataset, and may show its test images."
+        for told, arms in starting.items()
+        if told
+    ]
 
 
 def _classes(experiment: Experiment, classes: ClassTable) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import Batch, to_input
 from ltaug.classifier.phases import build_for
+from ltaug.classifier.pretrained import find_pretrained
 from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.extractors import weights_of
@@ -73,8 +74,9 @@ def _evaluation(options: EvaluationOptions, train: ImageSet, machine: Machine) -
 
 
 def _classifier(options: ClassifierOptions, train: ImageSet, machine: Machine) -> None:
-    with torch.device("meta"):
-        build_for(options, train)
+    pretrained = find_pretrained(options.pretrained, model=options.model, download=machine.download, tell=lambda text: None)
+    with torch.device("meta" if pretrained is None else "cpu"):
+        build_for(options, train, pretrained)
     rows = np.zeros(2, np.int64)
     images, classes = (torch.from_numpy(part[rows]) for part in (train.images, train.labels))
     counts = torch.from_numpy(np.stack([train.class_counts] * 2))

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.phases import total_steps
+from ltaug.classifier.pretrained import Pretrained, find_pretrained
 from ltaug.classifier.stage import run_classifier
 from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
@@ -107,6 +108,7 @@ def train_classifier(
     side = side_of(data.train)
     asked = JUDGES[judge_index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {}) if given is None else given
     chosen = resolve(ClassifierOptions, asked, image_side=side, where=job.stage)
+    pretrained = find_pretrained(chosen.pretrained, model=chosen.model, download=job.machine.download, tell=job.tell)
     added = _to_add(synthetic, resampled_to, data.train, job, seed=seed)
     if teachers is None:
         needed = range(teachers_needed(plain(chosen), synthetic=added is not None))
@@ -115,11 +117,12 @@ def train_classifier(
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
     named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
     taught = [job.input(judge.digest, path) for judge, path in zip(taught_by, teachers, strict=True)]
-    with job.open(runtime, seed=seed, options=named, inputs=_inputs(data, draw_seed, added, taught)) as run:
+    inputs = _inputs(data, draw_seed, added, taught) | outside_input(pretrained, job)
+    with job.open(runtime, seed=seed, options=named, inputs=inputs) as run:
         if not run.finished:
             _note_images(data, added, run, seed=seed)
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
-            how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by}
+            how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by, "pretrained": pretrained}
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
     return out
 
@@ -156,6 +159,11 @@ def _inputs(data: Dataset, draw_seed: int, added: _Added | None, taught: list[di
         kind: None if added is None else added.input,
     }
     return inputs | ({"teachers": taught} if taught else {})
+
+
+def outside_input(pretrained: Pretrained | None, job: Job) -> dict[str, Any]:
+    """The published weights as an input that run.json records, where there are any."""
+    return {"pretrained": job.input(pretrained.digest, pretrained.path)} if pretrained else {}
 
 
 def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) -> None:

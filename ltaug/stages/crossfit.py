@@ -9,6 +9,7 @@ import numpy as np
 
 from ltaug.classifier.crossfit import folds_of, run_cross_fit
 from ltaug.classifier.phases import total_steps
+from ltaug.classifier.pretrained import find_pretrained
 from ltaug.classifier.stage import require_tested
 from ltaug.errors import OptionError
 from ltaug.fields import plain, resolve
@@ -16,7 +17,7 @@ from ltaug.manifest import KEPT, read_manifest
 from ltaug.options import ClassifierOptions
 from ltaug.records import SynthesisRecord
 from ltaug.runtime import derive_seed, for_classifier
-from ltaug.stages.classifier import synthesized
+from ltaug.stages.classifier import outside_input, synthesized
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 
 
@@ -59,6 +60,7 @@ def cross_fit(
     require_tested(data.test)
     train, name = data.train, "train-classifier"
     chosen = resolve(ClassifierOptions, given, image_side=side_of(train), where=name)
+    pretrained = find_pretrained(chosen.pretrained, model=chosen.model, download=job.machine.download, tell=job.tell)
     fold_of = folds_of(train.labels, folds, seed=derive_seed(seed, "folds", repeat))
     able = np.count_nonzero(fold_of >= 0)
     if folds > able:
@@ -72,12 +74,14 @@ def cross_fit(
     runtime = for_classifier(runtime, job.machine, image_side=side_of(train), steps=total_steps(train, chosen))
     told: dict[str, Any] = {"round": number, "repeat": repeat, "repeats": repeats, "fold": fold, "folds": folds}
     told |= {"dataset": plain(made.dataset), name: plain(chosen)}
-    with job.open(runtime, seed=seed, options=told, inputs={"train": source_of(train), "synthetic": added}) as run:
+    inputs = {"train": source_of(train), "synthetic": added, **outside_input(pretrained, job)}
+    with job.open(runtime, seed=seed, options=told, inputs=inputs) as run:
         if not run.finished:
             run.note(class_names=train.class_names)
             if synthetic is not None:
                 record = SynthesisRecord.read(synthetic)
                 run.note(wanted=record.wanted, kept=record.kept)
-            own = derive_seed(seed, "cross-fit", repeat, fold)
-            run_cross_fit(train, images, nearest, chosen, fold_of=fold_of, fold=fold, run=run, runtime=runtime, seed=own)
+            own: dict[str, Any] = {"pretrained": pretrained, "run": run, "runtime": runtime}
+            own["seed"] = derive_seed(seed, "cross-fit", repeat, fold)
+            run_cross_fit(train, images, nearest, chosen, fold_of=fold_of, fold=fold, **own)
     return out

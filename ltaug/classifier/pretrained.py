@@ -1,0 +1,173 @@
+"""Published weights that a classifier starts from: the file that holds them, its origin, and timm's network with them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ltaug.errors import CorruptError, DataError, OptionError
+from ltaug.files import file_digest
+
+HUB = "hub"
+SAFETENSORS = "model.safetensors"  # what a folder, or a repository of the hub, calls its weights
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+Statistics = Mapping[str, Sequence[float]]  # "mean" and "std" of each channel of images in [0, 1]
+
+
+class Normalised(nn.Module):
+    """A network of timm's interface that takes images in [-1, 1], as all here do, and was pretrained on normalised ones.
+
+    `network` gets (v - mean) / std of v in [0, 1]. Where images have another number of channels than the statistics, each channel
+    has their mean.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, statistics: Statistics, *, channels: int) -> None:
+        super().__init__()
+        self.network, self.statistics = network, statistics
+        given = (torch.tensor(statistics[name], dtype=torch.float32) for name in ("mean", "std"))
+        mean, std = (one if len(one) == channels else one.mean().expand(channels) for one in given)
+        self.register_buffer("scale", (0.5 / std)[:, None, None], persistent=False)
+        self.register_buffer("shift", ((0.5 - mean) / std)[:, None, None], persistent=False)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return cast(Tensor, cast(Any, self.network).forward_features(x * self.scale + self.shift))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        return cast(Tensor, cast(Any, self.network).forward_head(features, pre_logits=pre_logits))
+
+    def get_classifier(self) -> nn.Module:
+        return cast(nn.Module, cast(Any, self.network).get_classifier())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.network(x * self.scale + self.shift))
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A file of weights for one of timm's networks."""
+
+    path: Path
+    digest: str  # SHA-256 of its bytes
+    origin: dict[str, str]  # model, and what is known of: file, repository, revision, licence, url
+    statistics: Statistics  # of the images that they were trained on
+
+
+def weights_file(given: str) -> Path:
+    """The file that --pretrained FILE or DIR names.
+
+    Raises:
+        DataError: it is not there.
+        OptionError: it has another ending than files of weights.
+    """
+    path = Path(given).expanduser()
+    path = path / SAFETENSORS if path.is_dir() else path
+    if path.suffix not in SUFFIXES:
+        ends = ", ".join(SUFFIXES)
+        raise OptionError(f"--pretrained {given} does not end in {ends}; give a file of weights, a folder of one, or {HUB}")
+    if not path.is_file():
+        raise DataError(f"--pretrained {given}: there is no file {path}; give a file of weights, a folder of one, or {HUB}")
+    return path
+
+
+def find_pretrained(given: str | None, *, model: str, download: bool, tell: Callable[[str], None]) -> Pretrained | None:
+    """The weights that --pretrained and --model name, or None.
+
+    Args:
+        download: the hub may be asked for what is not in its cache (HF_HOME).
+        tell: hears of a download before it begins.
+
+    Raises:
+        OptionError: the hub has no weights for this model; see `weights_file`.
+        DataError: a file is not there, not to be downloaded, or its download failed.
+    """
+    if given is None:
+        return None
+    import timm
+
+    cfg = timm.models.get_pretrained_cfg(model)
+    architecture, tagged, _ = model.partition(".")
+    origin = {"model": model if tagged or given != HUB else f"{architecture}.{cfg.tag}"}
+    if given == HUB:
+        if not cfg.hf_hub_id:
+            raise OptionError(f"--pretrained {HUB}: timm knows no weights of {model} there; give a file, or another --model")
+        path = _from_hub(cfg.hf_hub_id, cfg.hf_hub_filename or SAFETENSORS, cfg.license, download, tell)
+        origin |= {"repository": cfg.hf_hub_id, "revision": path.parent.name}
+    else:
+        path = weights_file(given)
+        origin["file"] = path.name
+    if given == HUB or tagged:  # what else a file holds timm does not know
+        origin |= {key: text for key, text in (("licence", cfg.license), ("url", cfg.origin_url)) if text}
+    return Pretrained(path, file_digest(path), origin, {"mean": list(cfg.mean), "std": list(cfg.std)})
+
+
+def _from_hub(repository: str, name: str, licence: str | None, download: bool, tell: Callable[[str], None]) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+    except (OSError, ValueError) as error:
+        of = f"{name} of https://huggingface.co/{repository} (licence: {licence or 'not stated'})"
+        if not download:
+            raise DataError(
+                f"--pretrained {HUB} needs {of}, which is not on this machine; pass --download, or --pretrained with the file"
+            ) from error
+    tell(f"Downloading {of}.")
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        remedy = "fetch it elsewhere and pass --pretrained with the file"
+        raise DataError(f"{of} could not be downloaded ({reason}); {remedy}") from error
+
+
+def with_weights(fresh: nn.Module, path: Path, *, name: str, make: Callable[..., nn.Module]) -> nn.Module:
+    """timm's network `name` with the weights in a file, and with the last layer of `fresh`, which is one such network.
+
+    timm renames old names, fits position embeddings to the size of the images, and adapts the first layer to their channels.
+
+    Args:
+        make: `timm.create_model` for this network.
+
+    Raises:
+        CorruptError: the file is damaged, or holds more than weights.
+        OptionError: it holds the weights of another network.
+    """
+    found, heads = _read(path), cast(Any, fresh).pretrained_cfg.get("classifier") or ()
+    last = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+    held = {key: value for key, value in found.items() if not key.startswith(last)}
+    own = {key: value for key, value in fresh.state_dict().items() if key.startswith(last)}
+    # With as many classes as the file, timm takes all of it or raises; with others it says nothing of what is missing.
+    overlay = {"state_dict": held | own, "num_classes": fresh.num_classes, "label_offset": 0, "custom_load": False}
+    try:
+        network = make(pretrained=True, pretrained_cfg_overlay=overlay)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[1:2] or [str(error)]
+        raise OptionError(
+            f"--pretrained {path} does not hold the weights of --model {name} ({reason[0].strip()[:160]}); "
+            "give the file of that network, or another --model"
+        ) from error
+    network.pretrained_cfg = fresh.pretrained_cfg  # without the weights
+    return network
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    import timm
+
+    try:
+        found: dict[str, Any] = timm.models.load_state_dict(str(path), weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorruptError(f"--pretrained {path} cannot be read as weights ({reason[:160]}); give another file") from error
+    if not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CorruptError(f"--pretrained {path} does not hold weights and nothing else; give a file of a network's weights")
+    return found
