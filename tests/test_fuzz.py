@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_every_input_of_every_kind_ends_in_a_result_or_in_a_sentence_with_an_exit_code_that_the_help_explains(tmp_path):
     make_experiment(tmp_path / "made")
-    seen: list[Fuzzed] = list(fuzz(tmp_path / "fuzz", tmp_path / "made", 4 * len(TURNS), seed=0))
+    seen: list[Fuzzed] = list(fuzz(tmp_path / "fuzz", tmp_path / "made", 2 * len(TURNS), seed=0))
     assert {one.kind for one in seen} == set(KINDS)
     assert [one for one in seen if one.outcome not in GOOD] == []
     assert {one.outcome for one in seen} == set(GOOD)

@@ -78,8 +78,8 @@ def test_an_unknown_sampling_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"synthetic-fraction": 0.01, "batch-size": 12}, "--synthetic-fraction 0.01 of a batch of 12 is 0 images"),
-        ({"synthetic-fraction": 0.99, "batch-size": 12}, "--synthetic-fraction 0.99 of a batch of 12 is 12 images"),
+        ({"synthetic-fraction": 0.01, "batch-size": 12}, "--synthetic-fraction 0.01 of 12 images is 0"),
+        ({"synthetic-fraction": 0.99, "batch-size": 12}, "--synthetic-fraction 0.99 of 12 images is 12"),
         ({"synthetic-fraction": 1, "synthetic-weight": 0}, "nothing to learn from"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_folds_classifier_sees_neither_its_images_nor_synthetic_ones_nearest_t
     monkeypatch.setattr(crossfit, "look_at", lambda network, images, *rest: np.eye(2)[images[:, 0, 0, 0] // 2])
     how = {"stage": "cross-fit", "label": "f", "seed": 0, "options": {}, "inputs": {}, "versions": {}, "device": {}}
     with open_run(tmp_path / "fold", **how) as run:
-        about = {"fold_of": fold_of, "fold": 0, "run": run, "runtime": make_runtime("cpu"), "seed": 0}
+        about = {"fold_of": fold_of, "fold": 0, "run": run, "runtime": make_runtime("cpu"), "seed": 0, "pretrained": None}
         run_cross_fit(train, synthetic, nearest, ClassifierOptions(), **about)
     assert seen == {"real": [1, 3], "synthetic": [1, 3]}
     with np.load(tmp_path / "fold" / HELD_OUT_FILE) as found:
