@@ -297,7 +297,7 @@ def _watch(root: Path, logs: Path, fault: str, point: int) -> None:
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "power cut":
-            for name in [name for name in unsynced if Path(name).is_file()]:
+            for name in [name for name in list(unsynced) if Path(name).is_file()]:
                 os.truncate(name, 0)
             os.killpg(leader, signal.SIGKILL)
 
