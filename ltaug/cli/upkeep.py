@@ -48,7 +48,7 @@ def check(paths: tuple[Path, ...], as_json: bool) -> int:
 @option("--yes", is_flag=True, help="remove what is listed [default: list it and change nothing]")
 @common_options(dry_run=False, writes=False)
 def clean(paths: tuple[Path, ...], yes: bool, as_json: bool) -> None:
-    """List what runs no longer need, with its size and what it costs to have it again; with --yes, remove it.
+    """List what runs no longer need, with its size and what removing it costs; with --yes, remove it.
 
     \b
     ltaug clean runs
@@ -65,7 +65,7 @@ def clean(paths: tuple[Path, ...], yes: bool, as_json: bool) -> None:
         as_object({"removed": yes, **found._asdict(), "leftovers": [one._asdict() for one in found.leftovers]})
         return
     for one in found.leftovers:
-        click.echo(f"{size(one.size):>7}  {one.path}: {one.what}. To have it again: {one.costs}.")
+        click.echo(f"{size(one.size):>7}  {one.path}: {one.what}. Removing it costs {one.costs}.")
     for path, reason in found.left:
         click.echo(f"Note: {path} is left alone: {reason}.")
     total = size(sum(one.size for one in found.leftovers))

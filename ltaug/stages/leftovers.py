@@ -25,7 +25,7 @@ AT_WORK = "another process works on it"
 
 
 class Leftover(NamedTuple):
-    """A file or directory that is not needed: bytes, what it is, and what it costs to have it again; a clause each."""
+    """A file or directory that is not needed: bytes, what it is, and what removing it costs; a clause each."""
 
     path: str
     what: str
