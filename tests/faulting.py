@@ -11,6 +11,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -79,7 +80,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NAMES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 # Locks, stamps, and what shows the times in report.json beside all else that stands there.
 UNEQUAL = (".lock", VERIFIED, "report.html", "report.md")
-TIMES = ("timings", "spent", "worth")  # of run.json and report.json
+TIMES = ("timings", "spent", "worth")  # of run.json and report.json, where the verdict names some of them as well
 PATIENCE = 300.0  # seconds for one command, on a busy machine
 
 
@@ -196,7 +197,7 @@ def _tells(file: Path) -> bool:
 def _content(file: Path) -> Any:
     if file.suffix != ".json":
         return file.read_bytes()
-    content = json.loads(file.read_bytes())
+    content = json.loads(re.sub(rb"about [\d.,]+ processor \w+", b"", file.read_bytes()))
     return {key: value for key, value in content.items() if key not in TIMES} if isinstance(content, dict) else content
 
 
