@@ -26,7 +26,9 @@ from forking import forking
 from ltaug.checkpoints import checkpoint_steps
 from ltaug.cli.commands import group
 from ltaug.errors import INTERRUPTED, ResourceError, WorkerError
-from ltaug.files import VERIFIED
+from ltaug.files import SEAL, VERIFIED
+from ltaug.records import REPORT_FILE
+from ltaug.runs import RUN_FILE
 
 GENERATOR = (
     "--objective ddpm --steps 4 --channels 8 --batch-size 8 --checkpoint-every 2 --dataset digits --imbalance 20 --head 30"
@@ -80,7 +82,10 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NAMES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 # Locks, stamps, and what shows the times in report.json beside all else that stands there.
 UNEQUAL = (".lock", VERIFIED, "report.html", "report.md")
-TIMES = ("timings", "spent", "worth")  # of run.json and report.json, where the verdict names some of them as well
+TIMES = {  # keys at any depth, and the digests of what shows times; the verdict's words name some as well
+    RUN_FILE: ("timings", "spent", SEAL),
+    REPORT_FILE: ("costs", "seed_cost", "worth", "processor", "files", SEAL),
+}
 PATIENCE = 300.0  # seconds for one command, on a busy machine
 
 
@@ -197,8 +202,9 @@ def _tells(file: Path) -> bool:
 def _content(file: Path) -> Any:
     if file.suffix != ".json":
         return file.read_bytes()
-    content = json.loads(re.sub(rb"about [\d.,]+ processor \w+", b"", file.read_bytes()))
-    return {key: value for key, value in content.items() if key not in TIMES} if isinstance(content, dict) else content
+    times = TIMES.get(file.name, ())
+    text = re.sub(rb"about [\d.,]+ processor \w+", b"", file.read_bytes())
+    return json.loads(text, object_hook=lambda found: {key: value for key, value in found.items() if key not in times})
 
 
 def _ended_badly(ended: Ended, fault: str, seconds: float) -> str:
