@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from safetensors import SafetensorError
+
 INTERRUPTED = 130  # the exit code after Ctrl-C or another signal to stop (signals.py)
 
 
@@ -122,7 +124,7 @@ def resource_error(error: BaseException, where: object = "a file") -> ResourceEr
         )
     # torch raises one of its own while the system's error is handled; safetensors writes the number into the text.
     cause = error.__context__ if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError) else error
-    found = re.search(r"os error (\d+)|code: (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    found = re.search(r"os error (\d+)|code: (\d+)", str(error)) if isinstance(error, SafetensorError) else None
     number = cause.errno if isinstance(cause, OSError) else int(found[1] or found[2]) if found else None
     if number is None or number not in _BY_NUMBER:
         return None
@@ -132,10 +134,10 @@ def resource_error(error: BaseException, where: object = "a file") -> ResourceEr
 
 @contextmanager
 def told_of_resources(where: object = "a file") -> Iterator[None]:
-    """Turn every exception that `resource_error` has a sentence for into that; torch's and safetensors' share no class."""
+    """Turn every exception that `resource_error` has a sentence for into that."""
     try:
         yield
-    except Exception as error:
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         if (told := resource_error(error, where)) is None:
             raise
         raise told from error

@@ -104,10 +104,20 @@ def generate(
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
 
-    images, left = np.zeros((len(keys), *image_shape), np.uint8), list(range(len(keys)))
+    return _until_finite(attempt, len(keys), batch, image_shape)
+
+
+def _until_finite(
+    attempt: Callable[..., tuple[Images, npt.NDArray[np.bool_]] | None],
+    count: int,
+    batch: BatchSize,
+    image_shape: tuple[int, int, int],
+) -> Images:
+    """So many images, (count, C, H, W), each made by attempt(places, stream=n) from the first stream in which it is finite."""
+    images, left = np.zeros((count, *image_shape), np.uint8), list(range(count))
     for stream in range(AGAIN + 1):
         if stream:
-            batch.tell(f"{len(left)} of {len(keys)} images were not finite and are made again.")
+            batch.tell(f"{len(left)} of {count} images were not finite and are made again.")
         bad: list[int] = []
         for part, (made, finite) in in_batches(left, batch, partial(attempt, stream=stream)):
             images[part] = made
@@ -116,7 +126,7 @@ def generate(
             return images
         left = bad
     raise DataError(
-        f"{len(left)} of {len(keys)} images are not finite, {AGAIN + 1} times over, so the generator's weights are of no use; "
+        f"{len(left)} of {count} images are not finite, {AGAIN + 1} times over, so the generator's weights are of no use; "
         "fit it anew with a smaller --lr"
     )
 
