@@ -14,7 +14,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ltaug.errors import LtaugError, OptionError, nearest
-from ltaug.methods import load
+from ltaug.registry import load
 from ltaug.shapes import LARGEST
 
 if TYPE_CHECKING:

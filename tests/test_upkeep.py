@@ -359,3 +359,12 @@ def test_a_command_says_once_where_it_computes_on_stderr_and_not_with_quiet(tmp_
         out, err = capsys.readouterr()
         assert (ended.value.code, out.count("Computing")) == (0, 0)
         assert err.count("Computing on the CPU: 1 thread, float32.\n") == times
+
+
+def test_a_package_that_is_too_old_or_missing_is_a_problem_with_the_command_that_mends_it(monkeypatch):
+    there = {"click": "7.0", "ltaug": "0.1.0"}
+    monkeypatch.setattr(installed, "_version", lambda name: there.get(name))
+    found = {one.about: one for one in installed.packages()}
+    assert (found["click"].state, found["click"].text) == ("problem", "7.0 is not >=8.1")
+    assert (found["rich"].state, found["rich"].remedy) == ("problem", "pip install 'rich>=13'")
+    assert "pytest" not in found, "only tests need it"

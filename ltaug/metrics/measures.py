@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ltaug.methods import load
 from ltaug.metrics.evaluated import Evaluated
 from ltaug.metrics.measured import Notebook
+from ltaug.registry import load
 
 # Tables and figures: the report's ("report"; "compared" adds paired differences), the terminal's after a report ("brief"),
 # the panels of a sweep ("drawn"). With "/few" the value over few-shot classes.

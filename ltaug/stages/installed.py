@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
 
 from ltaug.disk import size
 from ltaug.errors import LtaugError
@@ -40,14 +41,14 @@ def packages() -> Iterator[Finding]:
         yield Finding("ltaug", PROBLEM, "it is not installed, so what it needs is not known", "pip install it")
         return
     yield Finding("ltaug", OK, own)
-    for name, least, extra in re.findall(r"^([\w.-]+)>=([\d.]+)(.*)$", "\n".join(sorted(requires("ltaug") or ())), re.MULTILINE):
-        if extra:
+    for needed in map(Requirement, sorted(requires("ltaug") or ())):
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
-        there, remedy = _version(name), f"pip install '{name}>={least}'"
+        name, there, remedy = needed.name, _version(needed.name), f"pip install '{needed.name}{needed.specifier}'"
         if there is None:
             yield Finding(name, PROBLEM, "it is not installed", remedy)
-        elif _numbers(there) < _numbers(least):
-            yield Finding(name, PROBLEM, f"{there} is older than {least}", remedy)
+        elif not needed.specifier.contains(there, prereleases=True):
+            yield Finding(name, PROBLEM, f"{there} is not {needed.specifier}", remedy)
         else:
             yield Finding(name, OK, there)
     if (there := _version(INCEPTION)) is not None:
@@ -61,11 +62,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _numbers(text: str) -> list[int]:
-    """What a version is compared by."""
-    return [int(number) for number in re.findall(r"\d+", text.partition("+")[0])]
 
 
 def wrong_with(call: Callable[[], object]) -> str | None:

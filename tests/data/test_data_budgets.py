@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from ltaug.data.budgets import check_budget, fill_evenly, parse_budget, whole
 from ltaug.errors import BudgetError, OptionError
 from ltaug.fields import plain, resolve
-from ltaug.methods import FORMS, Entry, budget_forms
+from ltaug.methods import FORMS, budget_forms
 from ltaug.options import SynthesisOptions
+from ltaug.registry import Entry
 
 NAMES = ("cat", "dog", "emu")
 COUNTS = (50, 7, 1)

@@ -15,8 +15,9 @@ from ltaug.data.sources import Splits
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.fields import resolve
 from ltaug.machine import Machine
-from ltaug.methods import SOURCES, Entry, dataset_forms, parse_dataset
+from ltaug.methods import SOURCES, dataset_forms, parse_dataset
 from ltaug.options import DatasetOptions, EvaluationOptions
+from ltaug.registry import Entry
 
 
 def load(seed=0, **options):

@@ -10,8 +10,9 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, OptionError
 from ltaug.fields import option, resolve
 from ltaug.manifest import read_synthetic
-from ltaug.methods import RULES, Entry
+from ltaug.methods import RULES
 from ltaug.options import SynthesisOptions, judges_needed
+from ltaug.registry import Entry
 from ltaug.selection import DIFFULT
 from ltaug.synthesis.places import cosine, fit_centroids
 from ltaug.synthesis.rules import diffult
