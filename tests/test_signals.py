@@ -104,8 +104,8 @@ from pathlib import Path
 from ltaug.signals import interrupted_by_signals
 with interrupted_by_signals():
     for name in ("begun", "told", "told-again"):
-        Path(name).touch()
-        try:
+        try:  # the signal may come before touch has returned
+            Path(name).touch()
             time.sleep(600)
         except KeyboardInterrupt:
             pass
