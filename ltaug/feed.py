@@ -29,13 +29,13 @@ class Feed(Protocol):
             indices: the numbers of each batch's images, int64 (B,) on the CPU; read some batches ahead.
 
         Yields:
-            the numbers, and the images, uint8 (B, C, H, W); both on the device.
+            the numbers, and the images (B, ...); both on the device.
         """
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Images on the device, uint8 (N, C, H, W)."""
+    """Images on the device, (N, ...)."""
 
     images: Tensor
 
@@ -76,7 +76,7 @@ class Streamed:
         count = sum(map(len, self.sets))
         assert ((wanted >= 0) & (wanted < count)).all(), f"there are {count} images"
         shape = (len(wanted), *self.sets[0].shape[1:])
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        images = torch.empty(shape, dtype=_dtype(self.sets[0]), pin_memory=self.device.type == "cuda")
         for images_of_set in self.sets:
             here = (wanted >= first) & (wanted < first + len(images_of_set))
             images.numpy()[here] = images_of_set[wanted[here] - first]
@@ -88,7 +88,7 @@ def feed(*sets: AnyImages, device: torch.device, limit: int | None = None) -> Fe
     """A feed of the images of `sets`, numbered consecutively from one set to the next.
 
     Args:
-        sets: uint8 (N, C, H, W) each, all with the same (C, H, W).
+        sets: (N, ...) each, images or what is stored of them, all of the same shape and type.
         limit: sets of this many bytes or more are not put on the device [default: half of a GPU's free memory; a quarter of
             the available main memory, which the network and other processes share].
     """
@@ -96,7 +96,7 @@ def feed(*sets: AnyImages, device: torch.device, limit: int | None = None) -> Fe
         limit = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else available_memory() // 4
     if sum(images.nbytes for images in sets) >= limit:
         return Streamed(sets, device)
-    resident = torch.empty((sum(map(len, sets)), *sets[0].shape[1:]), dtype=torch.uint8, device=device)
+    resident = torch.empty((sum(map(len, sets)), *sets[0].shape[1:]), dtype=_dtype(sets[0]), device=device)
     first = 0
     for images in sets:
         for start in range(0, len(images), BLOCK):  # in blocks, so that a set for a GPU is never whole in main memory
@@ -104,6 +104,10 @@ def feed(*sets: AnyImages, device: torch.device, limit: int | None = None) -> Fe
             resident[first + start : first + start + len(block)] = block
         first += len(images)
     return Resident(resident)
+
+
+def _dtype(images: AnyImages) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, images.dtype)).dtype
 
 
 def _sent(index: Tensor, device: torch.device) -> Tensor:

@@ -39,7 +39,7 @@ def option(
     ascending: bool = False,
     owner: Owners | None = None,
     part: str = "",
-    instead: Mapping[tuple[str, str], Any] | None = None,
+    instead: Mapping[tuple[str, str | bool], Any] | None = None,
 ) -> Any:
     """A dataclass field with its help text, its allowed values and, where it differs, its default for small images.
 
@@ -52,7 +52,7 @@ def option(
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
             backbone does, {"drop_copies": True} that it is read where drop_copies is set, and False where it is not. Of several
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
-        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw.
+        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw; True is any value of it.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
     limits = {"choices": choices, "joined": joined, "check": check, "low": low, "high": high, "ascending": ascending}
@@ -133,7 +133,7 @@ def checked(cls: type, given: Mapping[str, Any], *, where: str, unsettled: Colle
 def known_of(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Given options and the defaults of the others, without those that depend on the size of the images."""
     defaults = {f.name: f.default for f in dataclasses.fields(cls) if "small" not in f.metadata}
-    return defaults | dict(given)
+    return defaults | _instead(cls, given) | dict(given)
 
 
 def require_read(cls: type, given: Mapping[str, Any], known: Mapping[str, Any], *, where: str) -> None:
@@ -219,7 +219,11 @@ def _flag(name: str) -> str:
 
 def _instead(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     named = ((f.name, asked, value) for f in dataclasses.fields(cls) for asked, value in f.metadata["instead"].items())
-    return {name: value for name, (key, chosen), value in named if given.get(key) == chosen}
+    return {
+        name: value
+        for name, (key, chosen), value in named
+        if (given.get(key) is not None if chosen is True else given.get(key) == chosen)
+    }
 
 
 def _converted(cls: type, name: str, value: Any, where: str) -> Any:

@@ -22,7 +22,8 @@ REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
 # Who reads an option.
 CBDM, CORAL, AID = ({"objective": (term,)} for term in ("cbdm", "coral", "aid"))
-UNET, VIT = ({"backbone": (name,)} for name in ("unet", "vit"))
+UNET, VIT, PRETRAINED = ({"backbone": (name,)} for name in ("unet", "vit", "pretrained"))
+TUNED = ("pretrained", True)  # beside it, defaults for fine-tuning what has been trained for long
 
 
 def _reference(name: str) -> None:
@@ -76,8 +77,39 @@ class GeneratorOptions:
     coral_mode: str = option("paper", "CORAL: as in its paper or its code", choices=("paper", "released"), owner=CORAL)
     aid_weight: float = option(0.1, "AID: strength of the hinge that holds images at the rim of their class", low=0, owner=AID)
     aid_below: float = option(0.5, "AID: noise level sigma up to which it acts", low=0, owner=AID)
-    backbone: str = option("unet", "the network", choices=methods.BACKBONES)
-    preconditioning: str = option("vp", "noise levels, weights and scalings: DDPM's or EDM's", choices=methods.PRECONDITIONINGS)
+    pretrained: str | None = option(
+        None,
+        "fine-tune a published network: a folder with a pipeline of diffusers, or hf:ORG/NAME[@REVISION], with --download "
+        "[default: a new network]",
+        check="ltaug.generator.pipeline:check_pipeline",
+        owner=PRETRAINED,
+    )
+    tune: str = option(
+        "difffit",
+        "what of the published network learns: biases, norms and new factors (difffit), everything (full), or new products of "
+        "rank R beside its layers (lora:R)",
+        choices=("difffit", "full"),
+        check="ltaug.generator.tuning:check_tune",
+        owner=PRETRAINED,
+    )
+    latent: str | None = option(
+        None,
+        "fit to the latents of a published autoencoder, in a folder of diffusers or hf:ORG/NAME[@REVISION] [default: to pixels]",
+        check="ltaug.generator.pipeline:check_pipeline",
+        owner={"pretrained": False},
+    )
+    backbone: str = option(
+        "unet",
+        "the network; pretrained is that of --pretrained",
+        choices=(*methods.BACKBONES, "pretrained"),
+        instead={TUNED: "pretrained"},
+    )
+    preconditioning: str = option(
+        "vp",
+        "noise levels, weights and scalings: DDPM's or EDM's",
+        choices=methods.PRECONDITIONINGS,
+        owner={"pretrained": False},
+    )
     channels: int = option(128, "U-Net: channels at full resolution", small=16, low=1, owner=UNET)
     channel_mults: tuple[int, ...] = option(
         (1, 2, 2, 2), "U-Net: channel multiple of each resolution, finest first", small=(1, 2), owner=UNET
@@ -94,12 +126,14 @@ class GeneratorOptions:
         "training images as they come, every class equally often (rs), or by the root of its count (rs-sqrt)",
         choices=methods.RESAMPLINGS,
     )
-    steps: int = option(300_000, "training steps", small=1000, low=1)
-    batch_size: int = option(64, "images per step", low=1)
-    lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0)
-    warmup: int = option(5000, "steps of linear warm-up", small=100, low=0)
+    steps: int = option(300_000, "training steps", small=1000, low=1, instead={TUNED: 20_000})
+    batch_size: int = option(64, "images per step", low=1, instead={TUNED: 32})
+    lr: float = option(2e-4, "Adam's learning rate after warm-up", small=2e-3, low=0, instead={TUNED: 1e-4})
+    warmup: int = option(5000, "steps of linear warm-up", small=100, low=0, instead={TUNED: 500})
     grad_clip: float = option(1.0, "gradient norm is clipped at this", low=0)
-    ema: float = option(0.9999, "decay of the weight average (EMA) used for sampling", small=0.995, low=0, high=1)
+    ema: float = option(
+        0.9999, "decay of the weight average (EMA) used for sampling", small=0.995, low=0, high=1, instead={TUNED: 0.999}
+    )
     label_dropout: float = option(0.1, "share of images trained without their label, which guidance needs", low=0, high=1)
     flip: bool = option(True, "mirror training images at random (ada always does)", small=False)
     augment: str = option(
@@ -111,6 +145,8 @@ class GeneratorOptions:
 
     def __post_init__(self) -> None:
         """Raise OptionError for methods that do not go together."""
+        if self.backbone == "pretrained" and self.pretrained is None:
+            raise OptionError("--backbone pretrained is the network of --pretrained; give that, or another --backbone")
         moving = [t for t in methods.terms_of(self.objective) if t in methods.TARGETS and methods.TARGETS.about(t).moves_targets]
         if moving and methods.GENERATOR_AUGMENTATIONS.about(self.augment).tells_network:
             raise OptionError(
@@ -329,5 +365,6 @@ STAGES: dict[str, type] = {
 NETWORK = (
     "backbone",
     "preconditioning",
+    "latent",
     *(f.name for f in dataclasses.fields(GeneratorOptions) if isinstance(f.metadata["owner"].get("backbone"), tuple)),
 )

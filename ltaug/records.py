@@ -110,7 +110,8 @@ class RunRecord:
 class GeneratorRecord(RunRecord):
     """A fit-generator run: its training images and the number of its network's parameters are empty until it trains.
 
-    `source_run` is the generator it was started from, `judge_runs` are the judges that its objective asked.
+    `source_run` is the generator it was started from, `judge_runs` are the judges that its objective asked, and `outside_folder`
+    is the published pipeline of which it has a network or an autoencoder.
     """
 
     stage: ClassVar[str] = "fit-generator"
@@ -121,6 +122,7 @@ class GeneratorRecord(RunRecord):
     parameters: int | None
     source_run: RunInput | None
     judge_runs: tuple[RunInput, ...]
+    outside_folder: RunInput | None
 
     @property
     def steps_before(self) -> int:
@@ -278,6 +280,7 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         **{key: None if counts is None else tuple(counts) for key, counts in counts_of.items()},
         "steps": facts.get("steps", getattr(options, "steps", None)) or 0,
         "source_run": _run(path, inputs.get("source")),
+        "outside_folder": _run(path, inputs.get("outside")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
         "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),
         "teacher_runs": tuple(run for given in inputs.get("teachers") or () if (run := _run(path, given))),

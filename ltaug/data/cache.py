@@ -1,4 +1,4 @@
-"""Image files decoded once into a memory-mapped array under the user's cache directory, never beside the data."""
+"""Arrays that are made once and kept under the user's cache directory, never beside the data: decoded images, latents."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from ltaug.data.decoding import decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
-from ltaug.errors import DataError, ResourceError, resource_error
+from ltaug.errors import CorruptError, DataError, ResourceError, resource_error
 from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify_changed, verify_directory
 from ltaug.formats import CACHE
 from ltaug.machine import Machine
 
-FOLDER = "images"  # of the cache, a folder an entry
+FOLDERS = FOLDER, LATENTS = "images", "latents"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
+DERIVED = "array.npy"
 Progress = Callable[[str, int, int], None]
+Array = npt.NDArray[Any]
 How = tuple[int | None, int]  # `image_size` and the machine's limit of pixels
 
 
@@ -60,7 +63,7 @@ def cache_directory() -> Path:
 def entries_in(directory: Path) -> list[Path]:
     """The entries of the cache in a directory, and what killed processes left of some; nothing else that lies there."""
     name = re.compile(rf"[0-9a-f]{{64}}|\.[0-9a-f]{{64}}\..*{re.escape(HALF)}")
-    return sorted(path for path in (directory / FOLDER).glob("*") if name.fullmatch(path.name))
+    return sorted(path for folder in FOLDERS for path in (directory / folder).glob("*") if name.fullmatch(path.name))
 
 
 def lock_of(entry: Path) -> Path:
@@ -88,15 +91,37 @@ def read_files(
     """
     how, skip_bad = (image_size, machine.max_image_pixels), machine.skip_bad
     target = cache_directory() / FOLDER / _key(root, files, how)
-    if not target.is_dir():
-        try:
-            with _alone(target, len(files), progress):
-                if not target.is_dir():
-                    _fill(target, root, [file.path for file in files], how, progress, skip_bad)
-        except OSError as error:
-            kind = ResourceError if resource_error(error) else DataError
-            raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
+    with _made_once(
+        target, lambda: progress and progress("waiting for another process to decode these images", 0, len(files))
+    ) as new:
+        if new:
+            _fill(target, root, [file.path for file in files], how, progress, skip_bad)
     return _open(target, skip_bad, verify=machine.verify)
+
+
+def derived(folder: str, key: str, make: Callable[[Callable[[tuple[int, ...], npt.DTypeLike], Array]], None]) -> Array:
+    """The array of this key in a folder of the cache, as a read-only memory map; a damaged one is made again.
+
+    Args:
+        folder: one of FOLDERS.
+        key: SHA-256 of all that the array depends on.
+        make: fills the array that it gets from its argument, a function of shape and type.
+
+    Raises:
+        DataError: the cache may not be written, or its disk has too little room.
+        ResourceError: its disk is full or fails.
+    """
+    target = cache_directory() / folder / key
+    if target.is_dir():
+        try:
+            verify_changed(target, [DERIVED], lambda: verify_directory(target, [DERIVED]))
+        except CorruptError:
+            shutil.rmtree(target)
+    with _made_once(target, lambda: None) as new:
+        if new:
+            with atomic_directory(target) as at:
+                make(lambda shape, dtype: _allocate(at / DERIVED, shape, dtype))
+    return cast(Array, np.load(target / DERIVED, mmap_mode="r", allow_pickle=False))
 
 
 def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:
@@ -124,25 +149,36 @@ def _key(root: Path, files: Sequence[File], how: How) -> str:
 
 
 @contextmanager
-def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None]:
-    """Hold the lock of this entry, and remove what killed processes left of it."""
-    lock = FileLock(lock_of(target))
+def _made_once(target: Path, tell_of_waiting: Callable[[], object]) -> Iterator[bool]:
+    """Whether this process is to make the entry: if it is not there, with its lock held, and without what killed ones left of it.
+
+    Raises:
+        DataError: the cache may not be written.
+        ResourceError: its disk is full or fails.
+    """
+    if target.is_dir():
+        yield False
+        return
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if progress is not None:
-            progress("waiting for another process to decode these images", 0, count)
-        lock.acquire()
-    try:
-        remove_halves(target.parent, f".{target.name}*")
-        yield
-    finally:
-        lock.release()
+        lock = FileLock(lock_of(target))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell_of_waiting()
+            lock.acquire()
+        try:
+            remove_halves(target.parent, f".{target.name}*")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield not target.is_dir()
+        finally:
+            lock.release()
+    except OSError as error:
+        kind = ResourceError if resource_error(error) else DataError
+        raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
 
 
 def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
     """Make the cache entry `target`, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(target) as folder:
         bad, converted = _build(folder, root, paths, how, progress, skip_bad)
         images = np.load(folder / IMAGES, mmap_mode="r")
@@ -159,7 +195,7 @@ def _build(
     kept: list[int] = []
     converted = Counter[str]()
     grey = 0
-    images: Images | None = None
+    images: Any = None
     first = ""
     image_size, max_pixels = how
     outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
@@ -186,24 +222,26 @@ def _build(
     if grey and not all_grey:
         converted["grey to RGB"] = grey
     if not bad and not all_grey:
-        images.flush()  # type: ignore[attr-defined]
+        images.flush()
         (folder / "all.npy").rename(folder / IMAGES)
         return bad, converted
     compact = _allocate(folder / IMAGES, (len(kept), 1 if all_grey else 3, *images.shape[2:]))
     for start in range(0, len(kept), BLOCK):
         compact[start : start + BLOCK] = images[kept[start : start + BLOCK], : compact.shape[1]]
-    compact.flush()  # type: ignore[attr-defined]
+    compact.flush()
     (folder / "all.npy").unlink()
     return bad, converted
 
 
-def _allocate(path: Path, shape: tuple[int, ...]) -> Images:
+def _allocate(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> Any:
     """A writable map of a new file. Free space is checked first: writing to a map on a full disk kills the process."""
-    needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    needed, free = int(np.prod(shape)) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
     if needed > free:
         room = f"{needed / 1e9:.1f} GB in {path.parent.parent}, {free / 1e9:.1f} GB are free"
-        raise DataError(f"the decoded images need {room}; set LTAUG_CACHE to a larger disk or give a smaller --image-size")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        raise DataError(
+            f"the images, decoded or encoded, need {room}; set LTAUG_CACHE to a larger disk or give a smaller --image-size"
+        )
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _open(target: Path, skip_bad: bool, *, verify: bool) -> DecodedFiles:

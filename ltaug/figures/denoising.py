@@ -56,21 +56,24 @@ def follow(
 ) -> Trajectory:
     """Sample one batch: image i of class labels[i], from the noise that `generate` gives image noises[i]."""
     sigmas = denoiser.preconditioning.grid(sampling.steps).tolist()
-    noise = ImageNoise(noises, seed=seed, image_shape=image_shape, device=runtime.device)
+    noise = ImageNoise(noises, seed=seed, image_shape=denoiser.space.shape_of(image_shape), device=runtime.device)
     own = torch.tensor(labels, device=runtime.device)
     bound = bind(denoiser, own, guidance=sampling.guidance, guidance_interval=sampling.interval)
     seen: dict[float, Tensor] = {}
 
     def recorded(x: Tensor, sigma: float) -> Tensor:
         x0 = bound(x, sigma)
-        seen[sigma] = x0.float().cpu()  # Heun comes to a level twice; the second time is the one it goes on from
+        seen[sigma] = (
+            denoiser.space.decode(x0).float().cpu()
+        )  # Heun comes to a level twice; the second time is the one it goes on from
         return x0
 
     with runtime.autocast():
         start = noise() * denoiser.preconditioning.prior_scale()
         x = SAMPLERS.find(sampling.sampler)(recorded, start, sigmas, noise, **sampling.settings)
     estimates = torch.stack([seen[s] for s in sigmas[:-1]]).numpy()
-    return Trajectory(tuple(sigmas[:-1]), estimates, to_pixels(x.float().cpu().numpy()))
+    images = denoiser.space.decode(x).float().cpu().numpy()
+    return Trajectory(tuple(sigmas[:-1]), estimates, to_pixels(images))
 
 
 def to_pixels(x0: npt.NDArray[np.float32]) -> Images:

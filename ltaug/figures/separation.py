@@ -12,7 +12,6 @@ from sklearn.metrics import silhouette_samples
 
 from ltaug.data.imageset import AnyImages, Labels
 from ltaug.generator.denoiser import Denoiser
-from ltaug.generator.fit import to_unit
 from ltaug.generator.preconditioning import VP
 from ltaug.metrics.distances import frame_of, nearest
 from ltaug.runtime import Runtime, derive_seed
@@ -35,7 +34,7 @@ def bottleneck(
     sigma = float(VP().sigmas[timestep])
     found = []
     for start in range(0, len(images), BATCH):
-        x0 = to_unit(torch.from_numpy(np.array(images[start : start + BATCH])))
+        x0 = denoiser.space.encode(torch.from_numpy(np.array(images[start : start + BATCH])).to(runtime.device))
         streams = [torch.Generator().manual_seed(derive_seed(seed, "features", start + i)) for i in range(len(x0))]
         noise = torch.stack([torch.randn(x0.shape[1:], generator=stream) for stream in streams])
         told = (
@@ -44,7 +43,7 @@ def bottleneck(
             else torch.from_numpy(np.array(labels[start : start + BATCH]))
         )
         with runtime.autocast():
-            x = (x0 + sigma * noise).to(runtime.device)
+            x = x0 + sigma * noise.to(runtime.device)
             seen = denoiser(x, torch.full((len(x0),), sigma, device=x.device), told.to(x.device)).features
         found.append(seen.float().mean((2, 3)).cpu().numpy())
     return np.concatenate(found)

@@ -102,7 +102,7 @@ def fitting(free: int, each: float, images: int) -> int:
 def _bytes_a_pass(denoiser: Denoiser, image_shape: tuple[int, int, int], runtime: Runtime) -> float:
     """Peak memory an image of one pass of PROBE images, above what is held anyway; the first pass warms up."""
     device = runtime.device
-    x = torch.zeros(PROBE, *image_shape, device=device)
+    x = torch.zeros(PROBE, *denoiser.space.shape_of(image_shape), device=device)
     levels, labels = torch.ones(PROBE, device=device), torch.zeros(PROBE, dtype=torch.int64, device=device)
     for _ in range(2):
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,7 +1,7 @@
 """The denoiser contract: every network, whatever its preconditioning, as x0 and eps in sigma space.
 
-Everything here has x = x0 + sigma * eps with x0 in [-1, 1]. A backbone only sees what its preconditioning hands it, so
-an objective or a sampler works with any pair of them.
+Everything here has x = x0 + sigma * eps with x0 of the denoiser's space: pixels in [-1, 1], or latents. A backbone only sees what
+its preconditioning hands it, so an objective or a sampler works with any pair of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from ltaug.generator.space import PIXELS, Space
 
 
 class Preconditioning(Protocol):
@@ -60,9 +62,10 @@ class Denoiser(nn.Module):
     the bottleneck's features, which the backbone says of itself by an attribute of that name.
     """
 
-    def __init__(self, backbone: nn.Module, preconditioning: Preconditioning, *, num_classes: int) -> None:
+    def __init__(self, backbone: nn.Module, preconditioning: Preconditioning, *, num_classes: int, space: Space = PIXELS) -> None:
         super().__init__()
         self.backbone = backbone
+        self.space = space
         self.preconditioning = preconditioning
         self.null_label = num_classes
         assert isinstance(backbone.feature_channels, int)

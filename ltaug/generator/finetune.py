@@ -85,18 +85,9 @@ def with_network_of(source: Mapping[str, Any], given: Mapping[str, Any], *, name
     return network | chosen
 
 
-def match_classes(source: Sequence[str], classes: Sequence[str], *, name: str) -> Carried:
-    """Which of `classes` the source, called `name`, knows.
-
-    Raises:
-        MismatchError: none of them.
-    """
+def match_classes(source: Sequence[str], classes: Sequence[str]) -> Carried:
+    """Which of `classes` the source knows."""
     kept = tuple(c for c in classes if c in source)
-    if not kept:
-        raise MismatchError(
-            f"{name} knows none of these classes (it knows {listed(list(source))}; asked for are {listed(list(classes))}), "
-            f"and they are carried over by name; give a dataset that shares at least one, {AFRESH}"
-        )
     return Carried(kept, tuple(c for c in classes if c not in source), tuple(c for c in source if c not in classes))
 
 
@@ -116,14 +107,14 @@ def _size(shape: Sequence[int]) -> str:
 def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Sequence[str], *, steps: int, name: str) -> None:
     """Start a trainee, network and average alike, from the source's weights.
 
-    A class embedding is carried over by the class's name. A new class gets the mean of all the source's embeddings: it is
-    drawn at first as an average class, at a distance from zero and from its fellows that the network has seen in training,
-    which a random row is not. The linear map of an augmentation's label is carried over if both have one. The objective's own
+    A class embedding is carried over by the class's name. A new class gets the mean of all the source's embeddings, with noise of
+    their spread: it is drawn at first as a class between the others, and two new ones differ, without which CBDM's term of them
+    would be zero. The linear map of an augmentation's label is carried over if both have one. The objective's own
     modules and the optimizer are the trainee's: they belong to what is minimised now.
 
     Args:
         known: the source's classes.
-        classes: the trainee's, at least one of them known.
+        classes: the trainee's.
         steps: training steps behind the source's weights.
 
     Raises:
@@ -144,13 +135,23 @@ def carry(source: Denoiser, known: Sequence[str], trainee: Trainee, classes: Seq
 
 
 def embeddings(weight: Tensor, known: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """(K', D) for `classes` from the source's (K, D): the row of the same name, or the mean of all rows."""
-    import torch
-
+    """(K', D) for `classes` from the source's (K, D): see `rows_for`."""
     assert len(weight) == len(known), "one embedding a class"
     rows = {name: weight[i] for i, name in enumerate(known)}
-    average = weight.mean(0)
-    return torch.stack([rows.get(name, average) for name in classes])
+    return rows_for(classes, rows, mean=weight.mean(0), spread=weight.std(0))
+
+
+def rows_for(names: Sequence[str], known: Mapping[str, Tensor], *, mean: Tensor, spread: Tensor) -> Tensor:
+    """A row (D,) a name: its own where it is known, otherwise the mean with noise of this deviation, drawn by the name alone."""
+    import torch
+
+    from ltaug.runtime import derive_seed
+
+    def new(name: str) -> Tensor:
+        noise = torch.randn(len(mean), generator=torch.Generator().manual_seed(derive_seed(0, "new class", name)), device="cpu")
+        return mean + spread * noise.to(mean)
+
+    return torch.stack([known[name] if name in known else new(name) for name in names])
 
 
 def _shape(weights: Mapping[str, Tensor], key: str) -> tuple[int, ...] | None:

@@ -20,9 +20,12 @@ from ltaug.generator.batching import ON_CPU, BatchSize, batch_for, in_batches
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser
+from ltaug.generator.pipeline import find_outside
 from ltaug.generator.sampling import Sampling, bind
+from ltaug.generator.space import to_pixels
 from ltaug.generator.steering import Guide, Start
 from ltaug.generator.trainee import final_weights
+from ltaug.generator.tuning import frozen
 from ltaug.methods import SAMPLERS
 from ltaug.options import SamplingOptions
 from ltaug.records import GeneratorRecord
@@ -83,7 +86,7 @@ def generate(
     """
     batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     sample = partial(SAMPLERS.find(sampling.sampler), **sampling.settings)
-    scheme = denoiser.preconditioning
+    scheme, space = denoiser.preconditioning, denoiser.space
     sigmas = scheme.grid(sampling.steps).tolist() if start is None else start.levels(scheme, sampling.steps)
 
     @torch.inference_mode(mode=guide is None)  # a guide takes gradients
@@ -92,14 +95,17 @@ def generate(
         filled = [keys[i] for i in part + [part[-1]] * (batch.size - len(part))]
         try:
             own = derive_seed(seed, "again", stream) if stream else seed
-            noise = ImageNoise(filled, seed=own, image_shape=image_shape, device=runtime.device)
+            noise = ImageNoise(filled, seed=own, image_shape=space.shape_of(image_shape), device=runtime.device)
             labels = torch.tensor([c for c, _ in filled], device=runtime.device)
             denoise = bind(denoiser, labels, guidance=sampling.guidance, guidance_interval=sampling.interval)
             with runtime.autocast(), torch.no_grad():
-                x = noise() * scheme.prior_scale() if start is None else start.noised(filled, sigmas[0], noise())
-                x = guide.sample(sample, denoise, x, sigmas, noise, labels) if guide else sample(denoise, x, sigmas, noise)
+                x = noise() * scheme.prior_scale() if start is None else start.noised(filled, sigmas[0], noise(), space)
+                if guide is None:
+                    x = sample(denoise, x, sigmas, noise)
+                else:
+                    x = guide.sample(sample, denoise, x, sigmas, noise, labels, space)
+                pixels = to_pixels(space.decode(x))
             finite = x.isfinite().flatten(1).all(1)
-            pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             return pixels[: len(part)].cpu().numpy(), finite[: len(part)].cpu().numpy()
         except torch.OutOfMemoryError:
             return None  # here, and not where the error still holds on to what filled the memory, is there room again
@@ -152,10 +158,11 @@ class Generator:
         """
         made = GeneratorRecord.read(path, finished=True)
         names, (c, h, w) = made.class_names, made.image_shape
-        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names))
+        outside = find_outside(made, download=False)
+        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names), outside=outside)
         final = final_weights(made.options.steps)
         made.verify(final)
-        put(read_tensors(path / final), denoiser, path / final)
+        put(frozen(denoiser) | read_tensors(path / final), denoiser, path / final)
         denoiser.to(runtime.device).to(memory_format=torch.channels_last)
         return cls(denoiser.eval().requires_grad_(False), names, (c, h, w), made.outputs[final], path, made.steps)
 

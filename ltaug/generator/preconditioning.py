@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +14,15 @@ class VP:
     """The variance-preserving diffusion of DDPM (Ho et al., NeurIPS 2020) in sigma space.
 
     T = 1000 steps, linear beta from 1e-4 to 0.02, sigma_t^2 = 1/abar_t - 1. The network sees x / sqrt(1 + sigma^2) and
-    t, and predicts eps; the loss is the plain mean over eps.
+    t, and predicts eps; the loss is the plain mean over eps. A published network may have other betas, and predict
+    v = (eps - sigma x0) / sqrt(1 + sigma^2) (Salimans and Ho, ICLR 2022), where the loss is the plain mean over v.
     """
 
-    T: ClassVar[int] = 1000
+    T: int = 1000
 
-    def __init__(self) -> None:
-        beta = torch.linspace(1e-4, 0.02, self.T, dtype=torch.float64)
+    def __init__(self, beta: Tensor | None = None, *, prediction: str = "epsilon") -> None:
+        beta = torch.linspace(1e-4, 0.02, self.T, dtype=torch.float64) if beta is None else beta
+        self.T, self.prediction = len(beta), prediction
         self.abar = torch.cumprod(1 - beta, 0)
         self.sigmas = (1 / self.abar - 1).sqrt()
         self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -36,7 +38,7 @@ class VP:
         return self._table(device)[0][t], t / self.T
 
     def loss_weight(self, sigma: Tensor) -> Tensor:
-        return torch.ones_like(sigma)
+        return torch.ones_like(sigma) if self.prediction == "epsilon" else 1 + sigma.square()
 
     def time(self, sigma: Tensor) -> Tensor:
         """t in [0, T - 1] at which sigma_t = sigma, interpolated in log sigma between the steps."""
@@ -62,7 +64,10 @@ class VP:
         return x * per_image((1 + sigma.square()).rsqrt(), x), self.time(sigma)
 
     def outputs(self, x: Tensor, sigma: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
-        return x - per_image(sigma, x) * prediction, prediction
+        if self.prediction == "epsilon":
+            return x - per_image(sigma, x) * prediction, prediction
+        to_vp, sigma = per_image((1 + sigma.square()).rsqrt(), x), per_image(sigma, x)
+        return to_vp * (to_vp * x - sigma * prediction), to_vp * (sigma * to_vp * x + prediction)
 
     def grid(self, steps: int) -> Tensor:
         """Steps evenly spaced in sqrt(t) from T - 1 to 0, then 0; `steps` = T visits every t once, for exact DDPM.
@@ -80,6 +85,24 @@ class VP:
 
     def prior_scale(self) -> float:
         return float((1 + self.sigmas[-1].square()).sqrt())
+
+
+def betas(schedule: str | None, steps: int, first: float, last: float, trained: Sequence[float] | None = None) -> Tensor | None:
+    """The variances of so many steps, float64 (T,), by the names of diffusers' schedules; None for a name that is none.
+
+    `scaled_linear` is linear in the root (Rombach et al., CVPR 2022), `squaredcos_cap_v2` the cosine schedule (Nichol and
+    Dhariwal, ICML 2021, equation 17). Given `trained` ones are taken as they are.
+    """
+    if trained is not None:
+        return torch.tensor(trained, dtype=torch.float64)
+    if schedule == "linear":
+        return torch.linspace(first, last, steps, dtype=torch.float64)
+    if schedule == "scaled_linear":
+        return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64).square()
+    if schedule == "squaredcos_cap_v2":
+        abar = torch.cos((torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * torch.pi / 2).square()
+        return (1 - abar[1:] / abar[:-1]).clamp(max=0.999)
+    return None
 
 
 class EDM:

@@ -70,7 +70,7 @@ def bind(
         guidance: w in eps = eps_c + w (eps_c - eps_0) (Ho & Salimans, 2022); 0 is plain conditional, one branch.
         guidance_interval: guide at noise levels of these t/T only (Kynkaanniemi et al., NeurIPS 2024, who give the interval
             in sigma); elsewhere it is plain conditional.
-        clip: keep x0 inside [-1, 1], as DDPM does.
+        clip: keep x0 inside [-1, 1], as DDPM does; latents, which have no bounds, are left as they are.
     """
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -82,6 +82,6 @@ def bind(
             both = denoiser(torch.cat([x, x]), torch.cat([levels, levels]), torch.cat([labels, nobody])).x0
             conditional, unconditional = both.chunk(2)
             x0 = conditional + guidance * (conditional - unconditional)  # linear, so the same in x0 as in eps
-        return x0.clamp(-1, 1) if clip else x0
+        return x0.clamp(-1, 1) if clip and denoiser.space.bounded else x0
 
     return denoise

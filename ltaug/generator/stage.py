@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,13 +18,24 @@ from ltaug.disk import require_space
 from ltaug.distributed.group import SOLO, Group, stop_together
 from ltaug.errors import DataError, OptionError
 from ltaug.files import write_bytes
+from ltaug.generator.backbones.pretrained import PretrainedNetwork
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.finetune import carry, match_classes, require_same_shape
 from ltaug.generator.fit import build_trainee, fit
 from ltaug.generator.generate import Generator, generate
 from ltaug.generator.objectives.terms import Judged
+from ltaug.generator.pipeline import Pipeline
 from ltaug.generator.step import prepare
-from ltaug.generator.trainee import CHECKPOINTS, Trainee, disk_bytes, final_weights, read_checkpoint, restore, save_checkpoint
+from ltaug.generator.trainee import (
+    CHECKPOINTS,
+    Trainee,
+    disk_bytes,
+    final_weights,
+    learning,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from ltaug.options import GeneratorOptions
 from ltaug.runs import Run
 from ltaug.runtime import Runtime, derive_seed
@@ -42,6 +55,7 @@ def run_generator(
     seed: int,
     source: Generator | None = None,
     judged: Judged | None = None,
+    outside: Pipeline | None = None,
     group: Group = SOLO,
 ) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
@@ -50,6 +64,7 @@ def run_generator(
         source: a generator to start from, of the network that `options` describe; the steps are further ones, with
             batches and noise drawn anew.
         judged: the real images in the features of judges, if the objective needs them.
+        outside: the pipeline that --pretrained or --latent names.
         group: the processes that share every batch; `run` is open in rank 0, which alone reads and writes it.
 
     Raises:
@@ -61,7 +76,8 @@ def run_generator(
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    trainee = _fitted(train, options, source, judged, run=run, runtime=runtime, group=group, seed=seed)
+    build = partial(build_trainee, train=train, seed=seed, device=runtime.device, judged=judged, outside=outside)
+    trainee = _fitted(train, options, source, build, run=run, runtime=runtime, group=group, seed=seed)
     if group.place.leads:
         final = trainee.ema.module
         assert isinstance(final, Denoiser)
@@ -73,7 +89,7 @@ def _fitted(
     train: ImageSet,
     options: GeneratorOptions,
     source: Generator | None,
-    judged: Judged | None,
+    build: Callable[[GeneratorOptions], Trainee],
     *,
     run: Run,
     runtime: Runtime,
@@ -89,21 +105,20 @@ def _fitted(
     while True:
         halved = HALVED in run.record["facts"]
         own = dataclasses.replace(options, lr=options.lr / 2) if halved else options
-        trainee = build_trainee(own, train, seed=seed, device=runtime.device, judged=judged)
-        trainee = prepare(trainee, own, runtime, group)
+        trainee = prepare(build(own), own, runtime, group)
         run.note(
             class_names=train.class_names,
             image_shape=train.image_shape,
             class_counts=train.class_counts.tolist(),
             parameters=sum(p.numel() for p in trainee.denoiser.parameters()),
         )
-        started = [] if source is None else _start_from(source, trainee, train, own, run=run)
+        started = _started(trainee, train, own, run=run) if source is None else _start_from(source, trainee, train, own, run=run)
         start, state = group.led(lambda: newest_checkpoint(run.path / CHECKPOINTS, read_checkpoint, run.event))
         if state:
             restore(trainee, state)
             started = [f"Continuing from step {start} of {options.steps}."]
         elif group.place.leads:
-            require_space(run.path, disk_bytes(run.record["facts"]["parameters"]))
+            require_space(run.path, disk_bytes(sum(p.numel() for p in learning(trainee.denoiser))))
         for sentence in started:
             run.event(sentence)
         lost = _train(trainee, train, own, run=run, runtime=runtime, group=group, seed=draws, start=start)
@@ -166,11 +181,22 @@ def _train(
     return lost
 
 
+def _started(trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:
+    """Note how much of a published network learns, and which classes start from its own rows, and say it in a sentence."""
+    network = trainee.denoiser.backbone
+    if not isinstance(network, PretrainedNetwork):
+        return []
+    carried = match_classes(network.carried, train.class_names)
+    learns = sum(p.numel() for p in learning(network))
+    run.note(carried=dataclasses.asdict(carried), parameters_learning=learns)
+    return [f"Starting from {options.pretrained}, of which {options.tune} trains {learns:,} parameters: {carried}."]
+
+
 def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: GeneratorOptions, *, run: Run) -> list[str]:
     """Carry the source's weights over, note what becomes of the classes and how much stays, and say it in sentences."""
     name = str(source.path)
     require_same_shape(source.image_shape, train.image_shape, name=name)
-    carried = match_classes(source.class_names, train.class_names, name=name)
+    carried = match_classes(source.class_names, train.class_names)
     carry(source.denoiser, source.class_names, trainee, train.class_names, steps=source.steps, name=name)
     left = trainee.ema.share_left(options.steps)
     run.note(carried=dataclasses.asdict(carried), source_share=round(left, 4))
@@ -189,8 +215,15 @@ def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Run
 
 
 def seconds_per_step(
-    train: ImageSet, options: GeneratorOptions, runtime: Runtime, *, judged: Judged | None = None, steps: int = 3
+    train: ImageSet,
+    options: GeneratorOptions,
+    runtime: Runtime,
+    *,
+    judged: Judged | None = None,
+    outside: Pipeline | None = None,
+    steps: int = 3,
 ) -> float:
     """Measured on this machine, after one step that warms up."""
-    trainee = prepare(build_trainee(options, train, seed=0, device=runtime.device, judged=judged), options, runtime)
+    made = build_trainee(options, train, seed=0, device=runtime.device, judged=judged, outside=outside)
+    trainee = prepare(made, options, runtime)
     return fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0).steps / steps

@@ -12,6 +12,7 @@ from torch import Tensor
 from ltaug.data.imageset import Images
 from ltaug.generator.denoiser import Preconditioning, per_image
 from ltaug.generator.samplers import Denoise, Noise, Sampler
+from ltaug.generator.space import PIXELS, Space
 from ltaug.making import MakingOptions
 
 
@@ -28,10 +29,9 @@ class Start:
         nearest = int((preconditioning.fraction(grid[:-1]) - self.strength).abs().argmin())
         return [preconditioning.level(self.strength), *grid[nearest + 1 :].tolist()]
 
-    def noised(self, keys: Sequence[tuple[int, int]], sigma: float, noise: Tensor) -> Tensor:
+    def noised(self, keys: Sequence[tuple[int, int]], sigma: float, noise: Tensor, space: Space = PIXELS) -> Tensor:
         """x (B, C, H, W) at the noise level sigma, from standard normal noise like it."""
-        x0 = torch.from_numpy(self.images(keys)).to(noise) / 127.5 - 1
-        return x0 + sigma * noise
+        return space.encode(torch.from_numpy(self.images(keys)).to(noise.device)) + sigma * noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +49,29 @@ class Guide:
     scale: float = MakingOptions.guide_scale
     every: int = MakingOptions.guide_every
 
-    def sample(self, sampler: Sampler, denoise: Denoise, x: Tensor, sigmas: list[float], noise: Noise, labels: Tensor) -> Tensor:
+    def sample(
+        self,
+        sampler: Sampler,
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: list[float],
+        noise: Noise,
+        labels: Tensor,
+        space: Space = PIXELS,
+    ) -> Tensor:
         """As `sampler(denoise, x, sigmas, noise)`, with moves."""
         for first in range(0, len(sigmas) - 1, self.every):
-            x = self.moved(denoise, x, sigmas[first], labels)
+            x = self.moved(denoise, x, sigmas[first], labels, space)
             x = sampler(denoise, x, sigmas[first : first + self.every + 1], noise)
         return x
 
-    def moved(self, denoise: Denoise, x: Tensor, sigma: float, labels: Tensor) -> Tensor:
+    def moved(self, denoise: Denoise, x: Tensor, sigma: float, labels: Tensor, space: Space = PIXELS) -> Tensor:
         """x (B, C, H, W) at the noise level sigma after one move."""
         to_vp = 1 / math.sqrt(1 + sigma**2)
         share = sigma * to_vp
         with torch.enable_grad():
             at = x.clone().requires_grad_()
             seen = share * denoise(at, sigma) + (1 - share) * to_vp * at
-            (g,) = torch.autograd.grad(self.criterion(seen, labels).sum(), at)
+            (g,) = torch.autograd.grad(self.criterion(space.decode(seen), labels).sum(), at)
         direction = g / per_image(g.flatten(1).norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny), g)
         return x + self.scale * per_image(x.flatten(1).norm(dim=1), x) * direction

@@ -23,7 +23,7 @@ from ltaug.errors import OptionError, out_of_memory
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.objectives import require_whole_batches
 from ltaug.generator.objectives.terms import Batch, Comparison, Drawn, ObjectiveTerms, in_one_pass, one_by_one
-from ltaug.generator.trainee import Trainee
+from ltaug.generator.trainee import Trainee, learning
 from ltaug.options import GeneratorOptions
 from ltaug.runtime import Runtime, derive_seed, seed_streams
 
@@ -51,7 +51,7 @@ def _recompute_blocks(backbone: nn.Module) -> None:
 
     Blocks are what a backbone has in lists and is made of several layers.
     """
-    for stack in backbone.children():
+    for stack in getattr(backbone, "network", backbone).children():  # a published network stands in its wrapper
         if isinstance(stack, nn.ModuleList):
             for block in stack:
                 if any(True for _ in block.children()):
@@ -63,7 +63,7 @@ def _plain(trainee: Trainee, options: GeneratorOptions) -> Trainee:
     for module in (trainee.denoiser, trainee.ema.module):
         module.to(memory_format=torch.contiguous_format)
     trainee.ema.lerp = _lerp_in_a_loop
-    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
+    parameters = learning(trainee.denoiser, trainee.objective)
     return dataclasses.replace(trainee, optimizer=torch.optim.Adam(parameters, lr=options.lr, foreach=False, fused=False))
 
 
@@ -175,7 +175,7 @@ def train_step(
         group["lr"] = rate
     trainee.optimizer.zero_grad(set_to_none=True)
     terms = (gradients or Gradients(trainee, runtime)).add(batch)
-    parameters = [*trainee.denoiser.parameters(), *trainee.objective.parameters()]
+    parameters = learning(trainee.denoiser, trainee.objective)
     norm = nn.utils.clip_grad_norm_(parameters, options.grad_clip or math.inf)
     _update(trainee, skip=~norm.isfinite())
     trainee.ema.update(step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ltaug.checkpoints import KEPT, new_checkpoint, read_state, read_tensors, wr
 from ltaug.files import verify_directory
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.objectives.terms import Objective
+from ltaug.generator.tuning import frozen
 
 CHECKPOINTS = "checkpoints"
 WEIGHTS_FILE = "weights.safetensors"
@@ -44,11 +45,16 @@ class EMA:
 
     def __init__(self, module: nn.Module, *, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        for own, theirs in zip(self.module.parameters(), module.parameters(), strict=True):
+            if not theirs.requires_grad:
+                own.data = theirs.data  # what does not learn is shared
         self.decay = decay
         self.steps_before = 0
         self.lerp: Lerp = torch._foreach_lerp_
-        self._averaged: list[Tensor] = list(self.module.parameters())
-        self._current: list[Tensor] = list(module.parameters())
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        learning = [(own, theirs) for own, theirs in pairs if theirs.requires_grad]
+        self._averaged: list[Tensor] = [own for own, _ in learning]
+        self._current: list[Tensor] = [theirs for _, theirs in learning]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -75,6 +81,11 @@ class Trainee:
     skipped: Tensor  # float (), on the device: steps in a row that were left out, as their gradients were not finite
 
 
+def learning(*modules: nn.Module) -> list[nn.Parameter]:
+    """The parameters that learn."""
+    return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+
 def final_weights(steps: int) -> str:
     """Where the averaged weights after the last step lie, relative to the run."""
     return f"{CHECKPOINTS}/step-{steps}/{EMA_FILE}"
@@ -90,8 +101,8 @@ def save_checkpoint(folder: Path, step: int, trainee: Trainee) -> None:
     if (folder / f"step-{step}").exists():
         return
     with new_checkpoint(folder, step) as new:
-        save_file(_tensors(trainee.denoiser), new / WEIGHTS_FILE)
-        save_file(_tensors(trainee.ema.module), new / EMA_FILE)
+        for module, name in ((trainee.denoiser, WEIGHTS_FILE), (trainee.ema.module, EMA_FILE)):
+            save_file(_tensors(module, without=frozen(trainee.denoiser)), new / name)
         state = {"optimizer": trainee.optimizer.state_dict(), "objective": trainee.objective.state_dict()}
         write_state(state, new / STATE_FILE)
 
@@ -109,8 +120,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def restore(trainee: Trainee, state: dict[str, Any]) -> None:
     """Put a checkpoint's state into a trainee."""
-    trainee.denoiser.load_state_dict(state["weights"])
-    trainee.ema.module.load_state_dict(state["average"])
+    fixed = frozen(trainee.denoiser)
+    trainee.denoiser.load_state_dict(fixed | state["weights"])
+    trainee.ema.module.load_state_dict(fixed | state["average"])
     ways = [{key: group[key] for key in ("foreach", "fused")} for group in trainee.optimizer.param_groups]
     trainee.optimizer.load_state_dict(state["optimizer"])
     for group, way in zip(trainee.optimizer.param_groups, ways, strict=True):
@@ -118,5 +130,5 @@ def restore(trainee: Trainee, state: dict[str, Any]) -> None:
     trainee.objective.load_state_dict(state["objective"])
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+def _tensors(module: nn.Module, *, without: Container[str]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items() if name not in without}

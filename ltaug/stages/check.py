@@ -19,6 +19,7 @@ from ltaug.evaluation.extractors import weights_of
 from ltaug.fields import resolve
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.objectives import require_whole_batches
+from ltaug.generator.pipeline import find_named
 from ltaug.machine import Machine
 from ltaug.methods import extractor_of
 from ltaug.options import STAGES, ClassifierOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions
@@ -56,8 +57,9 @@ def check_stages(
 
 def _generator(options: GeneratorOptions, train: ImageSet, machine: Machine) -> None:
     require_whole_batches(options, machine.micro_batch, images=options.batch_size)
+    outside = find_named(options, machine.download)
     with torch.device("meta"):
-        build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes)
+        build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes, outside=outside)
 
 
 def _synthesis(options: SynthesisOptions, train: ImageSet, machine: Machine) -> None:

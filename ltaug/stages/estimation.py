@@ -21,13 +21,14 @@ from ltaug.errors import OptionError, nearest
 from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
 from ltaug.generator.cpu_forms import suit
-from ltaug.generator.finetune import continued, match_classes, require_same_shape
+from ltaug.generator.finetune import continued, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.objectives.terms import Judged
+from ltaug.generator.pipeline import find_named
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
-from ltaug.generator.trainee import disk_bytes
+from ltaug.generator.trainee import disk_bytes, learning
 from ltaug.machine import Machine
 from ltaug.memory import peak_memory, reset_peak
 from ltaug.methods import judged_terms
@@ -83,7 +84,6 @@ def estimate(
     if source is not None:
         made, name = GeneratorRecord.read(source), str(source)
         require_same_shape(made.image_shape, train.image_shape, name=name)
-        match_classes(made.class_names, train.class_names, name=name)
     options: Any = resolve(STAGES[stage], given, image_side=side_of(train), where=stage)
     network = resolve(GeneratorOptions, generator or {}, image_side=side_of(train), where="fit-generator")
     before(options)
@@ -104,13 +104,16 @@ class Setting:
 
 def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
     runtime = for_fit(at.runtime, at.machine, image_side=side_of(at.train), steps=options.steps)
-    parameters = _count(build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes))
+    outside = find_named(options, at.machine.download)
+    with torch.device("meta"):
+        network = build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes, outside=outside)
+    parameters = _count(network)
     judged = _untrained_judge(at) if judged_terms(options.objective) else None
     return {
         "parameters": parameters,
         "steps": options.steps,
-        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged),
-        "disk_bytes": disk_bytes(parameters),
+        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged, outside=outside),
+        "disk_bytes": disk_bytes(sum(p.numel() for p in learning(network))),
         **({"uncounted": "Where no judge is given, one is trained first."} if judged else {}),
     }
 
@@ -155,7 +158,9 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
     shape = at.train.image_shape
     passes = Sampling.of(options).passes(wanted)
     runtime = for_sampling(at.runtime, at.machine, image_side=side_of(at.train), passes=passes)
-    denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes).to(runtime.device).eval()
+    outside = find_named(at.network, at.machine.download)
+    denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes, outside=outside)
+    denoiser.to(runtime.device).eval()
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime
     ).size

@@ -16,6 +16,7 @@ from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
 from ltaug.generator.generate import Generator
 from ltaug.generator.objectives.terms import Judged
+from ltaug.generator.pipeline import digest_of, find_named, outside_files, outside_origins
 from ltaug.generator.stage import run_generator
 from ltaug.options import NETWORK, GeneratorOptions, fit_judges_needed
 from ltaug.place import ALONE, Place
@@ -68,6 +69,9 @@ def fit_generator(
         generator = resolve(GeneratorOptions, given, image_side=side, where=job.stage)
         runtime = for_fit(runtime, job.machine, image_side=side, steps=generator.steps)
         inputs: dict[str, Any] = {"train": source_of(train)}
+        outside = group.first_on_each_machine(partial(find_named, generator, job.machine.download, job.tell))
+        if outside is not None:
+            inputs["outside"] = job.input(digest_of(outside_files(generator, outside)), outside.folder)
         start = None if source is None else Generator.load(source, runtime=runtime)
         if start is not None:
             inputs["source"] = {**job.input(start.digest, start.path), "steps": start.steps}
@@ -81,7 +85,10 @@ def fit_generator(
         options = {"dataset": plain(drawn), job.stage: plain(generator)}
         with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs) as run:
             if not run.finished:
+                if outside is not None:
+                    run.note(outside=outside_origins(generator, outside))
                 told: dict[str, Any] = {"source": start, "judged": judged_by(seen, train) if seen else None, "group": group}
+                told["outside"] = outside
                 run_generator(train, generator, run=run, runtime=runtime, seed=seed, **told)
     return out
 

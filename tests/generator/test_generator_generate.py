@@ -17,6 +17,7 @@ from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import Generator, generate, open_generated
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling
+from ltaug.generator.space import PIXELS
 from ltaug.options import GeneratorOptions, SamplingOptions
 from ltaug.runtime import Runtime
 
@@ -30,7 +31,7 @@ class Elementwise:
     null_label = 3
 
     def __init__(self, room):
-        self.preconditioning = VP()
+        self.preconditioning, self.space = VP(), PIXELS
         self.room = room
         self.sizes = []
 
@@ -48,7 +49,7 @@ class LittleRoom(torch.nn.Module):
     def __init__(self, network, room):
         super().__init__()
         self.network, self.room = network, room
-        self.preconditioning, self.null_label = network.preconditioning, network.null_label
+        self.preconditioning, self.null_label, self.space = network.preconditioning, network.null_label, PIXELS
 
     def forward(self, x, sigma, labels):
         if len(x) > self.room:

@@ -10,6 +10,7 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.preconditioning import EDM, VP
 from ltaug.generator.samplers import ancestral_variance
 from ltaug.generator.sampling import bind, guides
+from ltaug.generator.space import PIXELS
 from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 
 
@@ -176,7 +177,7 @@ class TwoAnswers:
     null_label = 7
 
     def __init__(self, preconditioning="vp"):
-        self.preconditioning = PRECONDITIONINGS[preconditioning]()
+        self.preconditioning, self.space = PRECONDITIONINGS[preconditioning](), PIXELS
         self.calls = self.images = 0
 
     def __call__(self, x, sigma, labels):

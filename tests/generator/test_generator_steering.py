@@ -13,6 +13,7 @@ from ltaug.generator.denoiser import Denoised
 from ltaug.generator.generate import GeneratedImages, Generator, ImageNoise, generate
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling, bind
+from ltaug.generator.space import PIXELS
 from ltaug.generator.steering import Guide, Start
 from ltaug.methods import PRECONDITIONINGS, SAMPLERS
 from ltaug.runtime import Runtime
@@ -33,7 +34,7 @@ class Elementwise:
     null_label = 3
 
     def __init__(self, preconditioning=None):
-        self.preconditioning = preconditioning or VP()
+        self.preconditioning, self.space = preconditioning or VP(), PIXELS
         self.levels = []
 
     def __call__(self, x, sigma, labels):

@@ -1,0 +1,286 @@
+"""Published pipelines of diffusers: a folder, or a repository of the hub, with a network, its scheduler and an autoencoder.
+
+Only JSON is read here, and only safetensors are loaded of what it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
+from ltaug.files import file_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ltaug.generator.denoiser import Preconditioning
+    from ltaug.options import GeneratorOptions
+    from ltaug.records import GeneratorRecord
+
+HUB = "hf:"
+INDEX, CONFIG, SCHEDULER = "model_index.json", "config.json", "scheduler/scheduler_config.json"
+NETWORK_PARTS, AUTOENCODER_PART = ("transformer", "unet"), "vae"
+AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
+WANTED = [INDEX, CONFIG, "README.md", "*.safetensors", *(f"{part}/*" for part in (*NETWORK_PARTS, AUTOENCODER_PART, "scheduler"))]
+UNWANTED = ["*.bin", "*.pt", "*.ckpt", "*.msgpack", "*.onnx", "*.fp16.*", "*.non_ema.*"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline's folder, and where it is from."""
+
+    name: str  # as it was given
+    folder: Path
+    repository: str = ""  # of the hub, with the commit as `revision`
+    revision: str = ""
+
+    def part(self, *names: str) -> Path:
+        """The folder of the first of these parts that is there, or of the whole if it is such a part by itself.
+
+        Raises:
+            DataError: none is there.
+        """
+        for folder in (*(self.folder / name for name in names), self.folder):
+            if (folder / CONFIG).is_file():
+                return folder
+        wanted = " or ".join(f"{name}/{CONFIG}" for name in names)
+        raise DataError(f"{self.name}: {self.folder} has no {wanted}; give the folder of a whole pipeline of diffusers")
+
+    @property
+    def has_autoencoder(self) -> bool:
+        return (self.folder / AUTOENCODER_PART / CONFIG).is_file()
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """The row of each class that the network was trained on, by its lower-case names."""
+        given = self._json(self.folder / INDEX).get("id2label") or {} if (self.folder / INDEX).is_file() else {}
+        pairs = ((int(row), str(names)) for row, names in given.items())
+        return {plain_name(name): row for row, names in pairs for name in (names, *names.split(","))}
+
+    def origin(self, role: str, *folders: Path) -> dict[str, Any]:
+        """What run.json says of outside weights in these folders: role, name, digests of files, repository, licence, data."""
+        files = {str(file.relative_to(self.folder)): file_digest(file) for folder in folders for file in _files_of(folder)}
+        card = self._card()
+        known = {"repository": self.repository, "revision": self.revision, "licence": card.get("license")}
+        trained_on = card.get("datasets")
+        known["trained_on"] = ", ".join(trained_on) if isinstance(trained_on, list) else trained_on
+        return {"role": role, "name": self.name, "files": files, **{key: str(value) for key, value in known.items() if value}}
+
+    def _card(self) -> Mapping[str, Any]:
+        from huggingface_hub import metadata_load
+
+        card = self.folder / "README.md"
+        return (metadata_load(card) or {}) if card.is_file() else {}
+
+    def config(self, folder: Path, known: Sequence[str]) -> dict[str, Any]:
+        """The configuration in a part's folder; raises MismatchError unless its class is one of those known."""
+        found = self._json(folder / CONFIG)
+        if found.get("_class_name") not in known:
+            raise MismatchError(
+                f"{self.name} has a {found.get('_class_name')} in {folder.name}, of which ltaug makes no use; "
+                f"give a pipeline with {' or '.join(known)}"
+            )
+        return found
+
+    def preconditioning(self) -> Preconditioning:
+        """What the scheduler's noise levels are.
+
+        Raises:
+            DataError: there is no scheduler.
+            MismatchError: it is of another kind.
+        """
+        from ltaug.generator.preconditioning import EDM, VP, betas
+
+        if not (self.folder / SCHEDULER).is_file():
+            raise DataError(f"{self.name}: {self.folder} has no {SCHEDULER}; give the folder of a whole pipeline of diffusers")
+        told = self._json(self.folder / SCHEDULER)
+        prediction = told.get("prediction_type", "epsilon")
+        if "sigma_data" in told and prediction == "epsilon":
+            names = ("sigma_data", "sigma_min", "sigma_max", "rho")
+            return EDM(**{name: float(told[name]) for name in names if name in told})
+        schedule, steps = told.get("beta_schedule"), told.get("num_train_timesteps", 1000)
+        levels = betas(schedule, steps, told.get("beta_start", 1e-4), told.get("beta_end", 0.02), told.get("trained_betas"))
+        if levels is None or prediction not in ("epsilon", "v_prediction") or told.get("rescale_betas_zero_snr"):
+            kind = f"{told.get('_class_name')} with {schedule} betas and {prediction}"
+            raise MismatchError(
+                f"{self.name} has a scheduler of another kind ({kind}{', zero SNR' * bool(told.get('rescale_betas_zero_snr'))}); "
+                "give a pipeline with linear, scaled_linear or squaredcos_cap_v2 betas that predicts epsilon or v"
+            )
+        return VP(levels, prediction=prediction)
+
+    def load(self, folder: Path, known: Sequence[str]) -> nn.Module:
+        """The module in a part's folder, in float32; on the device `meta` without its weights.
+
+        Raises:
+            OptionError: diffusers is not installed.
+            DataError: its weights are not there as safetensors, or not whole.
+            MismatchError: see `config`; they are another network's.
+        """
+        import torch
+
+        try:
+            import diffusers
+        except ImportError as error:
+            raise OptionError(f"{self.name} needs diffusers; run: pip install 'ltaug[diffusers]'") from error
+
+        config = self.config(folder, known)
+        cls: Any = getattr(diffusers, config["_class_name"])
+        if torch.get_default_device().type == "meta":
+            return cast("nn.Module", cls.from_config(config))
+        how: dict[str, Any] = {
+            "use_safetensors": True,
+            "local_files_only": True,
+            "output_loading_info": True,
+        }
+        try:
+            network, found = cls.from_pretrained(folder, torch_dtype=torch.float32, **how)
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0][:160]
+            raise MismatchError(f"{self.name}: the weights in {folder} are another network's ({reason}); give another") from error
+        except OSError as error:
+            raise DataError(
+                f"{self.name}: {folder} has no whole weights as safetensors ({str(error).splitlines()[0][:160]}); "
+                "download them again, or save them by save_pretrained(..., safe_serialization=True)"
+            ) from error
+        if lacking := [*found["missing_keys"], *found["unexpected_keys"]]:
+            differing = f"{lacking[0]} and {len(lacking) - 1} more differ"
+            raise MismatchError(f"{self.name}: the weights in {folder} are not those of its {CONFIG} ({differing}); give another")
+        return cast("nn.Module", network)
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CorruptError(f"{self.name}: {path} cannot be read ({error}); download it again") from error
+        if not isinstance(found, dict):
+            raise CorruptError(f"{self.name}: {path} holds no configuration; download it again")
+        return found
+
+
+def plain_name(name: str) -> str:
+    """A class's name as those of different sets are compared."""
+    return name.strip().lower().replace("_", " ").replace("-", " ")
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """SHA-256 over names and digests of files."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def check_pipeline(given: str) -> None:
+    """Raise OptionError for what has not the form of a repository's name, DataError for a folder that is not there."""
+    name, _, _ = given.removeprefix(HUB).partition("@")
+    if given.startswith(HUB) and name.count("/") != 1:
+        raise OptionError(
+            f"{given!r} is not {HUB}ORG/NAME or {HUB}ORG/NAME@REVISION; give one, or a folder of a pipeline of diffusers"
+        )
+    if not given.startswith(HUB) and not Path(given).expanduser().is_dir():
+        raise DataError(f"{given} is no folder; give one with a pipeline of diffusers, or {HUB}ORG/NAME")
+
+
+def find_pipeline(given: str, *, download: bool, tell: Callable[[str], None]) -> Pipeline:
+    """The pipeline in a folder, in the cache of the hub (HF_HOME), or with `download` on the hub.
+
+    Args:
+        tell: hears of a download before it begins.
+
+    Raises:
+        OptionError, DataError: see `check_pipeline`; it is not on this machine, or its download failed.
+    """
+    check_pipeline(given)
+    if not given.startswith(HUB):
+        return Pipeline(given, Path(given).expanduser())
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    name, _, revision = given.removeprefix(HUB).partition("@")
+    how: dict[str, Any] = {"revision": revision or None, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, **how, local_files_only=True))
+        found = Pipeline(given, folder, name, folder.name)
+        if any(folder.rglob(CONFIG)):
+            return found
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        pass
+    about = _about(name, revision)
+    if not download:
+        raise DataError(f"{about} is not on this machine; pass --download, or a folder with it in place of {given}")
+    tell(f"Downloading {about}.")
+    try:
+        folder = Path(huggingface_hub.snapshot_download(name, **how))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{about} could not be downloaded ({reason}); fetch it elsewhere and give its folder") from error
+    return Pipeline(given, folder, name, folder.name)
+
+
+def find_named(options: GeneratorOptions, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
+    """The pipeline that --pretrained or --latent names, see `find_pipeline`; None without one."""
+    name = options.pretrained or options.latent
+    return None if name is None else find_pipeline(name, download=download, tell=tell)
+
+
+def find_outside(made: GeneratorRecord, *, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
+    """The pipeline of which a finished generator has a network or an autoencoder, where it lay or by its name; None without one.
+
+    Raises:
+        DataError: it is not there.
+        MismatchError: it is not what the generator was fitted with.
+    """
+    taken, name = made.outside_folder, made.options.pretrained or made.options.latent
+    if taken is None or name is None:
+        return None
+    lies = taken.path is not None and taken.path.is_dir()
+    found = Pipeline(name, cast(Path, taken.path)) if lies else find_pipeline(name, download=download, tell=tell)
+    if digest_of(outside_files(made.options, found)) != taken.digest:
+        raise MismatchError(f"{found.folder} is not what {made.path} was fitted with; put back {name} as it was")
+    return found
+
+
+def outside_origins(options: GeneratorOptions, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """What run.json says of the weights that a generator of these options takes from the pipeline; see `Pipeline.origin`."""
+    origins = []
+    if options.pretrained is not None:
+        origins.append(pipeline.origin("generator", pipeline.part(*NETWORK_PARTS), (pipeline.folder / SCHEDULER).parent))
+    if options.latent is not None or pipeline.has_autoencoder:
+        origins.append(pipeline.origin("autoencoder", pipeline.part(AUTOENCODER_PART)))
+    return origins
+
+
+def outside_files(options: GeneratorOptions, pipeline: Pipeline) -> dict[str, str]:
+    """The digests of all files that a generator of these options takes from the pipeline."""
+    return {name: digest for origin in outside_origins(options, pipeline) for name, digest in origin["files"].items()}
+
+
+def _about(name: str, revision: str) -> str:
+    """A repository with its size and licence, as far as the hub answers."""
+    import huggingface_hub
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    where = f"https://huggingface.co/{name}"
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return f"{where} (size and licence unknown: HF_HUB_OFFLINE is set)"
+    try:
+        info = huggingface_hub.HfApi().model_info(name, revision=revision or None, files_metadata=True, timeout=10)
+    except (OSError, ValueError):
+        return f"{where} (size and licence unknown: the hub does not answer)"
+    files = filter_repo_objects(
+        info.siblings or [], allow_patterns=WANTED, ignore_patterns=UNWANTED, key=lambda file: file.rfilename
+    )
+    size = sum(file.size or 0 for file in files)
+    licence = getattr(info.card_data, "license", None) or "not stated"
+    return f"{where} ({size / 1e9:.1f} GB, licence: {licence})"
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The configuration and the weights of a part."""
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors") and file.is_file())
