@@ -79,10 +79,10 @@ def _outside(experiment: Experiment, scores: Scores) -> list[str]:
     """Of each kind of published weights which arms start from it."""
     starting: dict[tuple[str, ...], list[str]] = {}
     for arm in scores.order:
-        for told in dict.fromkeys(tuple(r.record.pretrained.values()) for r in experiment.results[arm].values()):
+        for told in dict.fromkeys(tuple(map(str, r.record.outside)) for r in experiment.results[arm].values()):
             starting.setdefault(told, []).append(arm)
     return [
-        f"Outside data: the classifiers of {several(arms)} start from published weights ({', '.join(told)}). What these were "
+        f"Outside data: {several(arms)} were made with published weights ({', '.join(told)}). What these were "
         "trained on is not part of the dataset, and may show its test images."
         for told, arms in starting.items()
         if told

@@ -24,6 +24,7 @@ from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
+from ltaug.outside import Outside, serving
 from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, Event, Run
 from ltaug.runtime import Runtime, derive_seed, for_classifier
@@ -118,7 +119,10 @@ def train_classifier(
     named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
     taught = [job.input(judge.digest, path) for judge, path in zip(taught_by, teachers, strict=True)]
     inputs = _inputs(data, draw_seed, added, taught) | outside_input(pretrained, job)
-    with job.open(runtime, seed=seed, options=named, inputs=inputs) as run:
+    outside = [*([pretrained.outside] if pretrained else []), *outside_of(teachers, "teacher")]
+    if synthetic is not None and (synthetic / RUN_FILE).is_file():
+        outside += SynthesisRecord.read(synthetic).outside
+    with job.open(runtime, seed=seed, options=named, inputs=inputs, outside=outside) as run:
         if not run.finished:
             _note_images(data, added, run, seed=seed)
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
@@ -164,6 +168,11 @@ def _inputs(data: Dataset, draw_seed: int, added: _Added | None, taught: list[di
 def outside_input(pretrained: Pretrained | None, job: Job) -> dict[str, Any]:
     """The published weights as an input that run.json records, where there are any."""
     return {"pretrained": job.input(pretrained.digest, pretrained.path)} if pretrained else {}
+
+
+def outside_of(classifiers: Sequence[Path], role: str) -> list[Outside]:
+    """The outside weights behind classifiers, in the role that these have here."""
+    return [one for path in classifiers for one in serving(role, ClassifierRecord.read(path).outside)]
 
 
 def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) -> None:

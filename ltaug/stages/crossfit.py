@@ -75,7 +75,8 @@ def cross_fit(
     told: dict[str, Any] = {"round": number, "repeat": repeat, "repeats": repeats, "fold": fold, "folds": folds}
     told |= {"dataset": plain(made.dataset), name: plain(chosen)}
     inputs = {"train": source_of(train), "synthetic": added, **outside_input(pretrained, job)}
-    with job.open(runtime, seed=seed, options=told, inputs=inputs) as run:
+    outside = [*([pretrained.outside] if pretrained else []), *(SynthesisRecord.read(synthetic).outside if synthetic else [])]
+    with job.open(runtime, seed=seed, options=told, inputs=inputs, outside=outside) as run:
         if not run.finished:
             run.note(class_names=train.class_names)
             if synthetic is not None:
