@@ -216,7 +216,7 @@ def test_the_report_says_that_there_is_outside_data(published, photos, tmp_path)
     train(photos, tmp_path / "runs" / "clf", published)
     write_report([tmp_path / "runs"], out=tmp_path / "report")
     page = (tmp_path / "report" / "report.md").read_text()
-    assert f"Outside data: real were made with published weights (test_resnet.{TAG} (trained on ImageNet-1k" in page
+    assert f"Outside data: test_resnet.{TAG} (trained on ImageNet-1k, licence: apache-2.0), as classifier of real." in page
 
 
 def test_the_hub_is_asked_only_with_download_and_not_for_what_is_there(tmp_path, monkeypatch, photos):
