@@ -1,4 +1,4 @@
-"""Image files decoded once into a memory-mapped array under the user's cache directory, never beside the data."""
+"""Images decoded once into a memory-mapped array under the user's cache directory, never beside the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ FOLDER = "images"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 Progress = Callable[[str, int, int], None]
 How = tuple[int | None, int]  # `image_size` and the machine's limit of pixels
+Built = tuple[dict[str, str], Counter[str]]  # `bad` and `converted` of DecodedFiles
 
 
 class File(NamedTuple):
@@ -87,16 +88,37 @@ def read_files(
             size, time or inode is another than when they last were, or with --verify.
     """
     how, skip_bad = (image_size, machine.max_image_pixels), machine.skip_bad
-    target = cache_directory() / FOLDER / _key(root, files, how)
-    if not target.is_dir():
-        try:
-            with _alone(target, len(files), progress):
-                if not target.is_dir():
-                    _fill(target, root, [file.path for file in files], how, progress, skip_bad)
-        except OSError as error:
-            kind = ResourceError if resource_error(error) else DataError
-            raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
+
+    def build(folder: Path) -> Built:
+        return _build(folder, root, [file.path for file in files], how, progress, skip_bad)
+
+    target = _entry(root, _key(root, files, how), build, len(files), progress)
     return _open(target, skip_bad, verify=machine.verify)
+
+
+def keep_images(
+    root: Path, key: str, shape: tuple[int, ...], images: Iterable[tuple[int, Images]], *, machine: Machine
+) -> DecodedFiles:
+    """Images that something else decodes, or what an earlier call with this key left in the cache.
+
+    Args:
+        root: where they come from, for people.
+        key: SHA-256 of what decides on every pixel, hexadecimal.
+        shape: (N, C, H, W).
+        images: each one, uint8 (C, H, W), with its place; read only if they are not in the cache.
+
+    Raises:
+        As `read_files`, and what `images` raises.
+    """
+
+    def build(folder: Path) -> Built:
+        array = _allocate(folder / IMAGES, shape)
+        for i, image in images:
+            array[i] = image
+        array.flush()  # type: ignore[attr-defined]
+        return {}, Counter()
+
+    return _open(_entry(root, key, build, shape[0], None), False, verify=machine.verify)
 
 
 def require_readable(bad: dict[str, str], *, remedy: str = "repair or remove them, or pass --skip-bad to leave them out") -> None:
@@ -140,20 +162,31 @@ def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None
         lock.release()
 
 
-def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
-    """Make the cache entry `target`, whole or not at all."""
+def _entry(root: Path, key: str, build: Callable[[Path], Built], count: int, progress: Progress | None) -> Path:
+    """The entry of this key, made by `build`, whole or not at all, where it is not there."""
+    target = cache_directory() / FOLDER / key
+    if not target.is_dir():
+        try:
+            with _alone(target, count, progress):
+                if not target.is_dir():
+                    _fill(target, root, build)
+        except OSError as error:
+            kind = ResourceError if resource_error(error) else DataError
+            raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
+    return target
+
+
+def _fill(target: Path, root: Path, build: Callable[[Path], Built]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(target) as folder:
-        bad, converted = _build(folder, root, paths, how, progress, skip_bad)
+        bad, converted = build(folder)
         images = np.load(folder / IMAGES, mmap_mode="r")
         np.save(folder / HASHES, hash_images(images))
         meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
         (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _build(
-    folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
-) -> tuple[dict[str, str], Counter[str]]:
+def _build(folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> Built:
     """Decode into folder/IMAGES; returns the unreadable files and the conversions (`DecodedFiles`)."""
     bad: dict[str, str] = {}
     kept: list[int] = []

@@ -20,6 +20,7 @@ from ltaug.data.longtail import resample
 from ltaug.data.outside import require_outside
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.machine import Machine
 from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
@@ -217,14 +218,14 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
     """
     if (path / RUN_FILE).is_file():
-        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
+        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train, job.machine)
     else:
         require_outside(job.out, f"folder:{path}")
         origin, found, mirrored = form_of(path), read_given(path, train, max_pixels=job.machine.max_image_pixels), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 
 
-def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+def synthesized(run: Path, train: ImageSet, machine: Machine) -> tuple[GivenImages, bool]:
     """The images of a finished synthesis for these training images, and whether mirror images may be among them."""
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
@@ -234,7 +235,7 @@ def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
             "give the dataset options and the seed its generator was fitted with"
         )
     generator = made.generator()
-    images = read_synthetic(run)
+    images = read_synthetic(run, machine=machine)
     files = tuple(row.file for row in read_manifest(run) if row.verdict == KEPT)
     return GivenImages(images, files, ()), generator is None or generator.options.flip
 

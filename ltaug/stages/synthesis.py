@@ -11,6 +11,7 @@ from ltaug.data.budgets import parse_budget
 from ltaug.fields import plain, resolve
 from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
+from ltaug.manifest import verify_images
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place
 from ltaug.runtime import for_sampling
@@ -18,7 +19,7 @@ from ltaug.stages.classifier import load_judges, outside_of, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.rounds import Rounds
 from ltaug.synthesis.stage import run_synthesis
-from ltaug.synthesis.stores import check_url, verify_images
+from ltaug.synthesis.stores import check_url
 
 
 def synthesize(
