@@ -24,6 +24,7 @@ from ltaug.options import (
     GeneratorOptions,
     SynthesisOptions,
 )
+from ltaug.outside import Outside, read_outside
 from ltaug.runs import RUN_FILE, read_run, verify_outputs
 from ltaug.shapes import EVALUATION_METRICS, require_shape
 
@@ -65,7 +66,8 @@ class RunRecord:
     `timings`, and as `outputs` the SHA-256 of the files that others may read.
 
     `processor` are the processor seconds of all threads of the process that led the work, None in runs of earlier versions.
-    Like `timings` they add up over interruptions, without what a killed process took after it last saved the run.
+    Like `timings` they add up over interruptions, without what a killed process took after it last saved the run. `outside` are
+    the outside weights that it was made with, also by way of the runs that it took.
 
     Abstract: a stage's record is final and adds fields, which `_found` fills by their names, and questions about them.
     """
@@ -83,6 +85,7 @@ class RunRecord:
     versions: Mapping[str, str]
     device: Json
     outputs: Mapping[str, str]
+    outside: tuple[Outside, ...]
 
     @classmethod
     def read(cls, path: Path, *, finished: bool = False) -> Self:
@@ -110,7 +113,7 @@ class RunRecord:
 class GeneratorRecord(RunRecord):
     """A fit-generator run: its training images and the number of its network's parameters are empty until it trains.
 
-    `source_run` is the generator it was started from, `judge_runs` are the judges that its objective asked, and `outside_folder`
+    `source_run` is the generator it was started from, `judge_runs` are the judges that its objective asked, and `pipeline_folder`
     is the published pipeline of which it has a network or an autoencoder.
     """
 
@@ -122,7 +125,7 @@ class GeneratorRecord(RunRecord):
     parameters: int | None
     source_run: RunInput | None
     judge_runs: tuple[RunInput, ...]
-    outside_folder: RunInput | None
+    pipeline_folder: RunInput | None
 
     @property
     def steps_before(self) -> int:
@@ -219,8 +222,7 @@ class ClassifierRecord(RunRecord):
     given for others, of which no more is known: "folder", "npz" or "shards". `resampled_counts` are the real images of every
     class that were drawn again in place of synthetic ones, if any. `overlap` says how near synthetic images come to real ones
     (metrics.overlap), `duplicates` counts equal real images and `dataset_notes` are its `source_notes` (data.load); all are
-    empty in early runs. `pretrained` is the origin of the published weights that it started from, empty without any. `steps`
-    were trained, 0 where unknown; `groups` holds class indices by group.
+    empty in early runs. `steps` were trained, 0 where unknown; `groups` holds class indices by group.
     """
 
     stage: ClassVar[str] = "train-classifier"
@@ -241,7 +243,11 @@ class ClassifierRecord(RunRecord):
     overlap: Json
     duplicates: Mapping[str, int]
     dataset_notes: tuple[str, ...]
-    pretrained: Mapping[str, str]
+
+    @property
+    def start(self) -> tuple[str, ...]:
+        """SHA-256 of the outside weights' files that the classifier itself started from, empty where it started from none."""
+        return tuple(sorted(digest for one in self.outside if one.role == "classifier" for digest in one.files.values()))
 
     def synthesis(self) -> SynthesisRecord | None:
         """The synthesis that was added, where it still lies there."""
@@ -275,12 +281,13 @@ def _found(stage: str, path: Path, record: Json) -> Json:
         "draw_seed": train.get("draw_seed", record["seed"]),
         "test_digest": (inputs.get("test") or {}).get("digest", ""),
         **{key: tuple(facts.get(key, ())) for key in ("class_names", "class_counts", "image_shape", "dataset_notes")},
-        **{key: facts.get(key) or {} for key in (*mappings, "pretrained")},
+        **{key: facts.get(key) or {} for key in mappings},
+        "outside": read_outside(facts, inputs),
         "parameters": facts.get("parameters"),
         **{key: None if counts is None else tuple(counts) for key, counts in counts_of.items()},
         "steps": facts.get("steps", getattr(options, "steps", None)) or 0,
         "source_run": _run(path, inputs.get("source")),
-        "outside_folder": _run(path, inputs.get("outside")),
+        "pipeline_folder": _run(path, inputs.get("pipeline")),
         "generator_run": _run(path, inputs.get("generator")) or RunInput("", None),
         "judge_runs": tuple(run for given in inputs.get("judges") or () if (run := _run(path, given))),
         "teacher_runs": tuple(run for given in inputs.get("teachers") or () if (run := _run(path, given))),

@@ -42,6 +42,10 @@ RECORD: Shape = {
         "steps?": (int, None),
         "parameters?": (int, None),
         "pretrained?": {str: str},
+        "outside?": [
+            {"role": str, "name": str, "files": {str: str}}
+            | dict.fromkeys(("repository?", "revision?", "licence?", "trained_on?"), str)
+        ],
         "real_nearest?": {str: float},
         "groups?": {str: [int]},
         "rounds?": [{"first": int, "world": int, "size": int}],

@@ -58,11 +58,11 @@ def text_unet(channels: int = 4) -> diffusers.UNet2DConditionModel:
 def save(folder: Path, network, vae=None, scheduler=None, card: str = "") -> Path:
     """A pipeline's folder with these components and LABELS."""
     part = "transformer" if isinstance(network, diffusers.DiTTransformer2DModel) else "unet"
-    network.save_pretrained(folder / part)
-    (scheduler or diffusers.DDPMScheduler()).save_pretrained(folder / "scheduler")
-    if vae is not None:
-        vae.save_pretrained(folder / "vae")
+    parts = {part: network, "scheduler": scheduler or diffusers.DDPMScheduler(), **({"vae": vae} if vae is not None else {})}
+    for name, component in parts.items():
+        component.save_pretrained(folder / name)
     index = {"_class_name": "DiTPipeline", "id2label": {str(row): name for row, name in LABELS.items()}}
+    index |= {name: ["diffusers", type(component).__name__] for name, component in parts.items()}
     (folder / "model_index.json").write_text(json.dumps(index))
     if card:
         (folder / "README.md").write_text(card)

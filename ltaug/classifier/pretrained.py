@@ -14,10 +14,17 @@ from torch import Tensor, nn
 
 from ltaug.errors import CorruptError, DataError, OptionError
 from ltaug.files import file_digest
+from ltaug.outside import Outside
 
 HUB = "hub"
 SAFETENSORS = "model.safetensors"  # what a folder, or a repository of the hub, calls its weights
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+# What the parts of timm's tags say of the images that weights were trained on.
+TRAINED_ON = {
+    **{"in1k": "ImageNet-1k", "in12k": "ImageNet-12k", "in21k": "ImageNet-21k", "in22k": "ImageNet-22k", "webli": "WebLI"},
+    **{"laion2b": "LAION-2B", "laion400m": "LAION-400M", "lvd142m": "LVD-142M", "lvd1689m": "LVD-1689M", "jft": "JFT-300M"},
+    **{"datacomp1b": "DataComp-1B", "yfcc100m": "YFCC100M", "yfcc15m": "YFCC15M"},
+}
 Statistics = Mapping[str, Sequence[float]]  # "mean" and "std" of each channel of images in [0, 1]
 
 
@@ -58,7 +65,7 @@ class Pretrained:
 
     path: Path
     digest: str  # SHA-256 of its bytes
-    origin: dict[str, str]  # model, and what is known of: file, repository, revision, licence, url
+    outside: Outside
     statistics: Statistics  # of the images that they were trained on
 
 
@@ -96,18 +103,21 @@ def find_pretrained(given: str | None, *, model: str, download: bool, tell: Call
 
     cfg = timm.models.get_pretrained_cfg(model)
     architecture, tagged, _ = model.partition(".")
-    origin = {"model": model if tagged or given != HUB else f"{architecture}.{cfg.tag}"}
+    name = model if tagged or given != HUB else f"{architecture}.{cfg.tag}"
+    origin: dict[str, str | None] = {}
     if given == HUB:
         if not cfg.hf_hub_id:
             raise OptionError(f"--pretrained {HUB}: timm knows no weights of {model} there; give a file, or another --model")
         path = _from_hub(cfg.hf_hub_id, cfg.hf_hub_filename or SAFETENSORS, cfg.license, download, tell)
-        origin |= {"repository": cfg.hf_hub_id, "revision": path.parent.name}
+        origin = {"repository": cfg.hf_hub_id, "revision": path.parent.name}
     else:
         path = weights_file(given)
-        origin["file"] = path.name
     if given == HUB or tagged:  # what else a file holds timm does not know
-        origin |= {key: text for key, text in (("licence", cfg.license), ("url", cfg.origin_url)) if text}
-    return Pretrained(path, file_digest(path), origin, {"mean": list(cfg.mean), "std": list(cfg.std)})
+        sets = (TRAINED_ON[part] for part in (cfg.tag or "").split("_") if part in TRAINED_ON)
+        origin |= {"licence": cfg.license, "trained_on": ", then ".join(sets) or None}
+    digest = file_digest(path)
+    outside = Outside(role="classifier", name=name, files={path.name: digest}, **origin)
+    return Pretrained(path, digest, outside, {"mean": list(cfg.mean), "std": list(cfg.std)})
 
 
 def _from_hub(repository: str, name: str, licence: str | None, download: bool, tell: Callable[[str], None]) -> Path:

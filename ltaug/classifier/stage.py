@@ -68,7 +68,6 @@ def run_classifier(
         steps=total_steps(train, options),
         groups={name: list(members) for name, members in groups.members.items()},
         rule=groups.rule,
-        **({"pretrained": pretrained.origin} if pretrained else {}),
     )
 
     network, took = fit_classifier(

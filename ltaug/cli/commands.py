@@ -207,7 +207,11 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
 
 @group.command("report", cls=SectionCommand)
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
-@option("--baseline", metavar="ARM", help="the arm to compare with [default: real]")
+@option(
+    "--baseline",
+    metavar="ARM",
+    help="the arm to compare with [default: real, or an arm that starts from the same weights as those with images]",
+)
 @option("--primary", metavar="NAME", help="claims are about macro_recall or macro_precision first [default: macro_recall]")
 @option("--title", help="the report's heading")
 @option("--published", metavar="NAME",

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -91,12 +91,43 @@ def read_files(
     """
     how, skip_bad = (image_size, machine.max_image_pixels), machine.skip_bad
     target = cache_directory() / FOLDER / _key(root, files, how)
-    with _made_once(
-        target, lambda: progress and progress("waiting for another process to decode these images", 0, len(files))
-    ) as new:
-        if new:
-            _fill(target, root, [file.path for file in files], how, progress, skip_bad)
+
+    def fill(folder: Path) -> None:
+        _describe(folder, root, *_build(folder, root, [file.path for file in files], how, progress, skip_bad))
+
+    def waiting() -> None:
+        if progress is not None:
+            progress("waiting for another process to decode these images", 0, len(files))
+
+    _entry(target, fill, waiting)
     return _open(target, skip_bad, verify=machine.verify)
+
+
+def keep_images(
+    root: Path, key: str, shape: tuple[int, ...], images: Iterable[tuple[int, Images]], *, machine: Machine
+) -> DecodedFiles:
+    """Images that something else decodes, or what an earlier call with this key left in the cache.
+
+    Args:
+        root: where they come from, for people.
+        key: SHA-256 of what decides on every pixel, hexadecimal.
+        shape: (N, C, H, W).
+        images: each one, uint8 (C, H, W), with its place; read only if they are not in the cache.
+
+    Raises:
+        As `read_files`, and what `images` raises.
+    """
+
+    def fill(folder: Path) -> None:
+        array = _allocate(folder / IMAGES, shape)
+        for i, image in images:
+            array[i] = image
+        array.flush()
+        _describe(folder, root, {}, {})
+
+    target = cache_directory() / FOLDER / key
+    _entry(target, fill)
+    return _open(target, False, verify=machine.verify)
 
 
 def derived(folder: str, key: str, make: Callable[[Callable[[tuple[int, ...], npt.DTypeLike], Array]], None]) -> Array:
@@ -117,10 +148,7 @@ def derived(folder: str, key: str, make: Callable[[Callable[[tuple[int, ...], np
             verify_changed(target, [DERIVED], lambda: verify_directory(target, [DERIVED]))
         except CorruptError:
             shutil.rmtree(target)
-    with _made_once(target, lambda: None) as new:
-        if new:
-            with atomic_directory(target) as at:
-                make(lambda shape, dtype: _allocate(at / DERIVED, shape, dtype))
+    _entry(target, lambda at: make(lambda shape, dtype: _allocate(at / DERIVED, shape, dtype)))
     return cast(Array, np.load(target / DERIVED, mmap_mode="r", allow_pickle=False))
 
 
@@ -148,43 +176,51 @@ def _key(root: Path, files: Sequence[File], how: How) -> str:
     return key.hexdigest()
 
 
-@contextmanager
-def _made_once(target: Path, tell_of_waiting: Callable[[], object]) -> Iterator[bool]:
-    """Whether this process is to make the entry: if it is not there, with its lock held, and without what killed ones left of it.
+def _entry(target: Path, fill: Callable[[Path], None], tell_of_waiting: Callable[[], None] = lambda: None) -> None:
+    """Make an entry, whole or not at all, where it is not there; if several processes want it, one makes it and the others wait.
+
+    Args:
+        fill: writes the entry's files into an empty folder.
 
     Raises:
         DataError: the cache may not be written.
         ResourceError: its disk is full or fails.
     """
     if target.is_dir():
-        yield False
         return
     try:
-        lock = FileLock(lock_of(target))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tell_of_waiting()
-            lock.acquire()
-        try:
-            remove_halves(target.parent, f".{target.name}*")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield not target.is_dir()
-        finally:
-            lock.release()
+        with _alone(target, tell_of_waiting):
+            if not target.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_directory(target) as folder:
+                    fill(folder)
     except OSError as error:
         kind = ResourceError if resource_error(error) else DataError
         raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
 
 
-def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
-    """Make the cache entry `target`, whole or not at all."""
-    with atomic_directory(target) as folder:
-        bad, converted = _build(folder, root, paths, how, progress, skip_bad)
-        images = np.load(folder / IMAGES, mmap_mode="r")
-        np.save(folder / HASHES, hash_images(images))
-        meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
-        (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
+@contextmanager
+def _alone(target: Path, tell_of_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of this entry, and remove what killed processes left of it."""
+    lock = FileLock(lock_of(target))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell_of_waiting()
+        lock.acquire()
+    try:
+        remove_halves(target.parent, f".{target.name}*")
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(folder: Path, root: Path, bad: Mapping[str, str], converted: Mapping[str, int]) -> None:
+    """Write what an entry says beside its images."""
+    images = np.load(folder / IMAGES, mmap_mode="r")
+    np.save(folder / HASHES, hash_images(images))
+    meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
+    (folder / ABOUT).write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _build(

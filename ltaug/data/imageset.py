@@ -76,6 +76,14 @@ def hash_images(images: AnyImages) -> Images:
     return hashes
 
 
+def set_digest(shape: tuple[int, ...], class_names: tuple[str, ...], labels: Labels, hashes: Images) -> str:
+    """`ImageSet.digest`, given the shape (N, C, H, W) and `hash_images` of the images."""
+    h = hashlib.sha256(repr((shape, class_names)).encode())
+    h.update(labels.astype("<i8").tobytes())
+    h.update(hashes.tobytes())
+    return h.hexdigest()
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images of one size."""
@@ -120,10 +128,7 @@ class ImageSet:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over shape, class names, labels and each image's own; equal exactly for equal content in equal order."""
-        h = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
-        h.update(self.labels.astype("<i8").tobytes())
-        h.update(self.hashes.tobytes())
-        return h.hexdigest()
+        return set_digest(self.images.shape, self.class_names, self.labels, self.hashes)
 
     def take(self, index: npt.NDArray[np.int64]) -> ImageSet:
         """The images at `index`, in that order: rows of a memory map stay there, others are copied."""

@@ -22,6 +22,7 @@ from ltaug.data.imageset import Images
 from ltaug.errors import OptionError
 from ltaug.evaluation.weights import Tell, Weights, find_weights
 from ltaug.methods import EXTRACTORS
+from ltaug.outside import Outside
 from ltaug.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
@@ -149,6 +150,8 @@ INCEPTION_WEIGHTS = Weights(
     url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     size=95_628_359,
+    licence="apache-2.0",
+    trained_on="ImageNet-1k",
 )
 DINOV2_WEIGHTS = Weights(
     extractor="dinov2",
@@ -156,6 +159,8 @@ DINOV2_WEIGHTS = Weights(
     url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
     sha256="0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
     size=346_378_731,
+    licence="apache-2.0",
+    trained_on="LVD-142M",
 )
 PIXELS = BuiltIn(Pixels)
 INCEPTION = BuiltIn(Inception.load, INCEPTION_WEIGHTS, "torch_fidelity")
@@ -167,6 +172,15 @@ def open_extractor(name: str, *, weights: Path | None, folder: Path, download: b
     path, built_in = weights_of(name, weights=weights, folder=folder, download=download, tell=tell), EXTRACTORS.find(name)
     extractor: Extractor = built_in.load() if path is None else built_in.load(path, built_in.weights.sha256, runtime)
     return extractor
+
+
+def published(name: str) -> list[Outside]:
+    """The outside weights of a built-in extractor, if it has any."""
+    weights: Weights | None = EXTRACTORS.find(name).weights
+    if weights is None:
+        return []
+    files, known = {weights.file: weights.sha256}, {"licence": weights.licence, "trained_on": weights.trained_on}
+    return [Outside(role="extractor", name=name, files=files, **known)]
 
 
 def weights_of(name: str, *, weights: Path | None, folder: Path, download: bool, tell: Tell) -> Path | None:

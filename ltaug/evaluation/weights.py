@@ -26,6 +26,8 @@ class Weights:
     url: str
     sha256: str  # of its bytes, hexadecimal
     size: int  # in bytes
+    licence: str
+    trained_on: str  # the images
 
     @property
     def described(self) -> str:

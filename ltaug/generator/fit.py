@@ -79,24 +79,24 @@ def build_denoiser(
     *,
     image_shape: tuple[int, int, int],
     num_classes: int,
-    outside: Pipeline | None = None,
+    pipeline: Pipeline | None = None,
     class_names: Sequence[str] = (),
 ) -> Denoiser:
     """The network that options describe, untrained or as it was published; new weights come from the global random stream.
 
     Args:
-        outside: the pipeline that --pretrained or --latent names.
+        pipeline: the one that --pretrained or --latent names.
         class_names: with a published network, those whose rows are looked for by name.
 
     Raises:
         LtaugError: the images, or the options, do not go with the network or the autoencoder.
     """
-    space = space_of(options, outside, image_shape)
+    space = space_of(options, pipeline, image_shape)
     if options.pretrained is not None:
-        assert outside is not None
-        network = PretrainedNetwork(outside, num_classes=num_classes, class_names=class_names, how=options.tune)
+        assert pipeline is not None
+        network = PretrainedNetwork(pipeline, num_classes=num_classes, class_names=class_names, how=options.tune)
         network.require_fitting(space.shape_of(image_shape), name=options.pretrained)
-        return Denoiser(network, outside.preconditioning(), num_classes=num_classes, space=space)
+        return Denoiser(network, pipeline.preconditioning(), num_classes=num_classes, space=space)
     backbone = BACKBONES.find(options.backbone)(
         image_shape=space.shape_of(image_shape),
         num_classes=num_classes,
@@ -106,14 +106,14 @@ def build_denoiser(
     return Denoiser(backbone, PRECONDITIONINGS.find(options.preconditioning)(), num_classes=num_classes, space=space)
 
 
-def space_of(options: GeneratorOptions, outside: Pipeline | None, image_shape: tuple[int, int, int]) -> Space:
+def space_of(options: GeneratorOptions, pipeline: Pipeline | None, image_shape: tuple[int, int, int]) -> Space:
     """Pixels, or the latents of the autoencoder of --latent or --pretrained.
 
     Raises:
         OptionError: latents, and a method that looks at pixels.
         LtaugError: see `Pipeline.load`.
     """
-    if outside is None or not (options.latent or outside.has_autoencoder):
+    if pipeline is None or not (options.latent or pipeline.has_autoencoder):
         return PIXELS
     flag = f"--latent {options.latent}" if options.latent else f"--pretrained {options.pretrained}"
     if options.augment != "none":
@@ -122,9 +122,9 @@ def space_of(options: GeneratorOptions, outside: Pipeline | None, image_shape: t
         raise OptionError(
             f"--objective {options.objective} shows images to judges ({terms[0]}), and {flag} has latents; leave it out"
         )
-    folder = outside.part(AUTOENCODER_PART)
-    network = outside.load(folder, AUTOENCODERS).eval().requires_grad_(False)
-    return Latents(network, digest_of(outside.origin("", folder)["files"]), image_shape[0])
+    folder = pipeline.part(AUTOENCODER_PART)
+    network = pipeline.load(folder, AUTOENCODERS).eval().requires_grad_(False)
+    return Latents(network, digest_of([pipeline.origin("autoencoder", folder)]), image_shape[0])
 
 
 def build_trainee(
@@ -134,15 +134,15 @@ def build_trainee(
     seed: int,
     device: torch.device,
     judged: Judged | None = None,
-    outside: Pipeline | None = None,
+    pipeline: Pipeline | None = None,
 ) -> Trainee:
-    """Network, objective, optimizer and average at step 0; `judged` as `make_objective` says, `outside` as `build_denoiser`.
+    """Network, objective, optimizer and average at step 0; `judged` as `make_objective` says, `pipeline` as `build_denoiser`.
 
     Raises:
         OptionError: an unknown name.
     """
     seed_streams(derive_seed(seed, "generator weights"))
-    named: dict[str, Any] = {"outside": outside, "class_names": train.class_names}
+    named: dict[str, Any] = {"pipeline": pipeline, "class_names": train.class_names}
     denoiser = build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes, **named).to(device)
     denoiser.to(memory_format=torch.channels_last)  # faster on every device measured: benchmarks/fit_step.py
     counts = torch.from_numpy(train.class_counts).to(device)

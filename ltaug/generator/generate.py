@@ -20,7 +20,7 @@ from ltaug.generator.batching import ON_CPU, BatchSize, batch_for, in_batches
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.pipeline import find_outside
+from ltaug.generator.pipeline import pipeline_of
 from ltaug.generator.sampling import Sampling, bind
 from ltaug.generator.space import to_pixels
 from ltaug.generator.steering import Guide, Start
@@ -158,8 +158,8 @@ class Generator:
         """
         made = GeneratorRecord.read(path, finished=True)
         names, (c, h, w) = made.class_names, made.image_shape
-        outside = find_outside(made, download=False)
-        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names), outside=outside)
+        pipeline = pipeline_of(made, download=False)
+        denoiser = build_denoiser(made.options, image_shape=(c, h, w), num_classes=len(names), pipeline=pipeline)
         final = final_weights(made.options.steps)
         made.verify(final)
         put(frozen(denoiser) | read_tensors(path / final), denoiser, path / final)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
 from ltaug.files import file_digest
+from ltaug.outside import Outside
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,20 +59,30 @@ class Pipeline:
         return (self.folder / AUTOENCODER_PART / CONFIG).is_file()
 
     @cached_property
+    def index(self) -> dict[str, Any]:
+        """model_index.json, empty where there is none."""
+        return self._json(self.folder / INDEX) if (self.folder / INDEX).is_file() else {}
+
+    @cached_property
     def labels(self) -> dict[str, int]:
         """The row of each class that the network was trained on, by its lower-case names."""
-        given = self._json(self.folder / INDEX).get("id2label") or {} if (self.folder / INDEX).is_file() else {}
-        pairs = ((int(row), str(names)) for row, names in given.items())
+        pairs = ((int(row), str(names)) for row, names in (self.index.get("id2label") or {}).items())
         return {plain_name(name): row for row, names in pairs for name in (names, *names.split(","))}
 
-    def origin(self, role: str, *folders: Path) -> dict[str, Any]:
-        """What run.json says of outside weights in these folders: role, name, digests of files, repository, licence, data."""
+    def origin(self, role: str, *folders: Path) -> Outside:
+        """The weights in these folders, in this role."""
         files = {str(file.relative_to(self.folder)): file_digest(file) for folder in folders for file in _files_of(folder)}
         card = self._card()
-        known = {"repository": self.repository, "revision": self.revision, "licence": card.get("license")}
         trained_on = card.get("datasets")
-        known["trained_on"] = ", ".join(trained_on) if isinstance(trained_on, list) else trained_on
-        return {"role": role, "name": self.name, "files": files, **{key: str(value) for key, value in known.items() if value}}
+        return Outside(
+            role=role,
+            name=self.name,
+            files=files,
+            repository=self.repository or None,
+            revision=self.revision or None,
+            licence=card.get("license"),
+            trained_on=", ".join(trained_on) if isinstance(trained_on, list) else trained_on,
+        )
 
     def _card(self) -> Mapping[str, Any]:
         from huggingface_hub import metadata_load
@@ -169,11 +180,6 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("_", " ").replace("-", " ")
 
 
-def digest_of(files: Mapping[str, str]) -> str:
-    """SHA-256 over names and digests of files."""
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
-
-
 def check_pipeline(given: str) -> None:
     """Raise OptionError for what has not the form of a repository's name, DataError for a folder that is not there."""
     name, _, _ = given.removeprefix(HUB).partition("@")
@@ -227,36 +233,37 @@ def find_named(options: GeneratorOptions, download: bool, tell: Callable[[str], 
     return None if name is None else find_pipeline(name, download=download, tell=tell)
 
 
-def find_outside(made: GeneratorRecord, *, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
+def pipeline_of(made: GeneratorRecord, *, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
     """The pipeline of which a finished generator has a network or an autoencoder, where it lay or by its name; None without one.
 
     Raises:
         DataError: it is not there.
         MismatchError: it is not what the generator was fitted with.
     """
-    taken, name = made.outside_folder, made.options.pretrained or made.options.latent
+    taken, name = made.pipeline_folder, made.options.pretrained or made.options.latent
     if taken is None or name is None:
         return None
     lies = taken.path is not None and taken.path.is_dir()
     found = Pipeline(name, cast(Path, taken.path)) if lies else find_pipeline(name, download=download, tell=tell)
-    if digest_of(outside_files(made.options, found)) != taken.digest:
+    if digest_of(weights_taken(made.options, found)) != taken.digest:
         raise MismatchError(f"{found.folder} is not what {made.path} was fitted with; put back {name} as it was")
     return found
 
 
-def outside_origins(options: GeneratorOptions, pipeline: Pipeline) -> list[dict[str, Any]]:
-    """What run.json says of the weights that a generator of these options takes from the pipeline; see `Pipeline.origin`."""
-    origins = []
+def weights_taken(options: GeneratorOptions, pipeline: Pipeline) -> list[Outside]:
+    """The weights that a generator of these options takes from the pipeline."""
+    taken = []
     if options.pretrained is not None:
-        origins.append(pipeline.origin("generator", pipeline.part(*NETWORK_PARTS), (pipeline.folder / SCHEDULER).parent))
+        taken.append(pipeline.origin("generator", pipeline.part(*NETWORK_PARTS), (pipeline.folder / SCHEDULER).parent))
     if options.latent is not None or pipeline.has_autoencoder:
-        origins.append(pipeline.origin("autoencoder", pipeline.part(AUTOENCODER_PART)))
-    return origins
+        taken.append(pipeline.origin("autoencoder", pipeline.part(AUTOENCODER_PART)))
+    return taken
 
 
-def outside_files(options: GeneratorOptions, pipeline: Pipeline) -> dict[str, str]:
-    """The digests of all files that a generator of these options takes from the pipeline."""
-    return {name: digest for origin in outside_origins(options, pipeline) for name, digest in origin["files"].items()}
+def digest_of(weights: Iterable[Outside]) -> str:
+    """SHA-256 over the names and digests of all files of these weights."""
+    files = sorted(pair for one in weights for pair in one.files.items())
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _about(name: str, revision: str) -> str:

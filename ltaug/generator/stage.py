@@ -55,7 +55,7 @@ def run_generator(
     seed: int,
     source: Generator | None = None,
     judged: Judged | None = None,
-    outside: Pipeline | None = None,
+    pipeline: Pipeline | None = None,
     group: Group = SOLO,
 ) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
@@ -64,7 +64,7 @@ def run_generator(
         source: a generator to start from, of the network that `options` describe; the steps are further ones, with
             batches and noise drawn anew.
         judged: the real images in the features of judges, if the objective needs them.
-        outside: the pipeline that --pretrained or --latent names.
+        pipeline: the one that --pretrained or --latent names.
         group: the processes that share every batch; `run` is open in rank 0, which alone reads and writes it.
 
     Raises:
@@ -76,7 +76,7 @@ def run_generator(
     """
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
-    build = partial(build_trainee, train=train, seed=seed, device=runtime.device, judged=judged, outside=outside)
+    build = partial(build_trainee, train=train, seed=seed, device=runtime.device, judged=judged, pipeline=pipeline)
     trainee = _fitted(train, options, source, build, run=run, runtime=runtime, group=group, seed=seed)
     if group.place.leads:
         final = trainee.ema.module
@@ -220,10 +220,10 @@ def seconds_per_step(
     runtime: Runtime,
     *,
     judged: Judged | None = None,
-    outside: Pipeline | None = None,
+    pipeline: Pipeline | None = None,
     steps: int = 3,
 ) -> float:
     """Measured on this machine, after one step that warms up."""
-    made = build_trainee(options, train, seed=0, device=runtime.device, judged=judged, outside=outside)
+    made = build_trainee(options, train, seed=0, device=runtime.device, judged=judged, pipeline=pipeline)
     trainee = prepare(made, options, runtime)
     return fit(trainee, train, dataclasses.replace(options, steps=steps + 1), runtime, seed=0).steps / steps

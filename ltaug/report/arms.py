@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ltaug.options import SamplingOptions
 from ltaug.records import ClassifierRecord
-from ltaug.report.collect import PRIMARY, Experiment
+from ltaug.report.collect import PRIMARY, Experiment, trained
 from ltaug.report.statistics import Paired, paired
 
 # Settings that say how synthetic images enter training; arms that differ in nothing else are partners. Those of distillation are
@@ -38,6 +38,7 @@ class Scores:
         rivals: groups of arms whose synthetic images come from different generators, selected and used alike.
         primary: the metric by which arms are ordered and claims are made first.
         fixed_draw: every seed has the same real training images and, in an arm, the same synthetic ones.
+        starts: of an arm whose classifiers start from outside weights the digests of these (`ClassifierRecord.start`).
     """
 
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
@@ -48,6 +49,22 @@ class Scores:
     controls: Mapping[str, str] = field(default_factory=dict)
     primary: str = PRIMARY[0]
     fixed_draw: bool = False
+    starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def comparable(self) -> Scores:
+        """The arms whose classifiers start from what the baseline's start from: differences from others may be the weights'."""
+        alike = {arm for arm in self.values if self.starts.get(arm, ()) == self.starts.get(self.baseline, ())}
+        if len(alike) == len(self.values):
+            return self
+        return replace(
+            self,
+            values={arm: by_metric for arm, by_metric in self.values.items() if arm in alike},
+            synthetic=self.synthetic & alike,
+            partners={arm: other for arm, other in self.partners.items() if arm in alike},
+            controls={arm: other for arm, other in self.controls.items() if arm in alike},
+            rivals=tuple(group for group in self.rivals if alike.issuperset(group.arms)),
+        )
 
     @property
     def secondary(self) -> str:
@@ -119,14 +136,22 @@ def score(experiment: Experiment, *, primary: str = PRIMARY[0]) -> Scores:
     synthetic = frozenset(arm for arm in records if experiment.synthetic(arm))
     resampled = [arm for arm, record in records.items() if record.resampled_counts is not None]
     real = sorted((arm for arm in records if arm not in {*synthetic, *resampled}), key=lambda arm: arm != experiment.baseline)
-    options = {arm: asdict(record.options) for arm, record in records.items()}
+    options = {arm: trained(record) for arm, record in records.items()}
     training = {arm: _without_synthesis(own) for arm, own in options.items()}
     partners = {arm: other for arm in synthetic for other in reversed(real) if training[other] == training[arm]}
     controls = {
         arm: _nearest(records, arm, alike) for arm in synthetic if (alike := [c for c in resampled if options[c] == options[arm]])
     }
     return Scores(
-        values, synthetic, partners, experiment.baseline, _rivals(experiment), controls, primary, _one_draw(experiment, synthetic)
+        values,
+        synthetic,
+        partners,
+        experiment.baseline,
+        _rivals(experiment),
+        controls,
+        primary,
+        _one_draw(experiment, synthetic),
+        {arm: record.start for arm, record in records.items() if record.start},
     )
 
 
@@ -162,7 +187,7 @@ def _rivals(experiment: Experiment) -> tuple[Rivals, ...]:
     for arm in experiment.results:
         synthesis = experiment.first(arm).synthesis
         if synthesis is not None:
-            training, asked = asdict(experiment.first(arm).record.options), asdict(synthesis.options)
+            training, asked = trained(experiment.first(arm).record), asdict(synthesis.options)
             sampling, selection = ({k: v for k, v in asked.items() if (k in SAMPLING) == own} for own in (True, False))
             arms = groups.setdefault(json.dumps([selection, training], sort_keys=True), {})
             arms.setdefault((json.dumps(sampling, sort_keys=True), synthesis.generator_run.digest), arm)

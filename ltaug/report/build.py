@@ -26,6 +26,7 @@ from ltaug.report.gates import gates
 from ltaug.report.generators import generator_tables
 from ltaug.report.growth import read_growth
 from ltaug.report.notes import notes
+from ltaug.report.outside import outside_gates, with_outside
 from ltaug.report.published import Published, published_on, recognised
 from ltaug.report.render import write_report
 from ltaug.report.statistics import spread
@@ -92,18 +93,20 @@ def _assemble(
     papers: Published | None,
 ) -> Report:
     classes = class_table(experiment)
-    checks, minutes, further = gates(experiment), costs(experiment), seed_cost(experiment, evaluations)
+    checks = (*gates(experiment), *outside_gates(experiment))
+    minutes, further = costs(experiment), seed_cost(experiment, evaluations)
     changes = {
         arm: {classes.row_name(i): change for i, change in enumerate(rows)}
         for arm, rows in classes.changes.get("recall", {}).items()
     }
-    found = verdict(scores, changes, gates=checks, costs=minutes, seed_cost=further)
-    featured = found.recommendation.arm if found.recommendation.action == "use" else scores.featured
+    found = with_outside(verdict(scores, changes, gates=checks, costs=minutes, seed_cost=further), experiment)
+    alike = scores.comparable
+    featured = found.recommendation.arm if found.recommendation.action == "use" else alike.featured
     roles = {
         "featured": featured,
-        "best_without": scores.best_without,
-        "best_with": scores.best_with,
-        "control": _control(scores),
+        "best_without": alike.best_without,
+        "best_with": alike.best_with,
+        "control": _control(alike),
     }
     shown = {"baseline": scores.baseline} | {role: arm for role, arm in roles.items() if arm is not None}
     runs = {arm: [run for _, run in sorted(experiment.results[arm].items())] for arm in scores.order}
@@ -168,7 +171,11 @@ def _arm_row(experiment: Experiment, scores: Scores, arm: str) -> ArmRow:
         kind=kind_of(scores, arm),
         seeds=tuple(sorted(experiment.results[arm])),
         summary={key: spread(list(by_seed.values())) for key in scores.metrics if (by_seed := scores.values[arm].get(key))},
-        against_baseline={key: scores.paired(arm, scores.baseline, key) for key in scores.values[arm] if arm != scores.baseline},
+        against_baseline={
+            key: scores.paired(arm, scores.baseline, key)
+            for key in scores.values[arm]
+            if arm != scores.baseline and arm in scores.comparable.values
+        },
     )
 
 

@@ -102,7 +102,8 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
 
     Args:
         runs: directories, searched with everything below them.
-        baseline: the arm to compare with [default: "real", or else the first arm without synthetic or resampled images].
+        baseline: the arm to compare with [default: "real", or else the first arm without synthetic or resampled images; of those
+            whose classifiers start from the same weights as an arm with synthetic images, if there are any].
 
     Raises:
         OptionError: a directory that does not exist, no finished classifier run, an unknown baseline.
@@ -136,7 +137,10 @@ def collect(runs: Sequence[Path], *, baseline: str | None = None) -> Experiment:
     every = [result for by_seed in results.values() for result in by_seed.values()]
     _require_comparable(every)
     added = {result.arm for result in every if result.record.synthetic_run or result.record.resampled_counts}
+    starts = {arm: next(iter(by_seed.values())).record.start for arm, by_seed in results.items()}
+    made = {starts[result.arm] for result in every if result.record.synthetic_run}
     without = [arm for arm in results if arm not in added]
+    without = [arm for arm in without if starts[arm] in made] or without
     default = "real" if "real" in without else (without or list(results))[0]
     return Experiment(results, tuple(map(str, every[0].metrics["class_names"])), baseline or default, tuple(skipped))
 
@@ -192,4 +196,9 @@ def _require_comparable(results: Sequence[Result]) -> None:
 
 def _settings(record: ClassifierRecord) -> dict[str, Any]:
     """What is the same at every seed of an arm."""
-    return {"about": record.about, "dataset": asdict(record.dataset), record.stage: asdict(record.options)}
+    return {"about": record.about, "dataset": asdict(record.dataset), record.stage: trained(record)}
+
+
+def trained(record: ClassifierRecord) -> dict[str, Any]:
+    """The options that it was trained with; published weights are told by their content."""
+    return asdict(record.options) | {"pretrained": list(record.start)}

@@ -31,7 +31,7 @@ def compared_arm(shown: Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm's numbers: mean and spread of every metric, and differences from the baseline."""
+    """One arm's numbers: mean and spread of every metric, and differences from a baseline that starts from the same weights."""
 
     name: str
     about: str

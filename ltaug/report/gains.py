@@ -30,7 +30,7 @@ class Worth:
 
     Attributes:
         times: its cost as a multiple of the cheapest arm's in the same unit.
-        gain: macro recall over the baseline.
+        gain: macro recall over the baseline, where both start from the same weights.
         per_hour: `gain` divided by the arm's hours.
     """
 
@@ -63,7 +63,8 @@ def worth(scores: Scores, costs: Mapping[str, Cost | None]) -> dict[str, Worth]:
     found = {}
     for arm in scores.order:
         cost = costs.get(arm)
-        gain = scores.paired(arm, scores.baseline, PRIMARY[0]).mean if arm != scores.baseline else None
+        compared = arm != scores.baseline and arm in scores.comparable.values
+        gain = scores.paired(arm, scores.baseline, PRIMARY[0]).mean if compared else None
         least = cheapest[cost.unit] if cost is not None else 0.0
         times = cost.minutes / least if cost is not None and least > 0 else None
         per_hour = 60 * gain / cost.minutes if gain is not None and cost is not None and cost.minutes > 0 else None

@@ -20,7 +20,7 @@ PASSED = {"leak": "no leaks", "copies": "no copies", "duplicates": "no duplicate
 class Gate:
     """One question that is settled before the numbers of an experiment are read."""
 
-    kind: str  # "leak", "copies", "duplicates" or "origin"
+    kind: str  # "leak", "copies", "duplicates", "origin" or "outside"
     outcome: str  # "ok", "warn" or "stop"
     text: str  # one sentence
     arms: tuple[str, ...] = ()  # that a "warn" or "stop" is about; none: all

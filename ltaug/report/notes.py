@@ -69,24 +69,9 @@ def _reading(experiment: Experiment, scores: Scores) -> list[str]:
             found.append(f"{arm} was not run for {words}; its differences use only the seeds it shares with the other arm.")
     told = dict.fromkeys(note for result in experiment.runs for note in result.record.dataset_notes)
     found += [f"The dataset: {note}." for note in told]
-    found += _outside(experiment, scores)
     if experiment.skipped:
         found.append(f"Left out because unfinished: {several(experiment.skipped)}.")
     return found
-
-
-def _outside(experiment: Experiment, scores: Scores) -> list[str]:
-    """Of each kind of published weights which arms start from it."""
-    starting: dict[tuple[str, ...], list[str]] = {}
-    for arm in scores.order:
-        for told in dict.fromkeys(tuple(r.record.pretrained.values()) for r in experiment.results[arm].values()):
-            starting.setdefault(told, []).append(arm)
-    return [
-        f"Outside data: the classifiers of {several(arms)} start from published weights ({', '.join(told)}). What these were "
-        "trained on is not part of the dataset, and may show its test images."
-        for told, arms in starting.items()
-        if told
-    ]
 
 
 def _classes(experiment: Experiment, classes: ClassTable) -> list[str]:
@@ -104,6 +89,18 @@ def _gains(scores: Scores, compared: str | None) -> str:
 
 
 def _standing(scores: Scores, standing: Standing | None) -> list[str]:
+    apart = [arm for arm in scores.order if arm not in scores.comparable.values]
+    return _figure(scores, standing) + (
+        [
+            f"Not compared: {several(apart)}. A difference of theirs from {scores.baseline} may be one of the weights that the "
+            "classifiers start from, so no gain is claimed; --baseline names an arm of other weights."
+        ]
+        if apart
+        else []
+    )
+
+
+def _figure(scores: Scores, standing: Standing | None) -> list[str]:
     others = standing.against if standing else {}
     if not others:
         why = "there is no other" if len(scores.values) == 1 else "the verdict names no arm that they are measured against"

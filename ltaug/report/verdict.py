@@ -17,7 +17,7 @@ from ltaug.report.findings import Finding, change_text, findings, word
 from ltaug.report.gates import Gate
 from ltaug.report.harm import Harm, harm_of
 from ltaug.report.statistics import Paired
-from ltaug.report.wording import cost_text, plain
+from ltaug.report.wording import cost_text, plain, several
 
 PRACTICAL_SEEDS = 20  # no more than these are advised
 WORTH_SAYING = 1.5  # times the cost, from which on a price is said
@@ -68,7 +68,7 @@ def verdict(
     costs: Mapping[str, Cost | None] | None = None,
     seed_cost: Cost | None = None,
 ) -> Verdict:
-    """Judge an experiment.
+    """Judge an experiment: the arms whose classifiers start from the same weights as the baseline's (`Scores.comparable`).
 
     Args:
         changes: arm -> class -> change of its recall against the baseline.
@@ -80,7 +80,11 @@ def verdict(
         return _nothing(f"No verdict: {stopped.text}")
     if scores.baseline in scores.synthetic:
         return _nothing("The baseline itself uses synthetic images, so this report cannot say whether they help.")
+    made, scores = scores.synthetic, scores.comparable
     featured = scores.featured
+    if featured is None and made:
+        start = f"{several(sorted(made))} {'starts' if len(made) == 1 else 'start'} from other weights than {scores.baseline}"
+        return _nothing(f"{start}, so what synthetic images gain cannot be told; it takes an arm without them that starts alike.")
     if featured is None:
         return _nothing("No arm used synthetic images, so this report only compares ways to train on real ones.")
     found = decide(scores)

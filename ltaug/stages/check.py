@@ -57,9 +57,9 @@ def check_stages(
 
 def _generator(options: GeneratorOptions, train: ImageSet, machine: Machine) -> None:
     require_whole_batches(options, machine.micro_batch, images=options.batch_size)
-    outside = find_named(options, machine.download)
+    pipeline = find_named(options, machine.download)
     with torch.device("meta"):
-        build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes, outside=outside)
+        build_denoiser(options, image_shape=train.image_shape, num_classes=train.num_classes, pipeline=pipeline)
 
 
 def _synthesis(options: SynthesisOptions, train: ImageSet, machine: Machine) -> None:

@@ -20,10 +20,12 @@ from ltaug.data.longtail import resample
 from ltaug.data.outside import require_outside
 from ltaug.errors import LeakError, MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
+from ltaug.machine import Machine
 from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
+from ltaug.outside import Outside, serving
 from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, Event, Run
 from ltaug.runtime import Runtime, derive_seed, for_classifier
@@ -118,7 +120,10 @@ def train_classifier(
     named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
     taught = [job.input(judge.digest, path) for judge, path in zip(taught_by, teachers, strict=True)]
     inputs = _inputs(data, draw_seed, added, taught) | outside_input(pretrained, job)
-    with job.open(runtime, seed=seed, options=named, inputs=inputs) as run:
+    outside = [*([pretrained.outside] if pretrained else []), *outside_of(teachers, "teacher")]
+    if synthetic is not None and (synthetic / RUN_FILE).is_file():
+        outside += SynthesisRecord.read(synthetic).outside
+    with job.open(runtime, seed=seed, options=named, inputs=inputs, outside=outside) as run:
         if not run.finished:
             _note_images(data, added, run, seed=seed)
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
@@ -166,6 +171,11 @@ def outside_input(pretrained: Pretrained | None, job: Job) -> dict[str, Any]:
     return {"pretrained": job.input(pretrained.digest, pretrained.path)} if pretrained else {}
 
 
+def outside_of(classifiers: Sequence[Path], role: str) -> list[Outside]:
+    """The outside weights behind classifiers, in the role that these have here."""
+    return [one for path in classifiers for one in serving(role, ClassifierRecord.read(path).outside)]
+
+
 def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) -> None:
     """Note what is known of the images before the fit; LeakError where synthetic ones show too many test images."""
     if added is not None and not added.resampled:
@@ -208,14 +218,14 @@ def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict
     Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
     """
     if (path / RUN_FILE).is_file():
-        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train)
+        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train, job.machine)
     else:
         require_outside(job.out, f"folder:{path}")
         origin, found, mirrored = form_of(path), read_given(path, train, max_pixels=job.machine.max_image_pixels), True
     return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
 
 
-def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
+def synthesized(run: Path, train: ImageSet, machine: Machine) -> tuple[GivenImages, bool]:
     """The images of a finished synthesis for these training images, and whether mirror images may be among them."""
     made = SynthesisRecord.read(run, finished=True)
     train.require_same_classes(made.class_names, what=str(run))
@@ -225,7 +235,7 @@ def synthesized(run: Path, train: ImageSet) -> tuple[GivenImages, bool]:
             "give the dataset options and the seed its generator was fitted with"
         )
     generator = made.generator()
-    images = read_synthetic(run)
+    images = read_synthetic(run, machine=machine)
     files = tuple(row.file for row in read_manifest(run) if row.verdict == KEPT)
     return GivenImages(images, files, ()), generator is None or generator.options.flip
 

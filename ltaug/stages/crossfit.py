@@ -68,14 +68,15 @@ def cross_fit(
         raise OptionError(f"--folds {folds} is more than {train.source} has images for: {len(train)}, {held}; use fewer")
     images, nearest, added = None, np.zeros(0, np.int64), None
     if synthetic is not None:
-        images = synthesized(synthetic, train)[0].images
+        images = synthesized(synthetic, train, job.machine)[0].images
         nearest = np.array([row.nearest_real for row in read_manifest(synthetic) if row.verdict == KEPT], np.int64)
         added = {**job.input(images.digest, synthetic), "images": len(images)}
     runtime = for_classifier(runtime, job.machine, image_side=side_of(train), steps=total_steps(train, chosen))
     told: dict[str, Any] = {"round": number, "repeat": repeat, "repeats": repeats, "fold": fold, "folds": folds}
     told |= {"dataset": plain(made.dataset), name: plain(chosen)}
     inputs = {"train": source_of(train), "synthetic": added, **outside_input(pretrained, job)}
-    with job.open(runtime, seed=seed, options=told, inputs=inputs) as run:
+    outside = [*([pretrained.outside] if pretrained else []), *(SynthesisRecord.read(synthetic).outside if synthetic else [])]
+    with job.open(runtime, seed=seed, options=told, inputs=inputs, outside=outside) as run:
         if not run.finished:
             run.note(class_names=train.class_names)
             if synthetic is not None:

@@ -16,7 +16,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.shards import file_of
 from ltaug.errors import CorruptError, DataError, LtaugError, MismatchError, OptionError
 from ltaug.files import MANIFEST, verify_directory, verify_file, verify_json
-from ltaug.manifest import KEPT, Row, read_kept, read_manifest, read_synthetic
+from ltaug.manifest import KEPT, Row, read_kept, read_manifest, synthetic_digest
 from ltaug.records import REPORT_FILE, ClassifierRecord, SynthesisRecord, verify_report
 from ltaug.runs import RUN_FILE, read_run
 from ltaug.stages.remaking import remake
@@ -156,7 +156,7 @@ def digests_of(run: Path) -> frozenset[str]:
     """What other runs may have recorded as the digest of this one."""
     record = read_run(run)
     made = record["stage"] == SynthesisRecord.stage and record["status"] == "finished"
-    return frozenset(record["outputs"].values()) | ({read_synthetic(run).digest} if made else set())
+    return frozenset(record["outputs"].values()) | ({synthetic_digest(run)} if made else set())
 
 
 def _verify_input(path: Path, where: Path, digest: str, digests: Callable[[Path], frozenset[str]]) -> None:

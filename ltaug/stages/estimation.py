@@ -104,15 +104,15 @@ class Setting:
 
 def _generator(at: Setting, options: GeneratorOptions) -> dict[str, Any]:
     runtime = for_fit(at.runtime, at.machine, image_side=side_of(at.train), steps=options.steps)
-    outside = find_named(options, at.machine.download)
+    pipeline = find_named(options, at.machine.download)
     with torch.device("meta"):
-        network = build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes, outside=outside)
+        network = build_denoiser(options, image_shape=at.train.image_shape, num_classes=at.train.num_classes, pipeline=pipeline)
     parameters = _count(network)
     judged = _untrained_judge(at) if judged_terms(options.objective) else None
     return {
         "parameters": parameters,
         "steps": options.steps,
-        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged, outside=outside),
+        "seconds_per_step": generator_seconds_per_step(at.train, options, runtime, judged=judged, pipeline=pipeline),
         "disk_bytes": disk_bytes(sum(p.numel() for p in learning(network))),
         **({"uncounted": "Where no judge is given, one is trained first."} if judged else {}),
     }
@@ -158,8 +158,8 @@ def _sampling(at: Setting, options: SamplingOptions, wanted: int) -> dict[str, A
     shape = at.train.image_shape
     passes = Sampling.of(options).passes(wanted)
     runtime = for_sampling(at.runtime, at.machine, image_side=side_of(at.train), passes=passes)
-    outside = find_named(at.network, at.machine.download)
-    denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes, outside=outside)
+    pipeline = find_named(at.network, at.machine.download)
+    denoiser = build_denoiser(at.network, image_shape=shape, num_classes=at.train.num_classes, pipeline=pipeline)
     denoiser.to(runtime.device).eval()
     batch = batch_for(
         options.sample_batch, wanted, denoiser=denoiser, image_shape=shape, guidance=options.guidance, runtime=runtime

@@ -14,7 +14,7 @@ from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.load import Dataset
 from ltaug.data.sources import data_directory
 from ltaug.errors import MismatchError, OptionError
-from ltaug.evaluation.extractors import Extractor, Seen, open_extractor
+from ltaug.evaluation.extractors import Extractor, Seen, open_extractor, published
 from ltaug.evaluation.stage import run_evaluation
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import saw_mirrored
@@ -24,7 +24,7 @@ from ltaug.machine import Machine
 from ltaug.methods import extractor_of
 from ltaug.options import DatasetOptions, EvaluationOptions
 from ltaug.runtime import Runtime, for_sampling
-from ltaug.stages.classifier import train_extractor, without_draw
+from ltaug.stages.classifier import outside_of, train_extractor, without_draw
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 
 CLASSIFIER = "classifier"
@@ -73,11 +73,11 @@ def evaluate_generator(
     extractor: Extractor
     if extractor_run is not None:
         extractor = _classifier(extractor_run, train, runtime)
-        looker = job.input(extractor.digest, extractor_run)
+        looker, seen_by = job.input(extractor.digest, extractor_run), outside_of([extractor_run], "extractor")
     else:
         folder, download = weights_folder(job.machine), job.machine.download
         extractor = open_extractor(name, weights=weights, folder=folder, download=download, runtime=runtime, tell=job.tell)
-        looker = {"digest": extractor.digest, "path": None}
+        looker, seen_by = {"digest": extractor.digest, "path": None}, published(name)
     source = Generator.load(generator, runtime=runtime)
     chosen = dataclasses.replace(chosen, extractor=name, reference=kind)
     with job.open(
@@ -90,6 +90,7 @@ def evaluate_generator(
             "generator": job.input(source.digest, generator),
             "extractor": looker,
         },
+        outside=[*made.outside, *seen_by],
     ) as run:
         if not run.finished:
             seen: dict[str, Any] = {"mirrored": saw_mirrored(made), "provenance": {"dataset": made.dataset.dataset}}

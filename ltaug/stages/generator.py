@@ -16,10 +16,12 @@ from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
 from ltaug.generator.generate import Generator
 from ltaug.generator.objectives.terms import Judged
-from ltaug.generator.pipeline import digest_of, find_named, outside_files, outside_origins
+from ltaug.generator.pipeline import digest_of, find_named, weights_taken
 from ltaug.generator.stage import run_generator
 from ltaug.options import NETWORK, GeneratorOptions, fit_judges_needed
+from ltaug.outside import Outside
 from ltaug.place import ALONE, Place
+from ltaug.records import GeneratorRecord
 from ltaug.runs import Run, follow_run
 from ltaug.runtime import Runtime, for_fit
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
@@ -69,26 +71,28 @@ def fit_generator(
         generator = resolve(GeneratorOptions, given, image_side=side, where=job.stage)
         runtime = for_fit(runtime, job.machine, image_side=side, steps=generator.steps)
         inputs: dict[str, Any] = {"train": source_of(train)}
-        outside = group.first_on_each_machine(partial(find_named, generator, job.machine.download, job.tell))
-        if outside is not None:
-            inputs["outside"] = job.input(digest_of(outside_files(generator, outside)), outside.folder)
+        pipeline = group.first_on_each_machine(partial(find_named, generator, job.machine.download, job.tell))
+        outside: list[Outside] = []
+        if pipeline is not None:
+            outside += weights_taken(generator, pipeline)
+            inputs["pipeline"] = job.input(digest_of(outside), pipeline.folder)
         start = None if source is None else Generator.load(source, runtime=runtime)
         if start is not None:
+            outside += GeneratorRecord.read(start.path).outside
             inputs["source"] = {**job.input(start.digest, start.path), "steps": start.steps}
         seen: list[Judge] = []
         if needed:
-            from ltaug.stages.classifier import load_judges, trained_judge  # loads scikit-learn
+            from ltaug.stages.classifier import load_judges, outside_of, trained_judge  # loads scikit-learn
 
             paths = judges or [trained_judge(job, i, plain(drawn), seed=seed) for i in range(needed)]
             seen = load_judges(paths, train, runtime=job.runtime())
+            outside += outside_of(paths, "judge")
             inputs["judges"] = [job.input(judge.digest, path) for path, judge in zip(paths, seen, strict=True)]
         options = {"dataset": plain(drawn), job.stage: plain(generator)}
-        with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs) as run:
+        with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs, outside=outside) as run:
             if not run.finished:
-                if outside is not None:
-                    run.note(outside=outside_origins(generator, outside))
                 told: dict[str, Any] = {"source": start, "judged": judged_by(seen, train) if seen else None, "group": group}
-                told["outside"] = outside
+                told["pipeline"] = pipeline
                 run_generator(train, generator, run=run, runtime=runtime, seed=seed, **told)
     return out
 
@@ -105,14 +109,14 @@ def judged_by(judges: Sequence[Judge], train: ImageSet) -> Judged:
 
 
 @contextmanager
-def _open_together(job: Job, group: Group, runtime: Runtime, **spec: Any) -> Iterator[Run]:
+def _open_together(job: Job, group: Group, runtime: Runtime, *, outside: Sequence[Outside], **spec: Any) -> Iterator[Run]:
     """Rank 0 opens the run directory; the others get a view of it.
 
     Raises:
         MismatchError: this process has other options or data than rank 0.
     """
     if group.place.leads:
-        with job.open(runtime, **spec, processes=group.place.world) as run:
+        with job.open(runtime, **spec, outside=outside, processes=group.place.world) as run:
             group.broadcast(run.record)
             yield run
     else:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from ltaug.fields import checked, resolve
 from ltaug.machine import Machine
 from ltaug.meeting import join_run
 from ltaug.options import STAGES, DatasetOptions
+from ltaug.outside import Outside, outside_facts
 from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, Run, ignore_events, open_run, verify_outputs
@@ -108,12 +109,14 @@ class Job:
         seed: int,
         options: Given,
         inputs: Given,
+        outside: Sequence[Outside] = (),
         processes: int = 1,
         verify: Callable[[Path], None] = lambda path: None,
     ) -> Iterator[Run]:
         """The run directory, opened by the process that leads and joined by the others; a finished run is verified.
 
         Args:
+            outside: the outside weights behind it and its inputs, for the record.
             processes: how many compute this together, for the record.
             verify: what a finished run's digests do not cover; raises CorruptError.
 
@@ -135,6 +138,7 @@ class Job:
                 verify(run.path)
                 run.event("Already done.")
             elif self.place.leads:
+                run.note(**outside_facts(outside))
                 self.listener(Event("", _where(device), once=True))
             yield run
 

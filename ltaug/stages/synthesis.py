@@ -11,14 +11,15 @@ from ltaug.data.budgets import parse_budget
 from ltaug.fields import plain, resolve
 from ltaug.generator.generate import Generator
 from ltaug.generator.sampling import Sampling
+from ltaug.manifest import verify_images
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place
 from ltaug.runtime import for_sampling
-from ltaug.stages.classifier import load_judges, trained_judge
+from ltaug.stages.classifier import load_judges, outside_of, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.rounds import Rounds
 from ltaug.synthesis.stage import run_synthesis
-from ltaug.synthesis.stores import check_url, verify_images
+from ltaug.synthesis.stores import check_url
 
 
 def synthesize(
@@ -68,6 +69,7 @@ def synthesize(
             "generator": job.input(source.digest, generator),
             "judges": [job.input(judge.digest, path) for path, judge in zip(judges, seen, strict=True)],
         },
+        outside=[*made.outside, *outside_of(judges, "judge")],
         verify=partial(verify_images, always=job.machine.verify),
     ) as run:
         if not run.finished:

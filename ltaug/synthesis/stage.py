@@ -25,7 +25,7 @@ from ltaug.fields import settings_of
 from ltaug.files import write_bytes
 from ltaug.generator.generate import Generator, Key, open_generated
 from ltaug.generator.steering import Guide, Start
-from ltaug.manifest import KEPT, Row, read_kept, rows_to_csv
+from ltaug.manifest import KEPT, Row, read_kept, remember_images, rows_to_csv
 from ltaug.methods import CRITERIA, RULES, STARTS
 from ltaug.options import SynthesisOptions
 from ltaug.records import MANIFEST_FILE
@@ -37,7 +37,7 @@ from ltaug.synthesis.guidance import criterion_of, with_chosen_guidance
 from ltaug.synthesis.rounds import MARK, Part, Rounds
 from ltaug.synthesis.select import Judge, Selection, fit_selection
 from ltaug.synthesis.starts import starts_for
-from ltaug.synthesis.stores import RoundWriter, claim_url, open_store, remember_images
+from ltaug.synthesis.stores import RoundWriter, claim_url, open_store
 
 SHEET = "contact-sheet.png"
 SHEET_COLUMNS = 16

@@ -20,13 +20,12 @@ from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_ur
 from ltaug.data.shards import Sample, Shard, tar_of
 from ltaug.data.sheet import png_of, to_picture
 from ltaug.errors import DataError, OptionError
-from ltaug.files import remove_halves, sync, verify_changed, whole_file, write_bytes
-from ltaug.manifest import Row, image_key, read_synthetic
+from ltaug.files import remove_halves, sync, whole_file, write_bytes
+from ltaug.manifest import IMAGES, SHARDS, Row, image_key
 from ltaug.runs import RUN_FILE, Run, read_run
 from ltaug.synthesis.rounds import Part, Rounds
 
-FOLDERS, SHARDS = "folders", "shards"
-IMAGES = "images"  # where the class folders are
+FOLDERS = "folders"
 CLAIM = "ltaug-run"  # says which run a URL's shards belong to
 PROBE = "ltaug-probe"
 FILES_AT_ONCE = 4  # that wait for the disk together, as fsync takes most of the time of a small file
@@ -218,13 +217,3 @@ def claim_url(images_to: str, run: Run) -> None:
         return
     if found != mine:
         raise DataError(f"{url} belongs to another run ({CLAIM} there is not of {run.path}); name another URL")
-
-
-def verify_images(run: Path, *, always: bool = False) -> None:
-    """Raise CorruptError unless the images of a finished run are whole; read where a file of them has changed, or `always`."""
-    verify_changed(run, (IMAGES, SHARDS), lambda: read_synthetic(run), always=always)
-
-
-def remember_images(run: Path) -> None:
-    """Let `verify_images` know that the images were written just now."""
-    verify_changed(run, (IMAGES, SHARDS), lambda: None)

@@ -21,6 +21,7 @@ from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
 from ltaug.fields import checked
 from ltaug.files import file_digest
 from ltaug.options import ClassifierOptions
+from ltaug.outside import Outside
 from ltaug.records import ClassifierRecord
 from ltaug.runs import ignore_events, read_run
 from ltaug.runtime import make_runtime
@@ -193,9 +194,9 @@ def test_weights_that_nobody_can_load_are_refused_before_anything_is_computed(gi
 def test_a_finished_run_says_where_its_weights_came_from_and_is_one_of_these_weights(published, photos, tmp_path):
     path = train(photos, tmp_path / "clf", published.parent)
     record = ClassifierRecord.read(path, finished=True)
-    assert record.pretrained["model"] == f"test_resnet.{TAG}"
-    assert record.pretrained["file"] == "model.safetensors"
-    assert record.pretrained["licence"] == "apache-2.0"
+    files = {"model.safetensors": file_digest(published)}
+    known = {"licence": "apache-2.0", "trained_on": "ImageNet-1k"}
+    assert record.outside == (Outside(role="classifier", name=f"test_resnet.{TAG}", files=files, **known),)
     assert read_run(path)["inputs"]["pretrained"]["digest"] == file_digest(published)
     kept = published.read_bytes()
     publish(published.parent, "test_resnet", seed=2)
@@ -208,14 +209,14 @@ def test_a_finished_run_says_where_its_weights_came_from_and_is_one_of_these_wei
 
 def test_a_file_whose_model_is_named_without_a_tag_is_given_no_licence(published):
     found = find_pretrained(str(published), model="test_resnet", download=False, tell=pytest.fail)
-    assert found.origin == {"model": "test_resnet", "file": "model.safetensors"}
+    assert (found.outside.name, found.outside.licence, found.outside.trained_on) == ("test_resnet", None, None)
 
 
 def test_the_report_says_that_there_is_outside_data(published, photos, tmp_path):
     train(photos, tmp_path / "runs" / "clf", published)
     write_report([tmp_path / "runs"], out=tmp_path / "report")
     page = (tmp_path / "report" / "report.md").read_text()
-    assert f"Outside data: the classifiers of real start from published weights (test_resnet.{TAG}, model.safetensors" in page
+    assert f"Outside data: test_resnet.{TAG} (trained on ImageNet-1k, licence: apache-2.0), as classifier of real." in page
 
 
 def test_the_hub_is_asked_only_with_download_and_not_for_what_is_there(tmp_path, monkeypatch, photos):
@@ -250,5 +251,5 @@ def test_the_hub_is_asked_only_with_download_and_not_for_what_is_there(tmp_path,
         warnings.simplefilter("error")
         check_stages([("train-classifier", photos, given, None)], seed=0)
     record = ClassifierRecord.read(train(photos, tmp_path / "clf", "hub"), finished=True)
-    assert record.pretrained["repository"] == f"timm/test_resnet.{TAG}"
-    assert record.pretrained["revision"] == "0123abc"
+    (outside,) = record.outside
+    assert (outside.repository, outside.revision) == (f"timm/test_resnet.{TAG}", "0123abc")

@@ -39,7 +39,7 @@ def server():
 
 
 def published(url: str) -> Weights:
-    return Weights("inception", "net.pth", url, hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    return Weights("inception", "net.pth", url, hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "mit", "noise")
 
 
 def find(url, folder, *, given=None, download=True, said=None):

@@ -12,7 +12,9 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, LtaugError, OptionError
 from ltaug.fields import resolve
 from ltaug.generator.backbones.pretrained import PretrainedNetwork
+from ltaug.generator.exporting import write_pipeline
 from ltaug.generator.fit import TrainingData, build_denoiser, build_trainee, draw_batch, fit
+from ltaug.generator.generate import Generator
 from ltaug.generator.pipeline import Pipeline, find_pipeline
 from ltaug.generator.step import prepare, train_step
 from ltaug.generator.trainee import read_checkpoint, restore, save_checkpoint
@@ -53,8 +55,8 @@ def opened(folder, **given) -> tuple[GeneratorOptions, Pipeline]:
 
 
 def trainee_of(folder, photos, **given):
-    options, outside = opened(folder, **given)
-    return prepare(build_trainee(options, photos, seed=0, device=CPU.device, outside=outside), options, CPU), options
+    options, pipeline = opened(folder, **given)
+    return prepare(build_trainee(options, photos, seed=0, device=CPU.device, pipeline=pipeline), options, CPU), options
 
 
 def weights_digest(module) -> dict[str, bytes]:
@@ -166,7 +168,7 @@ def test_what_was_tuned_starts_as_published_and_is_all_that_is_saved(published, 
         dataclasses.replace(options, tune="full"),
         image_shape=photos.image_shape,
         num_classes=3,
-        outside=opened(published)[1],
+        pipeline=opened(published)[1],
         class_names=NAMES,
     ).eval()
     shape = trainee.denoiser.space.shape_of(photos.image_shape)
@@ -304,5 +306,28 @@ def test_the_card_tells_licence_and_data(tmp_path):
     card = "---\nlicense: cc-by-nc-4.0\ndatasets:\n- imagenet-1k\n---\n# A model\n"
     folder = pipelines.save(tmp_path / "p", pipelines.unet(), card=card)
     origin = Pipeline("p", folder).origin("generator", folder / "unet")
-    assert (origin["licence"], origin["trained_on"], origin["role"]) == ("cc-by-nc-4.0", "imagenet-1k", "generator")
-    assert set(origin["files"]) == {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
+    assert (origin.licence, origin.trained_on, origin.role) == ("cc-by-nc-4.0", "imagenet-1k", "generator")
+    assert set(origin.files) == {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
+
+
+@pytest.mark.parametrize("how", ["difffit", "full", "lora:2"])
+@pytest.mark.parametrize("kind", ["dit", "dit of different blocks", "unet"])
+def test_an_exported_pipeline_gives_in_diffusers_what_the_generator_gives(tmp_path, photos, kind, how):
+    network = pipelines.unet() if kind == "unet" else pipelines.dit(shared=kind == "dit")
+    folder = pipelines.save(tmp_path / "pipeline", network, None if kind == "unet" else pipelines.autoencoder())
+    trainee, options = trainee_of(folder, photos, tune=how, lr=0.01)
+    fit(trainee, photos, options, CPU, seed=0)
+    denoiser = trainee.denoiser.eval()
+    x, t, labels = torch.randn(4, *denoiser.space.shape_of(photos.image_shape)), torch.arange(4) * 250, torch.arange(4)
+    expected = denoiser.backbone(x, t.float(), labels)[0].detach()
+    generator = Generator(denoiser, NAMES, photos.image_shape, "", tmp_path / "run", 4)
+    (tmp_path / "out").mkdir()
+    write_pipeline(generator, Pipeline("p", folder), tmp_path / "out")
+    cls = type(network)
+    theirs = cls.from_pretrained(tmp_path / "out" / ("unet" if kind == "unet" else "transformer")).eval()
+    torch.testing.assert_close(theirs(x, t, labels).sample[:, : x.shape[1]], expected, rtol=1e-4, atol=1e-5)
+    if kind != "unet":
+        pipeline = diffusers.DiTPipeline.from_pretrained(tmp_path / "out")
+        assert pipeline.labels == {"dog": 0, "gnu": 2, "zebra": 1}
+        images = pipeline(pipeline.get_label_ids(["gnu"]), num_inference_steps=2, guidance_scale=1.0, output_type="np").images
+        assert images.shape == (1, 16, 16, 3)

@@ -105,8 +105,8 @@ def test_latents_are_encoded_once_and_a_torn_entry_is_made_anew(latents, photos,
 def test_starting_and_guiding_work_in_latents(photos, tmp_path):
     pipelines.autoencoder().save_pretrained(tmp_path / "vae")
     options = resolve(GeneratorOptions, TINY | {"latent": str(tmp_path / "vae")}, image_side=16)
-    outside = find_pipeline(str(tmp_path / "vae"), download=False, tell=pytest.fail)
-    denoiser = build_denoiser(options, image_shape=photos.image_shape, num_classes=2, outside=outside).eval()
+    pipeline = find_pipeline(str(tmp_path / "vae"), download=False, tell=pytest.fail)
+    denoiser = build_denoiser(options, image_shape=photos.image_shape, num_classes=2, pipeline=pipeline).eval()
     keys = [(0, 0), (1, 0), (0, 1)]
     how = {"image_shape": photos.image_shape, "seed": 0, "runtime": CPU, "sampling": Sampling(steps=4), "batch_size": 2}
     plain = generate(denoiser, keys, **how)

@@ -46,6 +46,7 @@ class Laboratory:
         judge: bool = False,
         finished: bool = True,
         dataset: Mapping[str, Any] | None = None,
+        outside: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
         """A classifier run whose recall per class is known; macro precision is the macro recall unless given."""
         k = len(recall)
@@ -100,7 +101,7 @@ class Laboratory:
             write_json(path / "metrics.json", metrics)
             (path / "predictions.npz").write_bytes(b"predictions")
             run.note(class_counts=list(counts), synthetic_counts=synthetic_counts, resampled_counts=resampled_counts)
-            run.note(groups=groups, rule="terciles", dataset_notes=self.notes)
+            run.note(groups=groups, rule="terciles", dataset_notes=self.notes, outside=list(outside))
             run.timing("fit", 4.0 + seed)
             if finished:
                 run.finish(["metrics.json", "predictions.npz"])

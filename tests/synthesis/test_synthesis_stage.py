@@ -15,11 +15,10 @@ from ltaug.data.folder import class_folder
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import BudgetError, CorruptError, MismatchError
 from ltaug.generator import generate as generated
-from ltaug.manifest import read_manifest, read_synthetic
+from ltaug.manifest import read_manifest, read_synthetic, synthetic_digest, verify_images
 from ltaug.synthesis import stores
 from ltaug.synthesis.candidates import Tally
 from ltaug.synthesis.rounds import FOLDER
-from ltaug.synthesis.stores import verify_images
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
@@ -221,7 +220,7 @@ def test_the_images_of_a_finished_set_are_read_again_only_where_a_file_has_chang
 ):
     synthesize(tmp_path / "s", generator, real, budget={"..": 2}, images_to=images_to)
     read = []
-    monkeypatch.setattr("ltaug.synthesis.stores.read_synthetic", read.append)
+    monkeypatch.setattr("ltaug.manifest.synthetic_digest", read.append)
     verify_images(tmp_path / "s")
     assert not read
     shutil.copytree(tmp_path / "s", tmp_path / "copy")
@@ -284,3 +283,65 @@ def test_class_folders_are_safe_names_of_their_own(name):
     assert not set(folder) & set('/\\:*?"<>|')
     assert not folder.startswith(".")
     assert (folder == name) == (name in ("a", "über"))
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Every synthesis is too large for memory; the folder of the cache's entries."""
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ltaug.manifest.IN_MEMORY", 0)
+    return tmp_path / "cache" / "images"
+
+
+@pytest.mark.parametrize("images_to", ["folders", "shards"])
+def test_a_set_too_large_for_memory_is_mapped_from_the_cache_with_the_same_pixels_and_digest(
+    images_to, generator, real, tmp_path, monkeypatch, cached
+):
+    synthesize(tmp_path / "s", generator, real, budget={"cat": 3, "..": 4}, images_to=images_to)
+    mapped = [read_synthetic(tmp_path / "s") for _ in range(2)]
+    monkeypatch.setattr("ltaug.manifest.IN_MEMORY", 2**28)
+    held = read_synthetic(tmp_path / "s")
+    assert not isinstance(held.images, np.memmap)
+    for found in mapped:
+        assert isinstance(found.images, np.memmap)
+        assert np.array_equal(found.images, held.images)
+        assert np.array_equal(found.hashes, held.hashes)
+        assert found.digest == held.digest == synthetic_digest(tmp_path / "s")
+    assert len(list(cached.iterdir())) == 1
+
+
+def test_a_mapped_set_is_decoded_once_for_all_its_copies_and_refused_where_its_files_are_damaged(
+    generator, real, tmp_path, monkeypatch, cached
+):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 2})
+    read_synthetic(tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr("ltaug.manifest.read_images", lambda *_: map(pytest.fail, ["decoded again"]))
+        read_synthetic(tmp_path / "s")
+    shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    assert read_synthetic(tmp_path / "copy").digest == read_synthetic(tmp_path / "s").digest
+    assert len(list(cached.iterdir())) == 1
+    image = next((tmp_path / "s" / "images").rglob("*.png"))
+    image.write_bytes(image.read_bytes()[:40])
+    with pytest.raises(CorruptError):
+        read_synthetic(tmp_path / "s")
+
+
+def test_a_damaged_set_leaves_nothing_in_the_cache(generator, real, tmp_path, cached):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 2})
+    next((tmp_path / "s" / "images").rglob("*.png")).unlink()
+    with pytest.raises(CorruptError):
+        read_synthetic(tmp_path / "s")
+    assert not list(cached.iterdir())
+
+
+def test_a_damaged_cache_of_a_set_is_refused(generator, real, tmp_path, cached):
+    synthesize(tmp_path / "s", generator, real, budget={"..": 2})
+    read_synthetic(tmp_path / "s")
+    (entry,) = cached.iterdir()
+    array = entry / "images.npy"
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+    with pytest.raises(CorruptError):
+        read_synthetic(tmp_path / "s")
