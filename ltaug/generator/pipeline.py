@@ -1,13 +1,12 @@
 """Published pipelines of diffusers: a folder, or a repository of the hub, with a network, its scheduler and an autoencoder.
 
-Only JSON is read here, and only safetensors are loaded of what it names.
+Only JSON is read here, and of what it names only tensors are loaded: safetensors, or .bin with weights_only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,8 +28,7 @@ HUB = "hf:"
 INDEX, CONFIG, SCHEDULER = "model_index.json", "config.json", "scheduler/scheduler_config.json"
 NETWORK_PARTS, AUTOENCODER_PART = ("transformer", "unet"), "vae"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
-WANTED = [INDEX, CONFIG, "README.md", "*.safetensors", *(f"{part}/*" for part in (*NETWORK_PARTS, AUTOENCODER_PART, "scheduler"))]
-UNWANTED = ["*.bin", "*.pt", "*.ckpt", "*.msgpack", "*.onnx", "*.fp16.*", "*.non_ema.*"]
+WEIGHTS = (".safetensors", ".bin")  # the first of them that is there; .bin is read with weights_only
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,8 @@ class Pipeline:
     def config(self, folder: Path, known: Sequence[str]) -> dict[str, Any]:
         """The configuration in a part's folder; raises MismatchError unless its class is one of those known."""
         found = self._json(folder / CONFIG)
+        if (found.get("_class_name"), found.get("norm_type")) == ("Transformer2DModel", "ada_norm_zero"):
+            found["_class_name"] = "DiTTransformer2DModel"  # as the published DiTs are called, which are older than this class
         if found.get("_class_name") not in known:
             raise MismatchError(
                 f"{self.name} has a {found.get('_class_name')} in {folder.name}, of which ltaug makes no use; "
@@ -131,7 +131,7 @@ class Pipeline:
 
         Raises:
             OptionError: diffusers is not installed.
-            DataError: its weights are not there as safetensors, or not whole.
+            DataError: its weights are not there, not whole, or a file holds more than tensors.
             MismatchError: see `config`; they are another network's.
         """
         import torch
@@ -145,23 +145,20 @@ class Pipeline:
         cls: Any = getattr(diffusers, config["_class_name"])
         if torch.get_default_device().type == "meta":
             return cast("nn.Module", cls.from_config(config))
-        how: dict[str, Any] = {
-            "use_safetensors": True,
-            "local_files_only": True,
-            "output_loading_info": True,
-        }
         try:
-            network, found = cls.from_pretrained(folder, torch_dtype=torch.float32, **how)
+            network, found = cls.from_pretrained(
+                folder, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:160]
             raise MismatchError(f"{self.name}: the weights in {folder} are another network's ({reason}); give another") from error
         except OSError as error:
             raise DataError(
-                f"{self.name}: {folder} has no whole weights as safetensors ({str(error).splitlines()[0][:160]}); "
-                "download them again, or save them by save_pretrained(..., safe_serialization=True)"
+                f"{self.name}: {folder} has no whole weights as .safetensors, or as .bin of tensors alone "
+                f"({str(error).splitlines()[0][:160]}); download them again, or save them by save_pretrained"
             ) from error
-        if lacking := [*found["missing_keys"], *found["unexpected_keys"]]:
-            differing = f"{lacking[0]} and {len(lacking) - 1} more differ"
+        if lacking := found["missing_keys"]:
+            differing = f"{lacking[0]} and {len(lacking) - 1} more are missing"
             raise MismatchError(f"{self.name}: the weights in {folder} are not those of its {CONFIG} ({differing}); give another")
         return cast("nn.Module", network)
 
@@ -204,23 +201,21 @@ def find_pipeline(given: str, *, download: bool, tell: Callable[[str], None]) ->
     if not given.startswith(HUB):
         return Pipeline(given, Path(given).expanduser())
     import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name, _, revision = given.removeprefix(HUB).partition("@")
-    how: dict[str, Any] = {"revision": revision or None, "allow_patterns": WANTED, "ignore_patterns": UNWANTED}
+    how: dict[str, Any] = {"revision": revision or None}
     try:
         folder = Path(huggingface_hub.snapshot_download(name, **how, local_files_only=True))
-        found = Pipeline(given, folder, name, folder.name)
         if any(folder.rglob(CONFIG)):
-            return found
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        pass
-    about = _about(name, revision)
+            return Pipeline(given, folder, name, folder.name)
+    except (OSError, ValueError):
+        pass  # it is not on this machine
+    about, files = _on_the_hub(name, revision)
     if not download:
         raise DataError(f"{about} is not on this machine; pass --download, or a folder with it in place of {given}")
     tell(f"Downloading {about}.")
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, **how))
+        folder = Path(huggingface_hub.snapshot_download(name, **how, allow_patterns=files))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{about} could not be downloaded ({reason}); fetch it elsewhere and give its folder") from error
@@ -266,28 +261,38 @@ def digest_of(weights: Iterable[Outside]) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
-def _about(name: str, revision: str) -> str:
-    """A repository with its size and licence, as far as the hub answers."""
+def _on_the_hub(name: str, revision: str) -> tuple[str, list[str]]:
+    """A repository with its size and licence, as far as the hub answers, and the files wanted of it."""
     import huggingface_hub
-    from huggingface_hub.utils._paths import filter_repo_objects
 
     where = f"https://huggingface.co/{name}"
-    if os.environ.get("HF_HUB_OFFLINE"):
-        return f"{where} (size and licence unknown: HF_HUB_OFFLINE is set)"
     try:
         info = huggingface_hub.HfApi().model_info(name, revision=revision or None, files_metadata=True, timeout=10)
-    except (OSError, ValueError):
-        return f"{where} (size and licence unknown: the hub does not answer)"
-    files = filter_repo_objects(
-        info.siblings or [], allow_patterns=WANTED, ignore_patterns=UNWANTED, key=lambda file: file.rfilename
-    )
-    size = sum(file.size or 0 for file in files)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:100]
+        return f"{where} (size and licence unknown: {reason})", []
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    files = wanted(list(sizes))
     licence = getattr(info.card_data, "license", None) or "not stated"
-    return f"{where} ({size / 1e9:.1f} GB, licence: {licence})"
+    return f"{where} ({sum(sizes[file] for file in files) / 1e9:.1f} GB, licence: {licence})", files
+
+
+def wanted(names: Sequence[str]) -> list[str]:
+    """Of a repository's files those of a pipeline: configurations, the card, and the weights of each part in one form."""
+    chosen = []
+    for name in names:
+        path = Path(name)
+        plain = [suffix for suffix in WEIGHTS if str(path.with_suffix(suffix)) in names]
+        if (path.name in (INDEX, CONFIG, "README.md") and len(path.parts) == 1) or (
+            path.parts[0] in (*NETWORK_PARTS, AUTOENCODER_PART, "scheduler")
+            and (path.suffix == ".json" or (path.suffix in plain[:1] and "." not in path.stem))
+        ):
+            chosen.append(name)
+    return chosen
 
 
 def _files_of(folder: Path) -> list[Path]:
     """The configuration and the weights of a part."""
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors") and file.is_file())
+    files = sorted(file for file in folder.glob("*") if file.is_file())
+    weights = next((found for suffix in WEIGHTS if (found := [file for file in files if file.suffix == suffix])), [])
+    return [*(file for file in files if file.suffix == ".json"), *weights]

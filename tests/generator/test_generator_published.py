@@ -1,12 +1,19 @@
 """Published networks as backbones: against diffusers' own forward, what starts, what learns, what is saved."""
 
 import dataclasses
+import json
+import os
+import pickle
+from types import SimpleNamespace
 
 import diffusers
+import huggingface_hub
 import numpy as np
 import pipelines
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file
 
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import DataError, LtaugError, OptionError
@@ -222,9 +229,9 @@ def test_weights_that_are_torn_of_another_network_or_pickled_are_refused(tmp_pat
     file.write_bytes((tmp_path / "another" / file.name).read_bytes())
     assert "not those of its config.json" in refused(folder, photos)
     file.unlink()
-    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps({"weight": os.system}))
     (folder / "unet" / "diffusion_pytorch_model.pkl").write_bytes(b"a pickle")
-    assert "no whole weights as safetensors" in refused(folder, photos)
+    assert "no whole weights as .safetensors" in refused(folder, photos)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +303,76 @@ def test_what_is_no_folder_and_no_name_is_refused(given):
         resolve(GeneratorOptions, {"pretrained": given}, image_side=32)
 
 
-def test_without_download_the_hub_is_named_with_both_remedies(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(DataError, match=r"size and licence unknown.*--download, or a folder"):
-        find_pipeline("hf:nobody/nothing", download=False, tell=pytest.fail)
+class Hub:
+    """What huggingface_hub asks of the hub, for one repository."""
+
+    def __init__(self, folder, siblings):
+        self.folder, self.siblings, self.asked = folder, siblings, []
+
+    def model_info(self, name, **how):
+        if self.siblings is None:
+            raise ConnectionError("no network")
+        files = [SimpleNamespace(rfilename=name, size=size) for name, size in self.siblings.items()]
+        return SimpleNamespace(siblings=files, card_data=SimpleNamespace(license="cc-by-nc-4.0"))
+
+    def snapshot_download(self, name, *, revision=None, local_files_only=False, allow_patterns=None):
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        self.asked.append((name, revision, allow_patterns))
+        return str(self.folder)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    folder = pipelines.save(tmp_path / "0123abc", pipelines.unet())
+    siblings = {
+        "README.md": 1000,
+        "model_index.json": 1000,
+        "unet/config.json": 1000,
+        "unet/diffusion_pytorch_model.bin": 10**10,
+        "unet/diffusion_pytorch_model.safetensors": 2 * 10**9,
+        "unet/diffusion_pytorch_model.fp16.safetensors": 10**9,
+        "vae/diffusion_pytorch_model.bin": 10**9,
+        "scheduler/scheduler_config.json": 1000,
+        "sd-v1.ckpt": 10**10,
+    }
+    own = Hub(folder, siblings)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: own)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", own.snapshot_download)
+    return own
+
+
+def test_without_download_a_repository_is_named_with_size_licence_and_both_remedies(hub):
+    said = r"huggingface.co/org/name \(3.0 GB, licence: cc-by-nc-4.0\) is not on this machine; pass --download, or a folder"
+    with pytest.raises(DataError, match=said):
+        find_pipeline("hf:org/name", download=False, tell=pytest.fail)
+    hub.siblings = None
+    with pytest.raises(DataError, match=r"size and licence unknown: no network.*--download, or a folder"):
+        find_pipeline("hf:org/name", download=False, tell=pytest.fail)
+
+
+def test_with_download_the_weights_come_in_one_form_and_are_announced(hub):
+    told = []
+    found = find_pipeline("hf:org/name@main", download=True, tell=told.append)
+    ((name, revision, files),) = hub.asked
+    assert (name, revision, found.repository, found.revision) == ("org/name", "main", "org/name", "0123abc")
+    left_out = {"unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors", "sd-v1.ckpt"}
+    assert set(files) == set(hub.siblings) - left_out
+    assert told == ["Downloading https://huggingface.co/org/name (3.0 GB, licence: cc-by-nc-4.0)."]
+    assert found.origin("generator", found.folder / "unet").repository == "org/name"
+
+
+def test_a_dit_of_before_diffusers_had_a_class_for_it_is_loaded_from_bin(tmp_path, photos):
+    folder = pipelines.save(tmp_path / "pipeline", pipelines.dit(), pipelines.autoencoder())
+    file = folder / "transformer" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"_class_name": "Transformer2DModel", "use_linear_projection": False}))
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    before = weights_digest(trainee_of(folder, photos)[0].denoiser)
+    weights.unlink()
+    assert weights_digest(trainee_of(folder, photos)[0].denoiser) == before
+    assert "transformer/diffusion_pytorch_model.bin" in Pipeline("p", folder).origin("x", folder / "transformer").files
 
 
 def test_the_card_tells_licence_and_data(tmp_path):
