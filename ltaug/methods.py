@@ -173,6 +173,16 @@ SOURCES = Registry(
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )
+# (exporting.merged.Merged, empty folder) -> exporting.layouts.Written
+LAYOUTS = Registry(
+    "--to",
+    {
+        "imagefolder": "ltaug.exporting.layouts:image_folder",
+        "parquet": "ltaug.exporting.layouts:parquet",
+        "hf": "ltaug.exporting.layouts:saved",
+        "webdataset": "ltaug.exporting.layouts:webdataset",
+    },
+)
 # evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.
 EXTRACTORS = Registry(
     "--extractor",

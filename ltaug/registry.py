@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,3 +80,9 @@ def load(where: str) -> Any:
     """What "module:attribute" names."""
     module, _, attribute = where.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def require_extra(package: str, extra: str, what: str) -> None:
+    """Raise OptionError where `what` needs a package that is not installed and comes with an extra of ltaug."""
+    if importlib.util.find_spec(package) is None:
+        raise OptionError(f"{what} needs {package.replace('_', '-')}, which is not installed; pip install 'ltaug[{extra}]'")
