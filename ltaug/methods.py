@@ -169,7 +169,8 @@ SOURCES = Registry(
         "digits": "ltaug.data.sources:read_digits",
         "cifar10": "ltaug.data.sources:read_cifar",
         "cifar100": "ltaug.data.sources:read_cifar",
-        "folder": Entry(where="ltaug.data.folder:read_folder", path=True),
+        "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
+        "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )
@@ -231,7 +232,7 @@ def dataset_names() -> str:
 def dataset_forms() -> list[str]:
     """The same, one by one."""
     entries = {name: SOURCES.about(name) for name in SOURCES}
-    return [f"{name}:PATH" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
+    return [f"{name}:{e.path}" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
 
 
 def parse_dataset(dataset: str) -> tuple[str, str]:
@@ -245,7 +246,7 @@ def parse_dataset(dataset: str) -> tuple[str, str]:
         entry = SOURCES.about(name)
         if entry.suffix and dataset.lower().endswith(entry.suffix):
             return name, dataset
-        if head == name and not entry.suffix and entry.path == bool(argument):
+        if head == name and not entry.suffix and bool(entry.path) == bool(argument):
             return name, argument if entry.path else dataset
     if not dataset or (head in SOURCES and SOURCES.about(head).path):
         raise OptionError(f"--dataset {dataset!r} names nothing; write {dataset_names()}")

@@ -26,7 +26,7 @@ class Entry:
         about: of a form of budgets: how it is written and what it asks for.
         head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
         donors: of a classifier's augmentation: it also takes images that are drawn from every class equally often.
-        path: of a source: it is written NAME:PATH.
+        path: of a source: it is written NAME:PATH, where this says what PATH is.
         suffix: of a source: it is written as a file with this ending.
     """
 
@@ -40,7 +40,7 @@ class Entry:
     about: str = ""
     head: str = "linear"
     donors: bool = False
-    path: bool = False
+    path: str = ""
     suffix: str = ""
 
 

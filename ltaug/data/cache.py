@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ltaug.data.decoding import decode_all
+from ltaug.data.decoding import Content, decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import DataError, ResourceError, resource_error
 from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify_changed, verify_directory
@@ -30,10 +30,19 @@ How = tuple[int | None, int]  # `image_size` and the machine's limit of pixels
 
 
 class File(NamedTuple):
-    """An image file: its path relative to the data's folder, and as its state size and modification time."""
+    """An image file: its path relative to the data's folder, and its state, which changes with its content (`state_of`)."""
 
     path: str
     state: str
+
+
+def state_of(file: Path | os.DirEntry[str]) -> str:
+    """A file's size and modification time."""
+    try:
+        stat = file.stat()
+    except (OSError, ValueError) as error:  # a broken link, or no such file: decoding reports it as unreadable
+        return str(getattr(error, "strerror", error))
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 class DecodedFiles(NamedTuple):
@@ -71,9 +80,18 @@ def lock_of(entry: Path) -> Path:
 
 
 def read_files(
-    root: Path, files: Sequence[File], *, image_size: int | None, machine: Machine, progress: Progress | None
+    root: Path,
+    files: Sequence[File],
+    *,
+    image_size: int | None,
+    machine: Machine,
+    progress: Progress | None,
+    content: Content | None = None,
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
+
+    Args:
+        content: of each file by its path [default: what lies there under `root`].
 
     The cache is keyed by the folder, every file's path, size and modification time, `image_size` and --max-image-pixels. It keeps
     each image's hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the
@@ -92,7 +110,7 @@ def read_files(
         try:
             with _alone(target, len(files), progress):
                 if not target.is_dir():
-                    _fill(target, root, [file.path for file in files], how, progress, skip_bad)
+                    _fill(target, root, [file.path for file in files], how, progress, skip_bad, content or root.joinpath)
         except OSError as error:
             kind = ResourceError if resource_error(error) else DataError
             raise kind(f"{target.parent} cannot be written ({error}); set LTAUG_CACHE to another folder") from error
@@ -140,11 +158,13 @@ def _alone(target: Path, count: int, progress: Progress | None) -> Iterator[None
         lock.release()
 
 
-def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool) -> None:
+def _fill(
+    target: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool, content: Content
+) -> None:
     """Make the cache entry `target`, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(target) as folder:
-        bad, converted = _build(folder, root, paths, how, progress, skip_bad)
+        bad, converted = _build(folder, content, paths, how, progress, skip_bad)
         images = np.load(folder / IMAGES, mmap_mode="r")
         np.save(folder / HASHES, hash_images(images))
         meta = {"root": str(root), "images": len(images), "bad": bad, "converted": converted}
@@ -152,7 +172,7 @@ def _fill(target: Path, root: Path, paths: Sequence[str], how: How, progress: Pr
 
 
 def _build(
-    folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
+    folder: Path, content: Content, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
 ) -> tuple[dict[str, str], Counter[str]]:
     """Decode into folder/IMAGES; returns the unreadable files and the conversions (`DecodedFiles`)."""
     bad: dict[str, str] = {}
@@ -162,7 +182,7 @@ def _build(
     images: Images | None = None
     first = ""
     image_size, max_pixels = how
-    outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
+    outcomes = decode_all(content, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))
