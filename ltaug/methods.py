@@ -162,13 +162,32 @@ FORMS = Registry(
         "total": Entry(where="ltaug.data.budgets:total", about="total:N in all, rarest classes first"),
     },
 )
+# Sets of torchvision: the class in torchvision.datasets, and its arguments for the training split and for the test split, if any.
+_FLAG: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
+_SPLIT: tuple[dict[str, Any], ...] = ({"split": "train"}, {"split": "test"})
+_TRAINVAL: tuple[dict[str, Any], ...] = ({"split": "trainval"}, {"split": "test"})
+VISION: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "cifar10": ("CIFAR10", _FLAG),
+    "cifar100": ("CIFAR100", _FLAG),
+    "mnist": ("MNIST", _FLAG),
+    "fashion-mnist": ("FashionMNIST", _FLAG),
+    "kmnist": ("KMNIST", _FLAG),
+    "svhn": ("SVHN", _SPLIT),
+    "stl10": ("STL10", _SPLIT),
+    "eurosat": ("EuroSAT", ({},)),
+    "gtsrb": ("GTSRB", _SPLIT),
+    "dtd": ("DTD", _SPLIT),
+    "flowers102": ("Flowers102", _SPLIT),
+    "food101": ("Food101", _SPLIT),
+    "oxford-pets": ("OxfordIIITPet", _TRAINVAL),
+    "fgvc-aircraft": ("FGVCAircraft", _TRAINVAL),
+}
 # Request -> Splits
 SOURCES = Registry(
     "--dataset",
     {
         "digits": "ltaug.data.sources:read_digits",
-        "cifar10": "ltaug.data.sources:read_cifar",
-        "cifar100": "ltaug.data.sources:read_cifar",
+        **dict.fromkeys(VISION, "ltaug.data.vision:read_vision"),
         "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
         "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),

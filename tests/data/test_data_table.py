@@ -203,7 +203,7 @@ def test_metadata_without_labels_leaves_them_to_the_class_folders(tmp_path):
 def test_a_flat_folder_of_splits_is_refused_with_the_remedy(tmp_path, splits):
     for split in splits:
         image(tmp_path / f"set/{split}/1.png", 1)
-    with pytest.raises(LtaugError, match="no folders in train; put each class's .* or list them in metadata.csv"):
+    with pytest.raises(LtaugError, match=r"no folders in train; put each class's .* or list them in metadata.csv"):
         load(f"folder:{tmp_path / 'set'}")
 
 
