@@ -190,6 +190,7 @@ SOURCES = Registry(
         **dict.fromkeys(VISION, "ltaug.data.vision:read_vision"),
         "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
         "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
+        "hf": Entry(where="ltaug.data.hub:read_hub", path="NAME[@REVISION] or hf:DIR"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )

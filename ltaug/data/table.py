@@ -63,11 +63,14 @@ def _cell(table: Path, number: int, row: Mapping[str, Any], names: tuple[str, ..
     name = next((name for name in names if name in row), None)
     if name is None:
         raise DataError(f"{table} has no column {' or '.join(names)}, only {listed(shown(map(str, row)))}; add or rename one")
-    value = row[name]
+    return text_of(row[name], f"{table}: {name} of row {number}")
+
+
+def text_of(value: Any, where: str) -> str:
+    """A path or a label; raises DataError, which begins with `where`, if it is neither text nor a whole number."""
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     if not isinstance(value, str | int) or not str(value).strip() or shown([str(value)]) != [str(value)]:
-        what = f"{name} of row {number} is {value!a}, neither text nor a whole number"
-        raise DataError(f"{table}: {what}; correct or remove the row")
+        raise DataError(f"{where} is {value!a}, neither text nor a whole number; correct or remove the row")
     return str(value)
 
 

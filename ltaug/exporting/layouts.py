@@ -6,11 +6,12 @@ Label numbers are ltaug's class order everywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltaug.data.folder import class_folder
+from ltaug.data.hub import without_bars
 from ltaug.data.shards import Sample, tar_of
 from ltaug.data.sheet import encoded
 from ltaug.exporting.merged import COLUMNS, Merged
@@ -75,28 +76,28 @@ def saved(merged: Merged, folder: Path) -> Written:
     """
     require_extra("datasets", "hf", "--to hf")
     import pyarrow as pa
-    from datasets import Dataset, DatasetDict, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from datasets import Dataset, DatasetDict
 
-    shows = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
+    with without_bars():
         DatasetDict({TRAIN: Dataset(pa.concat_tables(_tables(merged)))}).save_to_disk(folder)
-    finally:
-        if shows:
-            enable_progress_bars()
     return Written(f"{TRAIN}/*.arrow", "`filter` it out (`image.path` names it) and save the set again")
 
 
 def webdataset(merged: Merged, folder: Path) -> Written:
-    """train-NNNNNN.tar of KEY.png, KEY.cls (the label number) and KEY.json."""
+    """train-NNNNNN.tar of KEY.png, KEY.cls (the label number) and KEY.json, which has what is known and no nulls."""
     names = folder_names(merged.class_names)
     for start in range(0, len(merged), PER_FILE):
         samples = (
-            Sample(f"{names[label]}/{merged.name(i)}", encoded(merged[i]), label, merged.about(i))
+            Sample(f"{names[label]}/{merged.name(i)}", encoded(merged[i]), label, _known(merged.about(i)))
             for i, label in enumerate(merged.labels[start : start + PER_FILE].tolist(), start)
         )
         (folder / f"{TRAIN}-{start // PER_FILE:06d}.tar").write_bytes(tar_of(samples))
     return Written(f"{TRAIN}-*.tar", "write its shard again without the three files of its key")
+
+
+def _known(about: Mapping[str, Any]) -> dict[str, Any]:
+    # `datasets` takes the type of a column from the first images, and null for none.
+    return {name: value for name, value in about.items() if value is not None}
 
 
 def _schema(merged: Merged) -> Any:

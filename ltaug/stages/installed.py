@@ -24,8 +24,8 @@ SHARED = Path("/dev/shm")
 LITTLE = 2e9  # bytes of memory, of disk or of a GPU, below which little can be computed
 EXTRAS = {  # packages that some options need: the extra of ltaug, and what reads them
     "torch-fidelity": ("inception", "--extractor inception"),
-    "datasets": ("hf", "--to hf"),
-    "pyarrow": ("parquet", "--to parquet"),
+    "datasets": ("hf", "--dataset hf:NAME"),
+    "pyarrow": ("parquet", "a Parquet file"),
 }
 
 

@@ -105,11 +105,20 @@ def test_webdataset_reads_images_labels_and_provenance_back(merged, tmp_path):
     wds = pytest.importorskip("webdataset")
     tars = sorted(map(str, written(merged, "webdataset", tmp_path / "e").iterdir()))
     rows = [
-        {"image": image, "label": label, **about}
+        {"image": image, "label": label, **dict.fromkeys(COLUMNS), **about}
         for image, label, about in wds.WebDataset(tars, shardshuffle=False).decode("pil").to_tuple("png", "cls", "json")
     ]
     mode = {1: "L", 3: "RGB"}[merged.real.image_shape[0]]
     assert_equal_rows([r | {"image": r["image"].convert(mode)} for r in rows], merged)
+
+
+def test_datasets_reads_images_and_labels_of_shards(merged, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder = written(merged, "webdataset", tmp_path / "e")
+    rows = list(datasets.load_dataset(str(folder), cache_dir=tmp_path / "c", split="train"))
+    assert {(pixel_digest(pixels_of(row["png"])), row["cls"]) for row in rows} == {
+        (merged.about(i)["sha256"], int(merged.labels[i])) for i in range(len(merged))
+    }
 
 
 def test_large_sets_are_written_in_parts(tmp_path):
