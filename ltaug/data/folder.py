@@ -5,19 +5,16 @@ Where a metadata.csv or .jsonl in it has labels, these count (data/table.py).
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ltaug.data.cache import File, state_of
-from ltaug.data.decoding import EXTENSIONS
+from ltaug.data.cache import File
 from ltaug.data.longtail import listed
 from ltaug.data.outside import TEST_NAMES
-from ltaug.data.parts import Part, read_parts, shown
+from ltaug.data.parts import Part, files_below, hidden, is_image, read_parts, shown
 from ltaug.data.sources import Request, Splits
 from ltaug.data.table import read_folder_of_tables, tables_in
 from ltaug.errors import DataError, MismatchError
@@ -26,7 +23,6 @@ _REMEDY = (
     "put each class's images into a folder named after the class, or list them in metadata.csv beside them, with the columns "
     "file_name and label"
 )
-_CIRCLE = os.strerror(errno.ELOOP)  # the `state_of` a link that leads to itself
 
 
 @dataclass(frozen=True)
@@ -90,16 +86,12 @@ def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name) and not _leads_back(p))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not hidden(p.name) and not _leads_back(p))
 
 
 def _leads_back(path: Path) -> bool:
     """Whether it is a link to a folder that it lies in."""
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def class_folder(name: str) -> str:
@@ -117,7 +109,7 @@ def list_tree(root: Path, folder: Path) -> Tree:
     """
     classes = _visible_folders(folder)
     known = set(classes)
-    loose = [p for p in folder.iterdir() if not _hidden(p.name) and p not in known]
+    loose = [p for p in folder.iterdir() if not hidden(p.name) and p not in known]
     if not classes:
         what = "holds files but no folders" if loose else "is empty"
         raise DataError(f"{folder} {what}; {_REMEDY}")
@@ -130,30 +122,9 @@ def list_tree(root: Path, folder: Path) -> Tree:
     counts: list[int] = []
     ignored = len(loose)
     for path in classes:
-        found = list(_files_below(str(path), path.relative_to(root).as_posix()))
-        images = sorted(f for f in found if f.path.lower().endswith(tuple(EXTENSIONS)) and f.state != _CIRCLE)
+        found = list(files_below(str(path), path.relative_to(root).as_posix()))
+        images = sorted(filter(is_image, found))
         files += images
         counts.append(len(images))
         ignored += len(found) - len(images)
     return Tree(tuple(p.name for p in classes), tuple(files), tuple(counts), ignored)
-
-
-def _files_below(folder: str, name: str) -> Iterator[File]:
-    """All visible files under `folder`, whose path relative to the data's folder is `name`; links to folders are skipped."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _hidden(entry.name):
-                continue
-            if not _is_folder(entry):
-                yield File(f"{name}/{entry.name}", state_of(entry))
-            elif not entry.is_symlink():
-                yield from _files_below(entry.path, f"{name}/{entry.name}")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        return False

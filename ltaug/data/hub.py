@@ -37,7 +37,7 @@ def read_hub(request: Request) -> Splits:
     images = [
         Labelled(File(f"{split}/{i}", part._fingerprint), _label(value, names, f"{source}: {label} of row {i} of {split}"), split)
         for split, part in sets.items()
-        for i, value in enumerate(part[label])
+        for i, value in enumerate(part[label][:])
     ]
 
     def content(path: str) -> Path | bytes:

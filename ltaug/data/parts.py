@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ltaug.data.cache import File, conversions_note, read_files
-from ltaug.data.decoding import Content
+from ltaug.data.cache import File, conversions_note, read_files, state_of
+from ltaug.data.decoding import EXTENSIONS, Content
 from ltaug.data.imageset import ImageSet, Labels
 from ltaug.data.longtail import hold_out, listed
 from ltaug.data.outside import TEST_NAMES
@@ -18,6 +20,7 @@ from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError, MismatchError
 
 TRAIN = "train"
+CIRCLE = os.strerror(errno.ELOOP)  # the `state_of` a link that leads to itself
 
 
 class Part(NamedTuple):
@@ -127,3 +130,33 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 def shown(names: Iterable[str]) -> list[str]:
     """Names of files with what is not UTF-8 escaped."""
     return [name.encode(errors="backslashreplace").decode() for name in names]
+
+
+def files_below(folder: str, name: str) -> Iterator[File]:
+    """All visible files under `folder`, whose path relative to the data's folder is `name`; links to folders are skipped."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if hidden(entry.name):
+                continue
+            if not _is_folder(entry):
+                yield File(f"{name}/{entry.name}", state_of(entry))
+            elif not entry.is_symlink():
+                yield from files_below(entry.path, f"{name}/{entry.name}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
+def is_image(file: File) -> bool:
+    """Whether a file has the extension of an image, and is no link that leads to itself."""
+    return file.path.lower().endswith(tuple(EXTENSIONS)) and file.state != CIRCLE
+
+
+def hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

@@ -11,7 +11,7 @@ from typing import Any
 from ltaug.data.cache import File, state_of
 from ltaug.data.longtail import listed
 from ltaug.data.outside import TEST_NAMES
-from ltaug.data.parts import TRAIN, Labelled, read_list, shown
+from ltaug.data.parts import TRAIN, Labelled, files_below, is_image, read_list, shown
 from ltaug.data.sources import Request, Splits
 from ltaug.errors import DataError
 from ltaug.registry import require_extra
@@ -45,7 +45,10 @@ def tables_in(root: Path) -> dict[str, Path]:
 def read_folder_of_tables(root: Path, tables: Mapping[str, Path], request: Request) -> Splits:
     """The images that `tables_in` a folder list; raises as `read_table` does."""
     images = [image for split, table in tables.items() for image in _images(table, root, split)]
-    notes = [f"labels are read from {listed([path.relative_to(root).as_posix() for path in tables.values()])}"]
+    lists = listed([path.relative_to(root).as_posix() for path in tables.values()])
+    there = {file.path.removeprefix("./") for file in files_below(str(root), ".") if is_image(file)}
+    unlisted = len(there - {image.file.path for image in images})
+    notes = [f"labels are read from {lists}{f', which leaves out images of the folder: {unlisted}' if unlisted else ''}"]
     return read_list(root, images, request, source=f"folder:{request.argument}", notes=notes)
 
 

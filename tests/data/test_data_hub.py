@@ -98,7 +98,8 @@ def test_the_second_process_decodes_nothing(folder, monkeypatch):
     load(folder)
     program = (
         "import sys; from pathlib import Path; import datasets; from ltaug.data import cache;"
-        "from ltaug.data.load import load_dataset; from ltaug.options import DatasetOptions; datasets.config.HF_DATASETS_CACHE = Path(sys.argv[2]);"
+        "from ltaug.data.load import load_dataset; from ltaug.options import DatasetOptions;"
+        "datasets.config.HF_DATASETS_CACHE = Path(sys.argv[2]);"
         "cache.decode_all = None; load_dataset(DatasetOptions(dataset=f'hf:{sys.argv[1]}'), seed=0)"
     )
     command = [sys.executable, "-c", program, folder, folder.parent / "hf"]

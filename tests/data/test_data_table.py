@@ -185,7 +185,10 @@ def test_a_flat_folder_with_metadata_is_read_by_it(tmp_path, form, images):
 def test_metadata_in_train_and_test_are_the_splits(tmp_path):
     for split, levels in (("train", {"a": [1, 2], "b": [3]}), ("test", {"a": [4], "b": [5]})):
         write(tmp_path / f"set/{split}/metadata.jsonl", rows_of(tmp_path / "set" / split, levels, path="file_name"))
+    image(tmp_path / "set/train/more/9.png", 9)
     dataset = load(f"folder:{tmp_path / 'set'}")
+    read = "labels are read from train/metadata.jsonl, test/metadata.jsonl, which leaves out images of the folder: 1"
+    assert read in dataset.notes
     assert values(dataset.train) == {"a": [1, 2], "b": [3]}
     assert values(dataset.test) == {"a": [4], "b": [5]}
 
