@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,17 @@ def read_folder_of_tables(root: Path, tables: Mapping[str, Path], request: Reque
     images = [image for split, table in tables.items() for image in _images(table, root, split)]
     lists = listed([path.relative_to(root).as_posix() for path in tables.values()])
     there = {file.path.removeprefix("./") for file in files_below(str(root), ".") if is_image(file)}
-    unlisted = len(there - {image.file.path for image in images})
+    unlisted = len(there - {posixpath.normpath(image.file.path) for image in images})
     notes = [f"labels are read from {lists}{f', which leaves out images of the folder: {unlisted}' if unlisted else ''}"]
     return read_list(root, images, request, source=f"folder:{request.argument}", notes=notes)
 
 
 def _images(table: Path, root: Path, split: str = "") -> Iterator[Labelled]:
     """The rows of a table, with paths relative to `root`; `split` is theirs where it is given."""
-    base = table.parent.relative_to(root)
+    base = table.parent.relative_to(root).as_posix().removeprefix(".")
     for number, row in enumerate(_rows(table), 1):
         path, label = (_cell(table, number, row, names) for names in (PATHS, LABELS))
-        file = (base / path).as_posix()
+        file = posixpath.join(base, path)
         own = str(row.get(SPLIT) or "").lower()
         yield Labelled(File(file, state_of(root / file)), label, split or own)
 
