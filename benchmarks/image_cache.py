@@ -59,7 +59,7 @@ def make_pictures(root: Path, count: int, classes: int, side: int) -> list[str]:
 def decode(root: Path, paths: list[str], side: int, threads: int) -> float:
     """Images a second."""
     began = time.perf_counter()
-    found = sum(not isinstance(outcome, str) for outcome in decode_all(root, paths, (side, side), threads=threads))
+    found = sum(not isinstance(outcome, str) for outcome in decode_all(root.joinpath, paths, (side, side), threads=threads))
     assert found == len(paths)
     return found / (time.perf_counter() - began)
 

@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from ltaug.stages import draw_figure as draw_figure
     from ltaug.stages import estimate as estimate
     from ltaug.stages import evaluate_generator as evaluate_generator
+    from ltaug.stages import export as export
+    from ltaug.stages import export_generator as export_generator
     from ltaug.stages import fit_generator as fit_generator
     from ltaug.stages import inspect as inspect
+    from ltaug.stages import merged as merged
     from ltaug.stages import synthesize as synthesize
     from ltaug.stages import train_classifier as train_classifier
     from ltaug.stages import write_report as write_report
 
-_STAGES = ("draw_figure", "estimate", "evaluate_generator", "fit_generator", "inspect", "synthesize", "train_classifier")
+_STAGES = (
+    *("draw_figure", "estimate", "evaluate_generator", "export", "export_generator", "fit_generator", "inspect", "merged"),
+    *("synthesize", "train_classifier", "write_report"),
+)
 _NAMES = {
     "ltaug.data.imageset": ("ImageSet",),
     "ltaug.data.load": ("Dataset", "load_dataset"),
@@ -37,7 +43,7 @@ _NAMES = {
     "ltaug.pipeline": ("run_recipe", "run_until_decided"),
     "ltaug.pipeline.grow": ("grow",),
     "ltaug.recipes": ("Recipe", "read_recipe"),
-    "ltaug.stages": (*_STAGES, "write_report"),
+    "ltaug.stages": _STAGES,
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -143,14 +143,15 @@ def verify_file(path: Path, expected: str, *, whole: Path) -> None:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A directory of files that appears at `path` complete and on the disk, with a manifest of their digests, or not at all."""
+    """A directory that appears at `path` complete and on the disk, or not at all, with a manifest of its files' digests."""
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=HALF))
     try:
         yield temporary
-        files = sorted(temporary.iterdir())
-        for file in files:
-            sync(file)
-        write_manifest(temporary, {file.name: file_digest(file) for file in files})
+        found = sorted(temporary.rglob("*"))
+        for path_found in found:
+            sync(path_found)
+        files = [file for file in found if file.is_file()]
+        write_manifest(temporary, {file.relative_to(temporary).as_posix(): file_digest(file) for file in files})
         os.chmod(temporary, 0o755)
         temporary.rename(path)
         sync(path.parent)

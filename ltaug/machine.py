@@ -25,7 +25,7 @@ class Machine:
     data_dir: Path | None = option(  # noqa: RUF009
         None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
     )
-    download: bool = option(False, "allow cifar10, cifar100 and published weights to be downloaded", part=READING)
+    download: bool = option(False, "allow datasets and published weights to be downloaded", part=READING)
     skip_bad: bool = option(False, "leave unreadable images out instead of stopping", part=READING)
     max_image_pixels: int = option(
         64_000_000,

@@ -162,15 +162,46 @@ FORMS = Registry(
         "total": Entry(where="ltaug.data.budgets:total", about="total:N in all, rarest classes first"),
     },
 )
+# Sets of torchvision: the class in torchvision.datasets, and its arguments for the training split and for the test split, if any.
+_FLAG: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
+_SPLIT: tuple[dict[str, Any], ...] = ({"split": "train"}, {"split": "test"})
+_TRAINVAL: tuple[dict[str, Any], ...] = ({"split": "trainval"}, {"split": "test"})
+VISION: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "cifar10": ("CIFAR10", _FLAG),
+    "cifar100": ("CIFAR100", _FLAG),
+    "mnist": ("MNIST", _FLAG),
+    "fashion-mnist": ("FashionMNIST", _FLAG),
+    "kmnist": ("KMNIST", _FLAG),
+    "svhn": ("SVHN", _SPLIT),
+    "stl10": ("STL10", _SPLIT),
+    "eurosat": ("EuroSAT", ({},)),
+    "gtsrb": ("GTSRB", _SPLIT),
+    "dtd": ("DTD", _SPLIT),
+    "flowers102": ("Flowers102", _SPLIT),
+    "food101": ("Food101", _SPLIT),
+    "oxford-pets": ("OxfordIIITPet", _TRAINVAL),
+    "fgvc-aircraft": ("FGVCAircraft", _TRAINVAL),
+}
 # Request -> Splits
 SOURCES = Registry(
     "--dataset",
     {
         "digits": "ltaug.data.sources:read_digits",
-        "cifar10": "ltaug.data.sources:read_cifar",
-        "cifar100": "ltaug.data.sources:read_cifar",
-        "folder": Entry(where="ltaug.data.folder:read_folder", path=True),
+        **dict.fromkeys(VISION, "ltaug.data.vision:read_vision"),
+        "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
+        "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
+        "hf": Entry(where="ltaug.data.hub:read_hub", path="NAME[@REVISION] or hf:DIR"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
+    },
+)
+# (exporting.merged.Merged, empty folder) -> exporting.layouts.Written
+LAYOUTS = Registry(
+    "--to",
+    {
+        "imagefolder": "ltaug.exporting.layouts:image_folder",
+        "parquet": "ltaug.exporting.layouts:parquet",
+        "hf": "ltaug.exporting.layouts:saved",
+        "webdataset": "ltaug.exporting.layouts:webdataset",
     },
 )
 # evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.
@@ -221,7 +252,7 @@ def dataset_names() -> str:
 def dataset_forms() -> list[str]:
     """The same, one by one."""
     entries = {name: SOURCES.about(name) for name in SOURCES}
-    return [f"{name}:PATH" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
+    return [f"{name}:{e.path}" if e.path else f"a {e.suffix} file" if e.suffix else name for name, e in entries.items()]
 
 
 def parse_dataset(dataset: str) -> tuple[str, str]:
@@ -235,7 +266,7 @@ def parse_dataset(dataset: str) -> tuple[str, str]:
         entry = SOURCES.about(name)
         if entry.suffix and dataset.lower().endswith(entry.suffix):
             return name, dataset
-        if head == name and not entry.suffix and entry.path == bool(argument):
+        if head == name and not entry.suffix and bool(entry.path) == bool(argument):
             return name, argument if entry.path else dataset
     if not dataset or (head in SOURCES and SOURCES.about(head).path):
         raise OptionError(f"--dataset {dataset!r} names nothing; write {dataset_names()}")

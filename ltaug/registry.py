@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Entry:
         about: of a form of budgets: how it is written and what it asks for.
         head: of a loss: the last layer that it needs, one of classifier.models.HEADS.
         donors: of a classifier's augmentation: it also takes images that are drawn from every class equally often.
-        path: of a source: it is written NAME:PATH.
+        path: of a source: it is written NAME:PATH, where this says what PATH is.
         suffix: of a source: it is written as a file with this ending.
     """
 
@@ -39,7 +40,7 @@ class Entry:
     about: str = ""
     head: str = "linear"
     donors: bool = False
-    path: bool = False
+    path: str = ""
     suffix: str = ""
 
 
@@ -79,3 +80,9 @@ def load(where: str) -> Any:
     """What "module:attribute" names."""
     module, _, attribute = where.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def require_extra(package: str, extra: str, what: str) -> None:
+    """Raise OptionError where `what` needs a package that is not installed and comes with an extra of ltaug."""
+    if importlib.util.find_spec(package) is None:
+        raise OptionError(f"{what} needs {package.replace('_', '-')}, which is not installed; pip install 'ltaug[{extra}]'")

@@ -100,7 +100,7 @@ def test_how_something_is_computed_is_asked_of_the_commands_that_compute_it_and_
     assert offering[FITTING] == {"fit-generator", "run"}
     assert offering[NETWORKS] == offering[FITTING] | {"evaluate-generator", "grow", "synthesize", "train-classifier"}
     assert offering[COMPUTING] == offering[NETWORKS] | {"doctor"}
-    assert offering[READING] == offering[NETWORKS] | {"report", "inspect"}
+    assert offering[READING] == offering[NETWORKS] | {"export", "inspect", "report"}
     flags = ["--plain", "--checkpoint-activations", "--micro-batch", "8", "--compile", "no", "--precision", "fp32"]
     assert call(capsys, "fit-generator", *flags, "--out", str(tmp_path / "gen"), "--quiet")[0] == 0
     (made,) = fitted

@@ -196,7 +196,20 @@ SINK = Extension(
     "SINKS",
     '"toy": "ltaug.toy_sink:toy",',
 )
-EXTENSIONS = (REGULARISER, BACKBONE, SAMPLER, MEASURE, RULE, BUDGET, SOURCE, LOSS, AUGMENTATION, SINK)
+LAYOUT = Extension(
+    "exporting/toy.py",
+    """
+    from ltaug.exporting.layouts import Written
+
+
+    def bytes_alone(merged, folder):
+        (folder / "toy.bin").write_bytes(b"".join(merged[i].tobytes() for i in range(len(merged))))
+        return Written("toy.bin", "cut it out")
+    """,
+    "LAYOUTS",
+    '"toy": "ltaug.exporting.toy:bytes_alone",',
+)
+EXTENSIONS = (REGULARISER, BACKBONE, SAMPLER, MEASURE, RULE, BUDGET, SOURCE, LOSS, AUGMENTATION, SINK, LAYOUT)
 RECIPE = """
 dataset = "toys"
 [evaluate-generator]
@@ -248,6 +261,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("synthesize", ("[toy|ddpm|", "--toy-shake", "--drop-dark", "times:N is N times the real images")),
         ("train-classifier", ("[toy|ce|", "--toy-scale", "toy, none, shift")),
         ("run", ("[toy|jsonl|csv]",)),
+        ("export", ("[toy|imagefolder|",)),
     ],
 )
 def test_the_help_names_every_toy_and_its_options(extended, command, names):
@@ -295,6 +309,9 @@ def test_a_whole_experiment_knows_every_toy(extended):
     assert "brightness" in (report / "report.json").read_text()
     assert "training the generator 4" in (arm / "generator" / "toy.txt").read_text().splitlines()
     assert all((run.parent / "toy.txt").is_file() for run in (extended / "runs").glob("seed-*/*/*/run.json"))
+    done = python(extended, "-m", "ltaug", "export", arm / "synthetic", "--to", "toy", "--out", "exported")
+    assert done.returncode == 0, done.stderr
+    assert (extended / "exported" / "toy.bin").stat().st_size == 54 * 8 * 8
 
 
 CONFORMANCE = {

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 import click
 
 from ltaug.cli.commands import group
+from ltaug.cli.export import export
 from ltaug.cli.figure import figure
 from ltaug.cli.grow import grow
 from ltaug.cli.together import speaks
@@ -21,7 +22,7 @@ from ltaug.errors import INTERRUPTED, LtaugError, resource_error
 from ltaug.place import ALONE, Place, place_of
 from ltaug.signals import ECHO, interrupted_by_signals
 
-for command in (figure, grow, check, clean, doctor):
+for command in (export, figure, grow, check, clean, doctor):
     group.add_command(command)
 
 

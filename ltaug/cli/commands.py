@@ -49,6 +49,7 @@ from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
 The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
+For other trainers:      ltaug export
 A generator by itself:   ltaug evaluate-generator
 Is all still whole:      ltaug check; without what is no longer needed: ltaug clean
 Is this machine fit:     ltaug doctor

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ltaug.data.decoding import decode_all
+from ltaug.data.decoding import Content, decode_all
 from ltaug.data.imageset import BLOCK, Images, hash_images
 from ltaug.errors import CorruptError, DataError, ResourceError, resource_error
 from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify_changed, verify_directory
@@ -33,10 +33,19 @@ How = tuple[int | None, int]  # `image_size` and the machine's limit of pixels
 
 
 class File(NamedTuple):
-    """An image file: its path relative to the data's folder, and as its state size and modification time."""
+    """An image file: its path relative to the data's folder, and its state, which changes with its content (`state_of`)."""
 
     path: str
     state: str
+
+
+def state_of(file: Path | os.DirEntry[str]) -> str:
+    """A file's size and modification time."""
+    try:
+        stat = file.stat()
+    except (OSError, ValueError) as error:  # a broken link, or no such file: decoding reports it as unreadable
+        return str(getattr(error, "strerror", error))
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 class DecodedFiles(NamedTuple):
@@ -74,9 +83,18 @@ def lock_of(entry: Path) -> Path:
 
 
 def read_files(
-    root: Path, files: Sequence[File], *, image_size: int | None, machine: Machine, progress: Progress | None
+    root: Path,
+    files: Sequence[File],
+    *,
+    image_size: int | None,
+    machine: Machine,
+    progress: Progress | None,
+    content: Content | None = None,
 ) -> DecodedFiles:
     """Decode `files` under `root`, or open what an earlier call left in the cache.
+
+    Args:
+        content: of each file by its path [default: what lies there under `root`].
 
     The cache is keyed by the folder, every file's path, size and modification time, `image_size` and --max-image-pixels. It keeps
     each image's hash beside the pixels, so that sets are compared without reading pixels again. If several processes ask for the
@@ -93,7 +111,7 @@ def read_files(
     target = cache_directory() / FOLDER / _key(root, files, how)
 
     def fill(folder: Path) -> None:
-        _describe(folder, root, *_build(folder, root, [file.path for file in files], how, progress, skip_bad))
+        _describe(folder, root, *_build(folder, content or root.joinpath, [file.path for file in files], how, progress, skip_bad))
 
     def waiting() -> None:
         if progress is not None:
@@ -224,7 +242,7 @@ def _describe(folder: Path, root: Path, bad: Mapping[str, str], converted: Mappi
 
 
 def _build(
-    folder: Path, root: Path, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
+    folder: Path, content: Content, paths: Sequence[str], how: How, progress: Progress | None, skip_bad: bool
 ) -> tuple[dict[str, str], Counter[str]]:
     """Decode into folder/IMAGES; returns the unreadable files and the conversions (`DecodedFiles`)."""
     bad: dict[str, str] = {}
@@ -234,7 +252,7 @@ def _build(
     images: Any = None
     first = ""
     image_size, max_pixels = how
-    outcomes = decode_all(root, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
+    outcomes = decode_all(content, paths, None if image_size is None else (image_size, image_size), max_pixels=max_pixels)
     for done, (path, outcome) in enumerate(zip(paths, outcomes, strict=True)):
         if progress is not None and ((done + 1) % 256 == 0 or done + 1 == len(paths)):
             progress("decoding images", done + 1, len(paths))

@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -33,6 +33,7 @@ UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, Typ
 UNREADABLE += (struct.error, zlib.error, Image.DecompressionBombError)
 
 
+Content = Callable[[str], Path | bytes]  # by the name of an image, its file or what that holds
 Size = tuple[int, int]  # (width, height), as Pillow has it
 
 
@@ -164,7 +165,7 @@ def resize_all(images: Images, side: int) -> Images:
 
 
 def decode_all(
-    root: Path,
+    content: Content,
     paths: Sequence[str],
     image_size: Size | None,
     *,
@@ -174,12 +175,13 @@ def decode_all(
     """For each path, in order, its image or what is wrong with it.
 
     Args:
+        content: such as `root.joinpath`.
         max_pixels: of the largest image that is decoded.
         threads: how many decode [default: one per processor, at most 8].
     """
 
     def block(start: int) -> list[Decoded | str]:
-        return [try_decode(root / path, image_size, max_pixels) for path in paths[start : start + _TASK]]
+        return [try_decode(content(path), image_size, max_pixels) for path in paths[start : start + _TASK]]
 
     workers = threads or min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)

@@ -146,7 +146,7 @@ def _in_folders(target: Target) -> Iterator[Found]:
         target.notes.append(f"Files ignored, {ignored}: {tree.ignored}.")
     paths = [file.path for file in tree.files]
     labels = [known[path.split("/")[0]] for path in paths]
-    yield from map(Found, paths, labels, decode_all(target.path, paths, target.size, max_pixels=target.max_pixels))
+    yield from map(Found, paths, labels, decode_all(target.path.joinpath, paths, target.size, max_pixels=target.max_pixels))
 
 
 def _in_arrays(target: Target) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Sources of images that need no decoding: scikit-learn's digits, CIFAR and arrays in a .npz file."""
+"""Sources of images that need no decoding: scikit-learn's digits and arrays in a .npz file."""
 
 from __future__ import annotations
 
@@ -52,30 +52,10 @@ def read_digits(request: Request) -> Splits:
     table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
     images = np.rint(table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     class_names = tuple(map(str, range(10)))
-    everything = _image_set(images, table[:, -1].astype(np.int64), class_names, "digits", request.image_size)
+    everything = image_set(images, table[:, -1].astype(np.int64), class_names, "digits", request.image_size)
     per_class = request.test_per_class or DIGITS_TEST_PER_CLASS
     train, test, notes = hold_out(everything.labels, class_names, per_class=per_class)
     return Splits(everything.take(train), everything.take(test), notes, held_out=True)
-
-
-def read_cifar(request: Request) -> Splits:
-    """CIFAR-10 or CIFAR-100 from the data directory.
-
-    Raises:
-        DataError: it is missing or damaged and `download` is off, or the download failed.
-    """
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    name = request.argument
-    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    folder, download = request.machine.data_dir or data_directory(), request.machine.download
-    try:
-        train, test = (dataset(folder, train=split, download=download) for split in (True, False))
-    except (OSError, RuntimeError) as error:
-        if download:
-            raise DataError(f"{name} could not be downloaded to {folder} ({error}); put the files there, or try again") from error
-        raise DataError(f"{name} is not in {folder}, or damaged; pass --download, or --data-dir with its folder") from error
-    return Splits(_from_torchvision(train, name, request.image_size), _from_torchvision(test, name, request.image_size))
 
 
 def data_directory() -> Path:
@@ -84,12 +64,8 @@ def data_directory() -> Path:
     return Path(own).expanduser() if own else Path.home() / ".cache" / "ltaug" / "datasets"
 
 
-def _from_torchvision(part: Any, name: str, image_size: int | None) -> ImageSet:
-    images = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
-    return _image_set(images, np.asarray(part.targets, dtype=np.int64), tuple(part.classes), name, image_size)
-
-
-def _image_set(images: Images, labels: Labels, class_names: tuple[str, ...], source: str, image_size: int | None) -> ImageSet:
+def image_set(images: Images, labels: Labels, class_names: tuple[str, ...], source: str, image_size: int | None) -> ImageSet:
+    """Images of an array, resized to `image_size` if it is given."""
     return ImageSet(resize_all(images, image_size) if image_size else images, labels, class_names, source)
 
 
@@ -110,7 +86,7 @@ def read_arrays(request: Request) -> Splits:
     counts = np.bincount(labels, minlength=len(class_names))
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
         raise DataError(f"{path}: no images for class {listed(empty)}; add some, or relabel")
-    train = _image_set(images, labels, class_names, str(path), request.image_size)
+    train = image_set(images, labels, class_names, str(path), request.image_size)
     if "test_images" not in arrays and "test_labels" not in arrays:
         train_index, test_index, notes = hold_out(labels, class_names, per_class=request.test_per_class)
         return Splits(train.take(train_index), train.take(test_index), notes, held_out=True)
@@ -119,7 +95,7 @@ def read_arrays(request: Request) -> Splits:
     if test_images.shape[1:] != images.shape[1:]:
         shapes = ["x".join(str(n) for n in (*a.shape[2:], a.shape[1])) for a in (images, test_images)]
         raise MismatchError(f"{path}: images are {shapes[0]}, test_images {shapes[1]}; make them the same")
-    return Splits(train, _image_set(test_images, test_labels, class_names, str(path), request.image_size))
+    return Splits(train, image_set(test_images, test_labels, class_names, str(path), request.image_size))
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -154,14 +130,19 @@ def checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or len(labels) == 0:
         got = f"{prefix}labels are {labels.dtype} {labels.shape}, {prefix}images {images.shape}"
         raise DataError(f"{path}: {got}; give one whole number for each image, and at least one image")
+    if (as_images := channels_first(images)) is None:
+        allowed = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
+        raise DataError(f"{path}: {prefix}images have shape {images.shape}; give {allowed}")
+    return as_images, labels.astype(np.int64)
+
+
+def channels_first(images: Images) -> Images | None:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) as (N, C, H, W) with C of 1 or 3; None if they are of another shape."""
     if images.ndim == 3:
-        return images[:, None], labels.astype(np.int64)
+        return images[:, None]
     if images.ndim == 4 and images.shape[3] in (1, 3):
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int64)
-    if images.ndim == 4 and images.shape[1] in (1, 3):
-        return images, labels.astype(np.int64)
-    allowed = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
-    raise DataError(f"{path}: {prefix}images have shape {images.shape}; give {allowed}")
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images if images.ndim == 4 and images.shape[1] in (1, 3) else None
 
 
 def check_labels(path: Path, name: str, labels: Labels, class_names: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ extractors cannot be compared. A classifier of the dataset itself is an extracto
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ltaug.errors import OptionError
 from ltaug.evaluation.weights import Tell, Weights, find_weights
 from ltaug.methods import EXTRACTORS
 from ltaug.outside import Outside
+from ltaug.registry import require_extra
 from ltaug.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
@@ -198,9 +198,8 @@ def weights_of(name: str, *, weights: Path | None, folder: Path, download: bool,
         if weights is not None:
             raise OptionError(f"--weights {weights}: --extractor {name} has no weights; leave it out")
         return None
-    if built_in.module is not None and importlib.util.find_spec(built_in.module) is None:
-        package = built_in.module.replace("_", "-")
-        raise OptionError(f"--extractor {name} needs {package}, which is not installed; pip install 'ltaug[{name}]'")
+    if built_in.module is not None:
+        require_extra(built_in.module, name, f"--extractor {name}")
     return find_weights(built_in.weights, given=weights, folder=folder, download=download, tell=tell)
 
 

@@ -16,17 +16,18 @@ from ltaug.generator.pipeline import AUTOENCODER_PART, INDEX, NETWORK_PARTS, SCH
 from ltaug.generator.tuning import merged, plain_key
 
 
-def write_pipeline(generator: Generator, pipeline: Pipeline, folder: Path) -> None:
+def write_pipeline(generator: Generator, pipeline: Pipeline | None, folder: Path) -> None:
     """Fill an empty folder with model_index.json, network, scheduler and autoencoder; converts the generator's network in place.
 
     Raises:
         MismatchError: the generator's network is ltaug's own, or the publisher's class has no place for its classes.
     """
-    import diffusers
-
     wrapper = generator.denoiser.backbone
     if not isinstance(wrapper, PretrainedNetwork):
         raise MismatchError(f"{generator.path} has a network of ltaug's own, which diffusers cannot load; use ltaug synthesize")
+    import diffusers
+
+    assert pipeline is not None, "its network is published"
     part = pipeline.part(*NETWORK_PARTS)
     config = pipeline.config(part, list(KINDS))
     weights = merged(wrapper.network).state_dict()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
 from ltaug.files import file_digest
 from ltaug.outside import Outside
+from ltaug.registry import require_extra
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,12 +135,9 @@ class Pipeline:
             DataError: its weights are not there, not whole, or a file holds more than tensors.
             MismatchError: see `config`; they are another network's.
         """
+        require_extra("diffusers", "diffusers", self.name)
+        import diffusers
         import torch
-
-        try:
-            import diffusers
-        except ImportError as error:
-            raise OptionError(f"{self.name} needs diffusers; run: pip install 'ltaug[diffusers]'") from error
 
         config = self.config(folder, known)
         cls: Any = getattr(diffusers, config["_class_name"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltaug.errors import OptionError
+from ltaug.registry import require_extra
 
 LORA = re.compile(r"lora:([1-9]\d{0,3})")
 NORMS = (nn.GroupNorm, nn.LayerNorm)
@@ -87,9 +88,8 @@ def _scale_in(module: nn.Module, scale: Tensor) -> None:
 
 
 def _adapted(network: nn.Module, rank: int) -> nn.Module:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise OptionError(f"--tune lora:{rank} needs peft; run: pip install 'ltaug[diffusers]', or use --tune difffit") from error
+    require_extra("peft", "diffusers", f"--tune lora:{rank}")
+    from peft import LoraConfig, inject_adapter_in_model
+
     adapted: nn.Module = inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED), network)
     return adapted

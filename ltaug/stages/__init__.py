@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from ltaug.stages.figure import draw_figure as draw_figure
     from ltaug.stages.generator import fit_generator as fit_generator
     from ltaug.stages.leftovers import find_leftovers as find_leftovers
+    from ltaug.stages.merging import export as export
+    from ltaug.stages.merging import merged as merged
     from ltaug.stages.opening import inspect as inspect
+    from ltaug.stages.publishing import export_generator as export_generator
     from ltaug.stages.report import write_report as write_report
     from ltaug.stages.synthesis import synthesize as synthesize
 
@@ -36,10 +39,13 @@ _HOME = {
     "draw_figure": "figure",
     "estimate": "estimation",
     "evaluate_generator": "evaluation",
+    "export": "merging",
+    "export_generator": "publishing",
     "find_damage": "damage",
     "find_leftovers": "leftovers",
     "fit_generator": "generator",
     "inspect": "opening",
+    "merged": "merging",
     "synthesize": "synthesis",
     "train_classifier": "classifier",
     "train_extractor": "classifier",

@@ -22,7 +22,11 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 DRIVER = Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg")
 SHARED = Path("/dev/shm")
 LITTLE = 2e9  # bytes of memory, of disk or of a GPU, below which little can be computed
-INCEPTION = "torch-fidelity"  # the package of the extra
+EXTRAS = {  # packages that some options need: the extra of ltaug, and what reads them
+    "torch-fidelity": ("inception", "--extractor inception"),
+    "datasets": ("hf", "--dataset hf:NAME"),
+    "pyarrow": ("parquet", "a Parquet file"),
+}
 
 
 class Finding(NamedTuple):
@@ -51,10 +55,11 @@ def packages() -> Iterator[Finding]:
             yield Finding(name, PROBLEM, f"{there} is not {needed.specifier}", remedy)
         else:
             yield Finding(name, OK, there)
-    if (there := _version(INCEPTION)) is not None:
-        yield Finding(INCEPTION, OK, there)
-    else:
-        yield Finding(INCEPTION, NOTE, "--extractor inception needs it, nothing else", "pip install 'ltaug[inception]'")
+    for name, (extra, reader) in EXTRAS.items():
+        if (there := _version(name)) is not None:
+            yield Finding(name, OK, there)
+        else:
+            yield Finding(name, NOTE, f"{reader} needs it, nothing else", f"pip install 'ltaug[{extra}]'")
 
 
 def _version(name: str) -> str | None:

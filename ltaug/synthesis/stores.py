@@ -18,7 +18,7 @@ from types import TracebackType
 from ltaug.data.imageset import Images
 from ltaug.data.remote import is_url, make_folder, names_at, read_url, remove_url, require_backend, write_url
 from ltaug.data.shards import Sample, Shard, tar_of
-from ltaug.data.sheet import png_of, to_picture
+from ltaug.data.sheet import encoded
 from ltaug.errors import DataError, OptionError
 from ltaug.files import remove_halves, sync, whole_file, write_bytes
 from ltaug.manifest import IMAGES, SHARDS, Row, image_key
@@ -68,7 +68,7 @@ class Shards:
     def write(self, part: Part, rows: Sequence[Row], images: Sequence[Images], pool: Executor) -> Shard | None:
         if not rows:
             return None
-        content = tar_of(map(self._sample, rows, pool.map(_encoded, images)))
+        content = tar_of(map(self._sample, rows, pool.map(encoded, images)))
         tar = self._tar(part)
         if is_url(tar):
             write_url(tar, content)
@@ -104,11 +104,7 @@ def write_image(path: Path, image: Images) -> None:
     """Write uint8 (C, H, W) as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        file.write(_encoded(image))
-
-
-def _encoded(image: Images) -> bytes:
-    return png_of(to_picture(image.transpose(1, 2, 0)), compress_level=1)
+        file.write(encoded(image))
 
 
 class RoundWriter:

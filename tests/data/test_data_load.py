@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -207,7 +208,7 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_every_source_is_reachable_by_the_form_that_errors_and_help_give_for_it():
-    written = [form.replace("PATH", "x").replace("a .", "x.").removesuffix(" file") for form in dataset_forms()]
+    written = [re.sub("(PATH|FILE|NAME.*)$", "x", form).replace("a .", "x.").removesuffix(" file") for form in dataset_forms()]
     assert [parse_dataset(text)[0] for text in written] == list(SOURCES)
     assert all(form in DatasetOptions.__dataclass_fields__["dataset"].metadata["help"] for form in dataset_forms())
 
@@ -221,7 +222,7 @@ def test_a_new_source_is_a_function_and_an_entry(monkeypatch, capsys):
         everything = ImageSet(images, np.arange(24) % 2, ("thin", "thick"), "stripes")
         return Splits(everything.take(np.arange(20)), everything.take(np.arange(20, 24)), ("made up",))
 
-    monkeypatch.setitem(SOURCES.entries, "stripes", Entry(where=read_stripes, path=True))
+    monkeypatch.setitem(SOURCES.entries, "stripes", Entry(where=read_stripes, path="PATH"))
     dataset = load(dataset="stripes:wide", image_size=4, imbalance=5)
     assert asked == [("wide", 4)]
     assert dataset.train.class_counts.tolist() == [10, 2]

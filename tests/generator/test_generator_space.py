@@ -3,13 +3,14 @@
 import dataclasses
 import json
 
+import diffusers
 import numpy as np
 import pipelines
 import pytest
 import torch
 from PIL import Image
 
-from ltaug import fit_generator, synthesize
+from ltaug import export_generator, fit_generator, synthesize
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import MismatchError
 from ltaug.fields import resolve
@@ -157,6 +158,13 @@ def test_a_fit_that_was_killed_ends_with_the_same_weights_and_its_images_are_mad
     roles = {"autoencoder"} | ({"generator"} if "pretrained" in given else set())
     assert {one["role"] for one in record["facts"]["outside"]} == roles
     assert {one["licence"] for one in record["facts"]["outside"]} == {"mit"}
+    if "pretrained" in given:
+        export_generator(whole, out=tmp_path / "exported")
+        assert diffusers.DiTPipeline.from_pretrained(tmp_path / "exported").labels == {"dog": 0, "zebra": 1}
+        assert "license: mit" in (tmp_path / "exported" / "README.md").read_text()
+    else:
+        with pytest.raises(MismatchError, match="ltaug's own"):
+            export_generator(whole, out=tmp_path / "exported")
     made = synthesize(whole, {"per_class_budget": 3, "sample_steps": 2}, out=tmp_path / "synthesis", machine=machine)
     assert len(list(made.glob("images/*/*.png"))) == 6
     further = fit_generator(dataset, {"steps": 2}, source=whole, out=tmp_path / "further", machine=machine)

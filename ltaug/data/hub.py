@@ -1,0 +1,117 @@
+"""hf:NAME[@REVISION] and hf:DIR: image datasets as Hugging Face's hub has them, read by its package `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ltaug.data.cache import File
+from ltaug.data.longtail import listed
+from ltaug.data.parts import TRAIN, Labelled, read_list
+from ltaug.data.sources import Request, Splits
+from ltaug.data.table import LABELS, text_of
+from ltaug.errors import DataError
+from ltaug.registry import require_extra
+
+SAVED = ("dataset_dict.json", "state.json")  # in a folder that `save_to_disk` wrote
+
+
+def read_hub(request: Request) -> Splits:
+    """The first column of images, with the first one of labels: a ClassLabel, or one of table.LABELS.
+
+    Raises:
+        OptionError: `datasets` is not installed.
+        DataError: it is not on this machine and `download` is off, the download failed, it cannot be read, or it lacks such
+            columns; see `read_list`.
+    """
+    source = f"hf:{request.argument}"
+    require_extra("datasets", "hf", f"--dataset {source}")
+    folder, notes = Path(request.argument).expanduser(), []
+    if not folder.is_dir():
+        folder = _downloaded(request.argument, download=request.machine.download)
+        notes = [f"{source} is at revision {folder.name}"]
+    sets = _loaded(folder, source)
+    image, label, names = _columns(sets, source)
+    images = [
+        Labelled(File(f"{split}/{i}", part._fingerprint), _label(value, names, f"{source}: {label} of row {i} of {split}"), split)
+        for split, part in sets.items()
+        for i, value in enumerate(part[label][:])
+    ]
+
+    def content(path: str) -> Path | bytes:
+        split, i = path.rsplit("/", 1)
+        found = pictures[split][int(i)][image]
+        return Path(found["path"]) if found["bytes"] is None and found["path"] else found["bytes"] or b""
+
+    from datasets import Image
+
+    pictures = {split: part.select_columns([image]).cast_column(image, Image(decode=False)) for split, part in sets.items()}
+    return read_list(folder, images, request, source=source, class_names=names, content=content, notes=notes)
+
+
+def _downloaded(argument: str, *, download: bool) -> Path:
+    """The folder in the hub's cache (HF_HOME) that this revision of a dataset lies in."""
+    import huggingface_hub
+
+    name, _, revision = argument.partition("@")
+    try:
+        how: dict[str, Any] = {"repo_type": "dataset", "revision": revision or None, "local_files_only": not download}
+        return Path(huggingface_hub.snapshot_download(name, **how))
+    except (OSError, ValueError) as error:
+        if download:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"hf:{argument} could not be downloaded ({reason}); check its name, or give hf:DIR") from error
+        what = f"neither a folder nor in the hub's cache on this machine, as https://huggingface.co/datasets/{name}"
+        raise DataError(f"hf:{argument} is {what}; pass --download, or correct the name") from error
+
+
+def _loaded(folder: Path, source: str) -> dict[str, Any]:
+    """The splits of a dataset in a folder."""
+    import datasets
+
+    try:
+        with without_bars():
+            saved = any((folder / name).is_file() for name in SAVED)
+            found = datasets.load_from_disk(folder) if saved else datasets.load_dataset(str(folder))
+    except Exception as error:  # its errors have no class in common
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{source} cannot be read ({reason}); name a dataset or a folder that load_dataset opens") from error
+    return dict(found) if isinstance(found, dict) else {TRAIN: found}
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """`datasets` without its progress bars."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shows = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shows:
+            enable_progress_bars()
+
+
+def _columns(sets: dict[str, Any], source: str) -> tuple[str, str, tuple[str, ...] | None]:
+    """The columns of images and of labels, and the names of the labels where they are numbers with names."""
+    from datasets import ClassLabel, Image
+
+    features = next(iter(sets.values())).features
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    named = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    labels = [*named, *(name for name in LABELS if name in features)]
+    if not images or not labels:
+        lacking = "images" if not images else f"labels (of type ClassLabel, or called {' or '.join(LABELS)})"
+        raise DataError(f"{source} has no column of {lacking}, only {listed(list(features))}; add one")
+    return images[0], labels[0], tuple(features[labels[0]].names) if named else None
+
+
+def _label(value: Any, names: tuple[str, ...] | None, where: str) -> str:
+    if names is None:
+        return text_of(value, where)
+    if value is None or not 0 <= value < len(names):
+        raise DataError(f"{where} is {value}, no place among its {len(names)} names; leave the row or the split out")
+    return names[int(value)]
