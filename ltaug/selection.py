@@ -47,4 +47,8 @@ class SelectionOptions:
         low=0.01,
         high=0.99,
     )
-    drop_copies: bool = option(False, "drop images nearer to a real one than 1 % of real images are to each other (copy)")
+    drop_copies: bool = option(
+        False,
+        "drop images nearer to a real one than 1 % of real images are to each other, above 32 pixels in the judges' features too "
+        "(copy)",
+    )

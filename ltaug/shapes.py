@@ -51,7 +51,8 @@ RECORD: Shape = {
         "rounds?": [{"first": int, "world": int, "size": int}],
         "overlap?": {
             **dict.fromkeys(("images?", "checked?"), int),
-            **dict.fromkeys(("near_test?", "near_train?", "test_limit?", "train_limit?"), (float, None)),
+            **dict.fromkeys(("near_test?", "near_train?", "near_features?"), (float, None)),
+            **dict.fromkeys(("test_limit?", "train_limit?", "features_limit?"), (float, None)),
             "closest?": [[float]],
             "real_nearest?": {str: float},
         },

@@ -11,7 +11,8 @@ very near to each other; the 1 % quantile of the leave-one-out nearest distances
   next. Nearer than to training images, because what shows one of these tells nothing new about the test set, even if test and
   training images are alike; `data.load.duplicates` counts those.
 
-Exact copies count whatever the quantiles are.
+Exact copies count whatever the quantiles are. Where a classifier is at hand, copies of training images are searched in its
+features too (`metrics.copies`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltaug.data.imageset import ImageSet
+from ltaug.metrics.copies import SEARCHED, Look, fit_search
 from ltaug.metrics.neighbours import Floats, Ints, fit_neighbours
 
 CHECKED = 10_000  # images of each set that are looked at; but for each all training images are searched
@@ -52,6 +54,8 @@ class Overlap:
     leaks: tuple[Match, ...]  # with the test image each one shows, nearest first
     closest: tuple[Match, ...]  # up to CLOSEST, with their nearest training image, nearest first
     real_nearest: dict[str, float]  # quantiles of the distances from training images to their nearest other one
+    near_features: float | None = None  # share of up to SEARCHED of them that copy a training image in features, if searched
+    features_limit: float | None = None  # ratio of distances below which they do
 
 
 def leaked(near_test: float, checked: int) -> bool:
@@ -59,12 +63,15 @@ def leaked(near_test: float, checked: int) -> bool:
     return near_test > LEAK_LIMIT and round(near_test * checked) > CHANCE
 
 
-def overlap(synthetic: ImageSet, train: ImageSet, test: ImageSet, *, seed: int, mirrored: bool) -> Overlap:
+def overlap(
+    synthetic: ImageSet, train: ImageSet, test: ImageSet, *, seed: int, mirrored: bool, look: Look | None = None
+) -> Overlap:
     """Compare synthetic images, at least one, with the training and the test images.
 
     Args:
         seed: of the random samples that stand for sets of more than CHECKED images.
         mirrored: compare with mirror images too.
+        look: features of a classifier of the training images, to search in too.
     """
     stream = np.random.default_rng(seed)
     looked_at, tested, between = (_sample(len(images), stream) for images in (synthetic, test, train))
@@ -79,6 +86,11 @@ def overlap(synthetic: ImageSet, train: ImageSet, test: ImageSet, *, seed: int, 
     leaks[unclear] = 2 * test_distance[unclear] <= near_test.nearest(images[unclear], but=to_test[unclear])[1]
     leaks &= test_distance < train_distance
     order = np.argsort(test_distance, kind="stable")
+    in_features: dict[str, float] = {}
+    if look is not None and len(train) > 2:
+        made, held = (some.take(_sample(len(some), stream, SEARCHED)).images for some in (synthetic, test))
+        search = fit_search(train.images, look, held_out=held)
+        in_features = {"near_features": float(search.copied(made).mean()), "features_limit": search.limit}
     return Overlap(
         images=len(synthetic),
         checked=len(looked_at),
@@ -89,12 +101,14 @@ def overlap(synthetic: ImageSet, train: ImageSet, test: ImageSet, *, seed: int, 
         leaks=_matches(order[leaks[order]], looked_at, tested[to_test], test_distance),
         closest=_matches(np.argsort(train_distance, kind="stable")[:CLOSEST], looked_at, to_train, train_distance),
         real_nearest=near_train.quantiles,
+        **in_features,
     )
 
 
-def _sample(number: int, stream: np.random.Generator) -> Ints:
-    """The numbers of the images that are looked at, ascending."""
-    return np.arange(number) if number <= CHECKED else np.sort(stream.choice(number, CHECKED, replace=False))
+def _sample(number: int, stream: np.random.Generator, most: int | None = None) -> Ints:
+    """The numbers of the images that are looked at, at most `most` [default: CHECKED], ascending."""
+    most = CHECKED if most is None else most
+    return np.arange(number) if number <= most else np.sort(stream.choice(number, most, replace=False))
 
 
 def _matches(rows: Ints, looked_at: Ints, real: Ints, distance: Floats) -> tuple[Match, ...]:

@@ -39,7 +39,7 @@ def gates(experiment: Experiment) -> tuple[Gate, ...]:
     near_test = _shares_of(experiment, synthetic, "near_test", max)  # one leak is enough
     near_train = _shares_of(experiment, synthetic, "near_train", fmean)
     found = [_leak(experiment, synthetic, near_test)] if synthetic else []
-    found += [_copies(near_train)] if near_train else []
+    found += [_copies(near_train, _shares_of(experiment, synthetic, "near_features", fmean))] if near_train else []
     found += [_duplicates(experiment)] if any(run.record.duplicates for run in experiment.runs) else []
     origin = _origin(experiment)
     return (*found, *([origin] if origin else []))
@@ -60,8 +60,9 @@ def _shares_of(
     experiment: Experiment, arms: Iterable[str], share: str, over_seeds: Callable[[list[float]], float]
 ) -> dict[str, float]:
     """One share over the seeds that were checked, of the arms that have one, largest first."""
-    told = {arm: [run.record.overlap for run in experiment.results[arm].values() if run.record.overlap] for arm in arms}
-    found = {arm: over_seeds([float(overlap[share]) for overlap in overlaps]) for arm, overlaps in told.items() if overlaps}
+    told = {arm: [run.record.overlap.get(share) for run in experiment.results[arm].values()] for arm in arms}
+    known = {arm: [float(value) for value in values if value is not None] for arm, values in told.items()}
+    found = {arm: over_seeds(values) for arm, values in known.items() if values}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -87,12 +88,15 @@ def _leak(experiment: Experiment, synthetic: list[str], near_test: dict[str, flo
     return Gate("leak", "ok", f"No test images leaked: {largest} (limit {_percent(LEAK_LIMIT)}{looked_at}).")
 
 
-def _copies(near_train: dict[str, float]) -> Gate:
-    over = _over(near_train, COPY_LIMIT)
-    if over:
-        text = f"Synthetic images copy training images ({_shares(over)}; limit {_percent(COPY_LIMIT)})"
-        return Gate("copies", "warn", f"{text}, so a gain may come from class balance alone.", tuple(over))
+def _copies(near_train: dict[str, float], near_features: dict[str, float]) -> Gate:
+    over, altered = (_over(shares, COPY_LIMIT) for shares in (near_train, near_features))
+    told = [_shares(over)] if over else []
+    told += [f"in a classifier's features, shifted, cropped or changed otherwise: {_shares(altered)}"] if altered else []
+    if told:
+        text = f"Synthetic images copy training images ({'; '.join(told)}; limit {_percent(COPY_LIMIT)})"
+        return Gate("copies", "warn", f"{text}, so a gain may come from class balance alone.", tuple(over | altered))
     largest = f"at most {_percent(max(near_train.values()))} of the synthetic images of an arm"
+    largest += f", in a classifier's features {_percent(max(near_features.values()))}" if near_features else ""
     return Gate("copies", "ok", f"Few synthetic images copy a training image: {largest} (limit {_percent(COPY_LIMIT)}).")
 
 

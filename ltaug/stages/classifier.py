@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
+
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.phases import total_steps
 from ltaug.classifier.pretrained import Pretrained, find_pretrained
@@ -23,6 +25,7 @@ from ltaug.fields import SMALL_SIDE, plain, resolve
 from ltaug.machine import Machine
 from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
+from ltaug.metrics.copies import SEARCHED_ABOVE, Look
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
 from ltaug.outside import Outside, serving
@@ -125,7 +128,8 @@ def train_classifier(
         outside += SynthesisRecord.read(synthetic).outside
     with job.open(runtime, seed=seed, options=named, inputs=inputs, outside=outside) as run:
         if not run.finished:
-            _note_images(data, added, run, seed=seed)
+            look = _look_of(synthetic, taught_by, data.train, runtime)
+            _note_images(data, added, run, seed=seed, look=look)
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
             how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by, "pretrained": pretrained}
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
@@ -176,10 +180,19 @@ def outside_of(classifiers: Sequence[Path], role: str) -> list[Outside]:
     return [one for path in classifiers for one in serving(role, ClassifierRecord.read(path).outside)]
 
 
-def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int) -> None:
+def _look_of(synthetic: Path | None, teachers: Sequence[Judge], train: ImageSet, runtime: Runtime) -> Look | None:
+    """The features in which copies are searched: of the judges of the synthesis, or else the teachers, where there are any."""
+    if side_of(train) <= SEARCHED_ABOVE or synthetic is None:
+        return None
+    made = SynthesisRecord.read(synthetic).judges() if (synthetic / RUN_FILE).is_file() else []
+    judges = load_judges([judge.path for judge in made if judge is not None], train, runtime=runtime) or teachers
+    return (lambda images: np.concatenate([judge.features(images) for judge in judges], axis=1)) if judges else None
+
+
+def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int, look: Look | None) -> None:
     """Note what is known of the images before the fit; LeakError where synthetic ones show too many test images."""
     if added is not None and not added.resampled:
-        _compare(added.given, data, run, seed=seed, mirrored=added.mirrored)
+        _compare(added.given, data, run, seed=seed, mirrored=added.mirrored, look=look)
     same = duplicates(data.train, data.test)
     run.note(duplicates=same, dataset_notes=data.source_notes)
     if same["test_in_train"]:
@@ -240,13 +253,13 @@ def synthesized(run: Path, train: ImageSet, machine: Machine) -> tuple[GivenImag
     return GivenImages(images, files, ()), generator is None or generator.options.flip
 
 
-def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored: bool) -> None:
+def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored: bool, look: Look | None) -> None:
     """Note how near synthetic images come to real ones; raise LeakError where too many show test images."""
     if not (len(given.images) and len(data.test)):
         return  # the fit says what is wrong, if anything is
     run.event("comparing synthetic images with real ones", 0, 1)
     began = time.monotonic()
-    found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored)
+    found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored, look=look)
     if leaked(found.near_test, found.checked):
         raise LeakError(_leaks(found, given, data.test))
     run.timing("overlap", time.monotonic() - began)

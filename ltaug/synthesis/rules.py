@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ltaug.synthesis.places import Floats
 from ltaug.synthesis.select import Candidates, Real, Rule
@@ -67,9 +68,14 @@ def margin(real: Real, *, select_margin: float) -> Rule:
 
 
 def copies(real: Real) -> Rule:
-    """Rejects an image that is nearer to a real one than 1 % of real images are to each other."""
-    threshold = real.neighbours.copy_threshold
-    return Rule("copy", lambda seen: seen.nearest[1] < threshold)
+    """Rejects an image that is nearer to a real one than 1 % of real images are to each other, or copies one in features."""
+    threshold, search = real.neighbours.copy_threshold, real.search
+
+    def rejects(seen: Candidates) -> npt.NDArray[np.bool_]:
+        near = seen.nearest[1] < threshold
+        return near if search is None else near | search.copied(seen.images)
+
+    return Rule("copy", rejects)
 
 
 def _outside(low: Floats, high: Floats, value: Callable[[Candidates], Floats], below: str, above: str) -> tuple[Rule, ...]:

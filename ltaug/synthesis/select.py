@@ -20,6 +20,7 @@ from ltaug.data.imageset import AnyImages, Images, ImageSet, Labels
 from ltaug.errors import OptionError
 from ltaug.manifest import KEPT
 from ltaug.methods import RULES
+from ltaug.metrics.copies import SEARCHED_ABOVE, FeatureSearch, fit_search
 from ltaug.metrics.neighbours import Neighbours, fit_neighbours
 from ltaug.synthesis.places import Centroids, Floats, cosine, fit_centroids, widths_of
 
@@ -56,10 +57,20 @@ class Real:
     def neighbours(self) -> Neighbours:
         return fit_neighbours(self.images)
 
+    def look(self, images: AnyImages) -> Floats:
+        """All judges' features side by side, (N, sum of D)."""
+        return np.concatenate([judge.features(images) for judge in self.judges], axis=1)
+
     @cached_property
     def features(self) -> Floats:
-        """All judges' features side by side, (N, sum of D)."""
-        return np.concatenate([judge.features(self.images.images) for judge in self.judges], axis=1)
+        return self.look(self.images.images)
+
+    @cached_property
+    def search(self) -> FeatureSearch | None:
+        """For copies in the judges' features; None without judges, or where images are too small for it to tell."""
+        if not self.judges or max(self.images.image_shape[1:]) <= SEARCHED_ABOVE or len(self.images) < 3:
+            return None
+        return fit_search(self.images.images, lambda images: _looked(self.look, images))
 
     @cached_property
     def centroids(self) -> Centroids:
@@ -92,7 +103,7 @@ class Candidates:
     @cached_property
     def features(self) -> Floats:
         """All judges' features side by side, (N, sum of D)."""
-        return np.concatenate([_looked(judge.features, self.images) for judge in self.real.judges], axis=1)
+        return _looked(self.real.look, self.images)
 
     @cached_property
     def feature_distance(self) -> Floats:
@@ -127,7 +138,7 @@ class Candidates:
         return np.asarray(self.confidence - others.max(axis=1), np.float32)
 
 
-def _looked(look: Callable[[Images], Floats], images: Images) -> Floats:
+def _looked(look: Callable[[Images], Floats], images: AnyImages) -> Floats:
     """`look` at all images, (N, ...), LOOK at a time; the last block is filled up with copies of its last image.
 
     A network's kernels depend on how many images it is given. With blocks of one size every image goes through the same

@@ -157,3 +157,28 @@ def test_the_command_takes_images_with_their_dataset_and_ends_with_9_where_they_
     code, out, _ = call(*dataset, "--synthetic", "made.npz", "--out", "c", "--json")
     assert (code, json.loads(out)["arms"].keys()) == (0, {"real+synthetic"})
     assert ClassifierRecord.read(tmp_path / "c/real+synthetic/seed-3").synthetic_origin == "npz"
+
+
+def test_above_32_pixels_copies_are_searched_in_the_features_of_the_judges_of_a_synthesis_or_of_the_teachers(tmp_path):
+    rng = np.random.default_rng(0)
+    images, tests = (rng.integers(0, 256, (n, 40, 40), dtype=np.uint8) for n in (20, 6))
+    labels = {"labels": np.arange(20) % 2, "test_labels": np.arange(6) % 2}
+    np.savez(tmp_path / "noise.npz", images=images, test_images=tests, **labels)
+    noise = {"dataset": str(tmp_path / "noise.npz")}
+    judge = train(tmp_path / "judge", None, dataset=noise)
+    tiny = {"steps": 1, "channels": 8, "batch_size": 4, "channel_mults": [1]}
+    generator = stages.fit_generator(noise, tiny, out=tmp_path / "generator", seed=3, machine=CPU)
+    few = {"per_class_budget": "2", "sample_steps": 2}
+    for name, judges in (("judged", [judge]), ("plain", [])):
+        stages.synthesize(generator, few, out=tmp_path / name, judges=judges, machine=CPU)
+    np.savez(tmp_path / "copies.npz", images=images[..., ::-1], labels=labels["labels"])
+
+    def found(out, synthetic, given=TINY, teachers=None):
+        how = {"synthetic": tmp_path / synthetic, "teachers": teachers, "seed": 3, "machine": CPU}
+        return ClassifierRecord.read(stages.train_classifier(noise, given, out=tmp_path / out, **how)).overlap
+
+    assert 0 <= found("a", "judged")["near_features"] <= 1
+    assert found("b", "plain")["near_features"] is None
+    taught = TINY | {"distill": "all", "teachers": 1}
+    assert found("c", "copies.npz", taught, [judge])["near_features"] == 1
+    assert found("d", "copies.npz")["near_features"] is None

@@ -48,6 +48,19 @@ def test_leaks_void_the_comparison_and_copies_are_told_of_every_arm_over_the_lim
     assert "c 100 % and a 30 %; limit 5 %" in copied.text
 
 
+def test_copies_in_features_are_told_beside_those_in_grey_levels(found):
+    altered, plain = FINE | {"near_features": 0.3}, FINE | {"near_train": 0.2, "near_features": 0.01}
+    _, copied = found({("real", 0): ({}, {}), ("a", 0): (altered, {}), ("b", 0): (plain, {}), ("c", 0): (FINE, {})})
+    assert (copied.outcome, copied.arms) == ("warn", ("b", "a"))
+    assert "(b 20 %; in a classifier's features, shifted, cropped or changed otherwise: a 30 %; limit 5 %)" in copied.text
+
+
+def test_few_copies_in_features_are_told_where_they_were_searched(found):
+    _, copied = found({("real", 0): ({}, {}), ("a", 0): (FINE | {"near_features": 0.01}, {}), ("b", 0): (FINE, {})})
+    assert copied.outcome == "ok"
+    assert copied.text.endswith("at most 0.04 % of the synthetic images of an arm, in a classifier's features 1 % (limit 5 %).")
+
+
 def test_few_images_near_a_test_image_are_told_and_stop_nothing(found):
     (leak, _) = found({("real", 0): ({}, {}), ("a", 0): (FINE | {"near_test": 0.03}, {})})
     assert (leak.outcome, leak.arms) == ("warn", ("a",))

@@ -107,6 +107,28 @@ def test_an_image_as_far_from_the_real_ones_as_they_are_from_each_other_is_no_co
     assert selection(candidates) == ["kept", "copy", "copy"]
 
 
+class PooledJudge(FakeJudge):
+    """Sees the mean of every block of 8 x 8 pixels."""
+
+    def features(self, images):
+        n, c, h, w = images.shape
+        return np.asarray(images, np.float32).reshape(n, c, h // 8, 8, w // 8, 8).mean((1, 3, 5)).reshape(n, -1)
+
+
+@pytest.mark.parametrize(("side", "found"), [(40, ["copy", "kept"]), (32, ["kept", "kept"])])
+def test_above_32_pixels_an_altered_copy_is_rejected_in_the_judges_features(side, found):
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(40, 200, (60, 1, side // 8, side // 8)).repeat(8, 2).repeat(8, 3)
+    pixels = (blocks + rng.integers(-40, 40, blocks.shape)).astype(np.uint8)
+    real = ImageSet(pixels[:50], np.repeat([0, 1], 25), ("a", "b"), "real")
+    moved = np.roll(pixels[:1, ..., ::-1], 1, axis=3)  # mirrored and moved by a pixel
+    images = np.concatenate([moved, pixels[50:51]])
+    selection = fit_selection(real, [PooledJudge()], {"drop_copies": {}})
+    assert judged(selection, images, np.array([0, 0]))[0] == found
+    alone = fit_selection(real, [], {"drop_copies": {}})
+    assert alone(Candidates(images, np.array([0, 0]), alone.real)) == ["kept", "kept"]
+
+
 def test_every_judge_must_agree():
     real = image_set([[0, 0, 0], [200, 0, 0]], [0, 1])
     image = np.array([[[[95, 0, 0]]]], np.uint8)
