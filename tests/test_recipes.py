@@ -250,7 +250,8 @@ def test_checking_what_was_checked_changes_nothing(cls):
         known = dataclasses.asdict(resolve(cls, {}, image_side=32)) | once
         read = {f.name: once[f.name] for f in dataclasses.fields(cls) if f.name in once and is_read(f, known)}
         # These go with some of the others only.
-        for name in ("synthetic_fraction", "tau_norm", "refit_loss", "batch_size", "pretrained", "layer_decay"):
+        alone = ("synthetic_fraction", "tau_norm", "refit_loss", "batch_size", "preset", "pretrained", "layer_decay", "drop_path")
+        for name in alone:
             read.pop(name, None)
         resolved = resolve(cls, read, image_side=32)
         assert all(getattr(resolved, name) == value for name, value in read.items())
