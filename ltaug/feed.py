@@ -35,7 +35,7 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Resident:
-    """Images on the device, uint8 (N, C, H, W)."""
+    """Images on the device, (N, C, H, W), or what stands for them (classifier.probe)."""
 
     images: Tensor
 

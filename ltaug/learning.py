@@ -10,8 +10,9 @@ from ltaug.fields import option
 
 DISTILLED = ("synthetic", "real", "all")  # --distill
 REFITTED = ("head", "last", "all")  # --refit
-PRESETS = ("scratch", "finetune")
-FINETUNE = ("preset", "finetune")  # as options name what their defaults depend on (fields.option, `instead`)
+PRESETS = ("scratch", "finetune", "probe")
+FINETUNE, PROBE = (("preset", name) for name in PRESETS[1:])  # what defaults depend on (fields.option, `instead`)
+FROZEN = ("freeze", "body")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from typing import Any
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import Owners, known_of, option, reads
-from ltaug.learning import FINETUNE, PRESETS, LearningOptions
+from ltaug.learning import FINETUNE, FROZEN, PROBE
 from ltaug.making import JUDGED, MakingOptions
 from ltaug.selection import SelectionOptions
+from ltaug.starting import StartingOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -205,35 +206,9 @@ class EvaluationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierOptions(LearningOptions):
+class ClassifierOptions(StartingOptions):
     """The classifier, its loss and its training."""
 
-    preset: str = option(
-        "scratch",
-        "a name for defaults of other options; finetune's are for published weights",
-        choices=PRESETS,
-    )
-    model: str = option(
-        "resnet32",
-        f"{', '.join(methods.MODELS)} or a timm model's name",
-        small="resnet8",
-        choices=methods.MODELS,
-        check="ltaug.classifier.models:require_timm",
-    )
-    pretrained: str | None = option(
-        None,
-        "start from published weights of timm's --model: a file (.safetensors, .pth), a folder with model.safetensors, or hub, "
-        "with --download [default: random weights]",
-        choices=("hub",),
-        check="ltaug.classifier.pretrained:weights_file",
-    )
-    drop_path: float = option(
-        0.0,
-        "rate at which the deepest residual block is left out in training, others less; of a timm --model that knows it",
-        low=0,
-        high=0.99,
-        instead={FINETUNE: 0.1},
-    )
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -241,56 +216,45 @@ class ClassifierOptions(LearningOptions):
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
-        instead={FINETUNE: "resized-crop+flip"},
+        instead={FINETUNE: "resized-crop+flip", FROZEN: "none"},
     )
     steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
     epochs: int = option(
-        200, "passes over the real training images, without --steps; synthetic images add no steps", low=1, instead={FINETUNE: 50}
+        200,
+        "passes over the real training images, without --steps; synthetic images add no steps",
+        low=1,
+        instead={FINETUNE: 50, PROBE: 100},
     )
     batch_size: int = option(128, "images per step", small=64, low=1, instead={FINETUNE: 64})
     optimizer: str = option(
-        "sgd", "what takes the steps; adamw suits published weights", choices=methods.OPTIMIZERS, instead={FINETUNE: "adamw"}
+        "sgd",
+        "what takes the steps; adamw suits published weights",
+        choices=methods.OPTIMIZERS,
+        instead={FINETUNE: "adamw", PROBE: "adamw"},
     )
     lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4})
     momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
     weight_decay: float = option(
         2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}
     )
-    layer_decay: float = option(
-        1.0, "learning rate of a layer over that of the layer above it", low=0.01, high=1, instead={FINETUNE: 0.75}
-    )
     schedule: str = option(
         "step",
         "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine",
         small="cosine",
         choices=methods.SCHEDULES,
-        instead={FINETUNE: "cosine"},
+        instead={FINETUNE: "cosine", PROBE: "cosine"},
     )
     warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5, instead={FINETUNE: 0.1})
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "synthetic share of a batch [default: as in the merged set]", low=0, high=1)
 
     def __post_init__(self) -> None:
-        """Raise OptionError for weights that nobody loads, and batches that cannot be or that leave nothing to learn from."""
+        """Raise OptionError for batches that cannot be or that leave nothing to learn from; see also StartingOptions."""
         super().__post_init__()
-        architecture, tagged, _ = self.model.partition(".")
-        if tagged and self.pretrained is None:
+        if self.freeze == "body" and self.augment not in ("none", "flip"):
             raise OptionError(
-                f"--model {self.model} names published weights, and without --pretrained training starts from random ones; "
-                f"use --pretrained, or --model {architecture}"
-            )
-        if self.preset != "scratch" and self.pretrained is None:
-            raise OptionError(f"--preset {self.preset} starts from published weights; give some with --pretrained")
-        for flag, value, none in (("layer-decay", self.layer_decay, 1), ("drop-path", self.drop_path, 0)):
-            if self.model in methods.MODELS and value != none:
-                raise OptionError(
-                    f"--{flag} {value:g} does not go with --model {self.model}, which is not timm's; "
-                    "use a timm model's name, or leave it out"
-                )
-        if self.model in methods.MODELS and self.pretrained is not None:
-            raise OptionError(
-                f"--pretrained {self.pretrained} does not go with --model {self.model}, of which nobody published weights; "
-                "use a timm model's name, or leave it out"
+                f"--augment {self.augment} does not go with --freeze body, which computes features of an image once, and of its "
+                "mirror image; use --augment none or flip"
             )
         fraction, size = self.synthetic_fraction, self.batch_size
         if self.loss == "proco" and size == 1:

@@ -111,7 +111,7 @@ def head_of(model: nn.Module, *, name: str) -> nn.Linear:
     if not isinstance(head, nn.Linear):
         raise OptionError(
             f"--model {name} ends in {type(head).__name__}, not in a linear layer; "
-            "use another --model, or none of --loss ldam, --loss proco and --tau-norm"
+            "use another --model, or none of --loss ldam, --loss proco, --tau-norm and --freeze body"
         )
     return head
 

@@ -94,7 +94,7 @@ def build_for(options: ClassifierOptions, train: ImageSet, pretrained: Pretraine
     if pretrained is not None:
         given |= {"weights": pretrained.path, "statistics": pretrained.statistics}
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, **given)
-    if options.tau_norm:
+    if options.tau_norm or (options.freeze == "body" and given["head"] == "linear"):
         head_of(network, name=options.model)
     if options.refit != "none":
         part_of(network, options.refit)

@@ -219,7 +219,7 @@ def test_drop_path_is_refused_where_the_network_has_none():
     ("given", "error", "said"),
     [
         ({"model": f"test_resnet.{TAG}"}, OptionError, "names published weights.* use --pretrained, or --model test_resnet$"),
-        ({"preset": "finetune"}, OptionError, "--preset finetune starts from published weights; give some with --pretrained"),
+        ({"preset": "finetune"}, OptionError, "--preset finetune is for published weights; give some with --pretrained"),
         ({"drop_path": 0.1}, OptionError, "--drop-path 0.1 does not go with --model resnet32, which is not timm's"),
         ({"pretrained": "hub"}, OptionError, "--pretrained hub does not go with --model resnet32"),
         ({"model": "test_resnet", "pretrained": "nowhere.pth"}, DataError, "there is no file nowhere.pth"),
