@@ -307,6 +307,22 @@ JUDGES: tuple[dict[str, Any], ...] = ({"loss": "logit-adjusted"}, {"loss": "ldam
 SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
 
 
+def judge_options(index: int, *, small: bool, published: Mapping[str, Any]) -> dict[str, Any]:
+    """The ClassifierOptions of judge `index`, with `published` weights (model and pretrained) of a probe of these.
+
+    Args:
+        small: images have at most SMALL_SIDE pixels.
+    """
+    own = {"preset": "probe", **published} if published else SMALL_JUDGE if small else {}
+    return JUDGES[index % len(JUDGES)] | own
+
+
+def judging(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `train_judge` is told where classifiers are trained with these options: any published weights that they start from."""
+    weights = {name: given[name] for name in ("model", "pretrained") if name in given}
+    return {"published": weights} if given.get("pretrained") is not None else {}
+
+
 STAGES: dict[str, type] = {
     "fit-generator": GeneratorOptions,
     "evaluate-generator": EvaluationOptions,

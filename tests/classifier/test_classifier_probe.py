@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ltaug.classifier.augment import build_augmentation
@@ -26,7 +26,7 @@ from ltaug.options import ClassifierOptions
 from ltaug.records import ClassifierRecord
 from ltaug.runs import ignore_events
 from ltaug.runtime import derive_seed, make_runtime
-from ltaug.stages import estimate, train_classifier
+from ltaug.stages import estimate, train_classifier, train_extractor
 
 CPU = make_runtime("cpu")
 LEARNERS = [
@@ -214,6 +214,26 @@ def test_a_probe_that_is_interrupted_goes_on_bit_for_bit(published, photos, tmp_
     assert [path.name for path in (tmp_path / "clf" / "checkpoints").iterdir()] == ["step-4"]
     resumed, whole = (ClassifierRecord.read(train(out), finished=True).outputs for out in ("clf", "whole"))
     assert resumed["weights.safetensors"] == whole["weights.safetensors"]
+
+
+def test_the_teachers_of_a_finetuned_classifier_are_probes_of_the_same_weights(published, photos, tmp_path):
+    given = {"preset": "finetune", "model": "test_resnet", "pretrained": str(published), "steps": 3, "augment": "none"}
+    train_classifier(photos, given | {"distill": "real", "teachers": 2}, out=tmp_path / "clf")
+    teachers = [ClassifierRecord.read(tmp_path / "clf.judges" / f"judge-{i}", finished=True) for i in range(2)]
+    assert [(t.judge, t.options.preset, t.options.freeze, t.options.loss) for t in teachers] == [
+        (True, "probe", "body", "logit-adjusted"),
+        (True, "probe", "body", "ldam"),
+    ]
+    assert all(t.pretrained["file"] == "model.safetensors" for t in teachers)
+    bodies = [load_weights(t.path / "weights.safetensors")[0].network.layer4.state_dict() for t in teachers]
+    held = load_file(published)
+    assert all(torch.equal(value, held[f"layer4.{name}"]) for body in bodies for name, value in body.items())
+
+
+def test_an_extractor_may_be_a_probe(published, photos, tmp_path):
+    weights = {"model": "test_resnet", "pretrained": str(published)}
+    record = ClassifierRecord.read(train_extractor(photos, out=tmp_path / "looks", published=weights), finished=True)
+    assert (record.judge, record.options.preset, record.options.pretrained) == (True, "probe", str(published))
 
 
 FROZEN = {"preset": "probe", "model": "test_resnet", "pretrained": "hub"}
