@@ -218,21 +218,21 @@ class ClassifierOptions(StartingOptions):
         joined=True,
         instead={FINETUNE: "resized-crop+flip", FROZEN: "none"},
     )
-    steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
+    steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1, instead={PROBE: 2000})
     epochs: int = option(
         200,
         "passes over the real training images, without --steps; synthetic images add no steps",
         low=1,
-        instead={FINETUNE: 50, PROBE: 100},
+        instead={FINETUNE: 100},
     )
-    batch_size: int = option(128, "images per step", small=64, low=1, instead={FINETUNE: 64})
+    batch_size: int = option(128, "images per step", small=64, low=1, instead={FINETUNE: 32})
     optimizer: str = option(
         "sgd",
         "what takes the steps; adamw suits published weights",
         choices=methods.OPTIMIZERS,
         instead={FINETUNE: "adamw", PROBE: "adamw"},
     )
-    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4})
+    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4, PROBE: 5e-3})
     momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
     weight_decay: float = option(
         2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}

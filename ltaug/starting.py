@@ -37,8 +37,8 @@ class StartingOptions(LearningOptions):
     )
     freeze: str = option(
         "none",
-        "what keeps the published weights: none of the network, or its body, all but the last layer, which then learns from the "
-        "features of every image, computed once",
+        "what keeps its published weights: nothing (none), or all but the last layer (body), which then learns from features "
+        "that are computed once",
         choices=("none", "body"),
         instead={PROBE: "body"},
     )

@@ -182,7 +182,7 @@ FINETUNED = {"preset": "finetune", "model": "test_resnet", "pretrained": "hub"}
 def test_a_preset_sets_defaults_and_an_option_that_is_given_goes_before_it():
     found = resolve(ClassifierOptions, FINETUNED, image_side=224)
     assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("adamw", 5e-4, 0.05, 0.75)
-    assert (found.schedule, found.warmup, found.epochs, found.batch_size) == ("cosine", 0.1, 50, 64)
+    assert (found.schedule, found.warmup, found.epochs, found.batch_size) == ("cosine", 0.1, 100, 32)
     assert (found.augment, found.label_smoothing, found.drop_path) == ("resized-crop+flip", 0.1, 0.1)
     assert resolve(ClassifierOptions, FINETUNED, image_side=8).augment == "resized-crop+flip"
     own = {"optimizer": "sgd", "augment": "shift", "drop_path": 0.0}

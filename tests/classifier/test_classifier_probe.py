@@ -132,11 +132,11 @@ def test_a_probe_of_plain_options_is_adamws_steps_on_a_linear_layer(published):
         network = build_for(options, TRAIN, weights_of(options)).eval()
     head = network.get_classifier()
     optimizer = torch.optim.AdamW(
-        [{"params": [head.bias], "weight_decay": 0.0}, {"params": [head.weight], "weight_decay": 0.05}], lr=5e-4
+        [{"params": [head.bias], "weight_decay": 0.0}, {"params": [head.weight], "weight_decay": 0.05}], lr=5e-3
     )
     (phase,), pool = phases_of(TRAIN, None, options, seed=0), make_pool(TRAIN, None, device=CPU.device)
     batches = batches_of(phase.plan, pool, build_augmentation(options), 0, 5)
-    for batch, rate in zip(batches, learning_rates(5, lr=5e-4, schedule="cosine", warmup=0.025), strict=True):
+    for batch, rate in zip(batches, learning_rates(5, lr=5e-3, schedule="cosine", warmup=0.025), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
@@ -187,7 +187,7 @@ def test_a_dry_run_computes_the_features_of_a_batch_and_says_that_those_of_all_a
 
 
 def test_a_probe_learns_and_its_run_is_an_ordinary_classifiers(published, photos, tmp_path):
-    given = {"preset": "probe", "model": "test_resnet", "pretrained": str(published), "steps": 300, "lr": 0.01}
+    given = {"preset": "probe", "model": "test_resnet", "pretrained": str(published), "steps": 300}
     path = train_classifier(photos, given, out=tmp_path / "clf")
     record = ClassifierRecord.read(path, finished=True)
     assert (record.options.freeze, record.options.optimizer, record.options.augment) == ("body", "adamw", "none")
