@@ -1,6 +1,6 @@
-"""What photos of 224 pixels cost, counted: operations of published networks on the device `meta`, which needs no weights and no GPU.
+"""What photos of 224 pixels cost, counted: operations of published networks on the device `meta`, without weights or a GPU.
 
-    python benchmarks/photo_costs.py [--side 224]
+python benchmarks/photo_costs.py [--side 224]
 """
 
 import argparse
@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224)
     side = parser.parse_args().side
     torch.set_default_device("meta")
-    image, latent, label = torch.zeros(1, 3, side, side), torch.zeros(1, 4, side // 8, side // 8), torch.zeros(1, dtype=torch.int64)
+    image, latent, label = (
+        torch.zeros(1, 3, side, side),
+        torch.zeros(1, 4, side // 8, side // 8),
+        torch.zeros(1, dtype=torch.int64),
+    )
     network, vae = diffusers.DiTTransformer2DModel(**XL).eval(), diffusers.AutoencoderKL(**VAE).eval()
     time = torch.zeros(1)
     print(f"| at {side} pixels, an image | 1e9 operations | parameters |\n|---|--:|--:|")

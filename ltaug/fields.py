@@ -52,7 +52,8 @@ def option(
         owner: who reads the option: {"sampler": ("ddpm",)} says that only the sampler ddpm does, {"backbone": True} that every
             backbone does, {"drop_copies": True} that it is read where drop_copies is set, and False where it is not. Of several
             owners one suffices. Elsewhere the option is refused, and a component is given its own by `settings_of`.
-        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw; True is any value of it.
+        instead: defaults beside another option: {("optimizer", "adamw"): 5e-4} with --optimizer adamw, given or a default itself;
+            True is any value of it. Of several that apply the last counts.
         part: of Machine: which part of the work reads it; a command offers those of its own parts.
     """
     limits = {"choices": choices, "joined": joined, "check": check, "low": low, "high": high, "ascending": ascending}
@@ -124,7 +125,7 @@ def checked(cls: type, given: Mapping[str, Any], *, where: str, unsettled: Colle
     known = {name: value for name, value in known_of(cls, values).items() if name not in unsettled}
     require_read(cls, values, known, where=where)
     try:
-        cls(**values)
+        cls(**(_instead(cls, values) | values))
     except OptionError as error:
         raise OptionError(f"{where}: {error}") from error
     return values
@@ -218,12 +219,17 @@ def _flag(name: str) -> str:
 
 
 def _instead(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    named = ((f.name, asked, value) for f in dataclasses.fields(cls) for asked, value in f.metadata["instead"].items())
-    return {
-        name: value
-        for name, (key, chosen), value in named
-        if (given.get(key) is not None if chosen is True else given.get(key) == chosen)
-    }
+    """Defaults that other options decide on: those that are given, and then those that these decide on."""
+    named = [(f.name, asked, value) for f in dataclasses.fields(cls) for asked, value in f.metadata["instead"].items()]
+    found: dict[str, Any] = {}
+    for _ in range(2):  # a preset names the optimizer, and that its learning rate
+        known = found | dict(given)
+        found = {
+            name: value
+            for name, (key, chosen), value in named
+            if (known.get(key) is not None if chosen is True else known.get(key) == chosen)
+        }
+    return found
 
 
 def _converted(cls: type, name: str, value: Any, where: str) -> Any:

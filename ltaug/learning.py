@@ -10,6 +10,9 @@ from ltaug.fields import option
 
 DISTILLED = ("synthetic", "real", "all")  # --distill
 REFITTED = ("head", "last", "all")  # --refit
+PRESETS = ("scratch", "finetune", "probe")
+FINETUNE, PROBE = (("preset", name) for name in PRESETS[1:])  # what defaults depend on (fields.option, `instead`)
+FROZEN = ("freeze", "body")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,20 @@ class LearningOptions:
     ldam_margin: float = option(0.5, "ldam: margin of the rarest class, as a cosine", low=0, high=1, owner={"loss": ("ldam",)})
     reweight_from: float = option(
         1.0, "DRW: weight real images by class after this share of training; 1 never does", low=0, high=1
+    )
+    label_smoothing: float = option(
+        0.0,
+        "share of an image's label that is spread over all classes; a second stage has its own",
+        low=0,
+        high=0.99,
+        instead={FINETUNE: 0.1},
+    )
+    crop_scale: float = option(
+        0.08,
+        "resized-crop: least share of an image's area that a crop shows",
+        low=0.01,
+        high=1,
+        owner={"augment": ("resized-crop",)},
     )
     mixup_alpha: float = option(
         1.0,

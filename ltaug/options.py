@@ -14,9 +14,10 @@ from typing import Any
 from ltaug import methods
 from ltaug.errors import OptionError, nearest
 from ltaug.fields import Owners, known_of, option, reads
-from ltaug.learning import LearningOptions
+from ltaug.learning import FINETUNE, FROZEN, PROBE
 from ltaug.making import JUDGED, MakingOptions
 from ltaug.selection import SelectionOptions
+from ltaug.starting import StartingOptions
 
 REFERENCES = ("train", "test", "balanced")
 EVERYWHERE = (0.0, 1.0)  # a guidance interval that leaves nothing out
@@ -241,23 +242,9 @@ class EvaluationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierOptions(LearningOptions):
+class ClassifierOptions(StartingOptions):
     """The classifier, its loss and its training."""
 
-    model: str = option(
-        "resnet32",
-        f"{', '.join(methods.MODELS)} or a timm model's name",
-        small="resnet8",
-        choices=methods.MODELS,
-        check="ltaug.classifier.models:require_timm",
-    )
-    pretrained: str | None = option(
-        None,
-        "start from published weights of timm's --model: a file (.safetensors, .pth), a folder with model.safetensors, or hub, "
-        "with --download [default: random weights]",
-        choices=("hub",),
-        check="ltaug.classifier.pretrained:weights_file",
-    )
     sampling: str = option("natural", "real images as they come, or classes equally often", choices=methods.CLASSIFIER_SAMPLINGS)
     augment: str = option(
         "crop-flip",
@@ -265,44 +252,45 @@ class ClassifierOptions(LearningOptions):
         small="none",
         choices=methods.CLASSIFIER_AUGMENTATIONS,
         joined=True,
+        instead={FINETUNE: "resized-crop+flip", FROZEN: "none"},
     )
-    steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1)
-    epochs: int = option(200, "passes over the real training images, without --steps; synthetic images add no steps", low=1)
-    batch_size: int = option(128, "images per step", small=64, low=1)
-    optimizer: str = option("sgd", "what takes the steps; adamw suits published weights", choices=methods.OPTIMIZERS)
-    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4})
+    steps: int | None = option(None, "training steps; overrides --epochs", small=600, low=1, instead={PROBE: 2000})
+    epochs: int = option(
+        200,
+        "passes over the real training images, without --steps; synthetic images add no steps",
+        low=1,
+        instead={FINETUNE: 100},
+    )
+    batch_size: int = option(128, "images per step", small=64, low=1, instead={FINETUNE: 32})
+    optimizer: str = option(
+        "sgd",
+        "what takes the steps; adamw suits published weights",
+        choices=methods.OPTIMIZERS,
+        instead={FINETUNE: "adamw", PROBE: "adamw"},
+    )
+    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4, PROBE: 5e-3})
     momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
     weight_decay: float = option(
         2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}
     )
-    layer_decay: float = option(
-        1.0, "learning rate of a layer over that of the layer above it, as 0.75 for published weights", low=0.01, high=1
-    )
     schedule: str = option(
-        "step", "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine", small="cosine", choices=methods.SCHEDULES
+        "step",
+        "learning rate after warm-up: x0.1 at 80 % and at 90 %, or cosine",
+        small="cosine",
+        choices=methods.SCHEDULES,
+        instead={FINETUNE: "cosine", PROBE: "cosine"},
     )
-    warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5)
+    warmup: float = option(0.025, "share of training spent on warm-up", low=0, high=0.5, instead={FINETUNE: 0.1})
     synthetic_weight: float = option(1.0, "weight of a synthetic image in the loss", low=0)
     synthetic_fraction: float | None = option(None, "synthetic share of a batch [default: as in the merged set]", low=0, high=1)
 
     def __post_init__(self) -> None:
-        """Raise OptionError for weights that nobody loads, and batches that cannot be or that leave nothing to learn from."""
+        """Raise OptionError for batches that cannot be or that leave nothing to learn from; see also StartingOptions."""
         super().__post_init__()
-        architecture, tagged, _ = self.model.partition(".")
-        if tagged and self.pretrained is None:
+        if self.freeze == "body" and self.augment not in ("none", "flip"):
             raise OptionError(
-                f"--model {self.model} names published weights, and without --pretrained training starts from random ones; "
-                f"use --pretrained, or --model {architecture}"
-            )
-        if self.model in methods.MODELS and self.layer_decay < 1:
-            raise OptionError(
-                f"--layer-decay {self.layer_decay:g} does not go with --model {self.model}, which is not timm's; "
-                "use a timm model's name, or leave it out"
-            )
-        if self.model in methods.MODELS and self.pretrained is not None:
-            raise OptionError(
-                f"--pretrained {self.pretrained} does not go with --model {self.model}, of which nobody published weights; "
-                "use a timm model's name, or leave it out"
+                f"--augment {self.augment} does not go with --freeze body, which computes features of an image once, and of its "
+                "mirror image; use --augment none or flip"
             )
         fraction, size = self.synthetic_fraction, self.batch_size
         if self.loss == "proco" and size == 1:
@@ -353,6 +341,22 @@ def teachers_needed(given: Mapping[str, Any], *, synthetic: bool) -> int:
 # learners is better differs from draw to draw, so they take turns.
 JUDGES: tuple[dict[str, Any], ...] = ({"loss": "logit-adjusted"}, {"loss": "ldam", "reweight_from": 0.8})
 SMALL_JUDGE: dict[str, Any] = {"augment": "shift-rotate"}
+
+
+def judge_options(index: int, *, small: bool, published: Mapping[str, Any]) -> dict[str, Any]:
+    """The ClassifierOptions of judge `index`, with `published` weights (model and pretrained) of a probe of these.
+
+    Args:
+        small: images have at most SMALL_SIDE pixels.
+    """
+    own = {"preset": "probe", **published} if published else SMALL_JUDGE if small else {}
+    return JUDGES[index % len(JUDGES)] | own
+
+
+def judging(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `train_judge` is told where classifiers are trained with these options: any published weights that they start from."""
+    weights = {name: given[name] for name in ("model", "pretrained") if name in given}
+    return {"published": weights} if given.get("pretrained") is not None else {}
 
 
 STAGES: dict[str, type] = {

@@ -65,14 +65,19 @@ class Recipe:
             shared = {key: value for key, value in shared.items() if key not in NETWORK}
         return read_of(STAGES[stage], shared, beside=own) | own
 
+    @property
+    def baseline_training(self) -> dict[str, Any]:
+        """What the recipe says about the baseline's classifiers. Judges start from the weights that these start from."""
+        (baseline,) = (arm for arm in self.arms if arm.name == self.baseline)
+        return self.given(baseline, "train-classifier")
+
     def controls(self) -> dict[str, str]:
         """Controls by the arms whose class counts they take: {first arm: name}, one for each training on each budget.
 
         A control is trained as the arms with synthetic images are, but in place of these on real images that are drawn again.
         That of the arms that are trained as the baseline is called CONTROL.
         """
-        (baseline,) = (arm for arm in self.arms if arm.name == self.baseline)
-        plain = self.given(baseline, "train-classifier")
+        plain = self.baseline_training
         groups: list[tuple[dict[str, Any], str]] = []
         found: dict[str, str] = {}
         for arm in self.arms:

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import ltaug
 from ltaug.cli import main
 from ltaug.cli.grow import NUMBERS
 from ltaug.errors import MismatchError, OptionError
-from ltaug.options import ClassifierOptions, SynthesisOptions
+from ltaug.options import ClassifierOptions, DatasetOptions, SynthesisOptions
 from ltaug.pipeline.grow import Loop
 from ltaug.records import HELD_OUT_FILE, MANIFEST_FILE
 from ltaug.runs import read_run
@@ -157,6 +158,13 @@ def test_a_mistake_is_refused_before_anything_is_read(asked, message, tmp_path):
     with pytest.raises(OptionError, match=message):
         Loop(**{"generator": tmp_path, "out": tmp_path / "out", "synthesis": {}, "classifier": {}} | asked)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("weights", [{"model": "resnet18.a1_in1k", "pretrained": "hub"}, {}])
+def test_the_judges_of_the_rounds_are_probes_of_the_weights_that_classifiers_start_from(tmp_path, weights):
+    loop = Loop(generator=tmp_path, out=tmp_path, synthesis={"select_agreement": True}, classifier=weights)
+    vars(loop)["made"] = SimpleNamespace(dataset=DatasetOptions(), seed=3)
+    assert [task.kwargs.get("published", {}) for task in loop.judges()] == [weights] * 2
 
 
 def test_an_option_of_grow_has_one_meaning_though_it_takes_those_of_two_stages():

@@ -6,7 +6,7 @@ import pytest
 
 from ltaug.errors import CorruptError, OptionError
 from ltaug.files import write_json
-from ltaug.pipeline.plan import Task, plan, plan_classifiers
+from ltaug.pipeline.plan import Task, described, plan, plan_classifiers
 from ltaug.pipeline.schedule import urgency
 from ltaug.recipes import read_recipe
 
@@ -174,6 +174,43 @@ def test_teachers_are_the_judges_of_the_seed_as_many_as_an_arm_asks_for(tmp_path
     assert tasks["seed-0/taught/classifier"].needs == tuple(judges[:3])
     assert set(judges) < set(tasks["seed-0/selected/classifier"].needs)
     assert tasks["seed-0/selected/synthetic"].kwargs["judges"] == [tmp_path / j for j in judges[:2]]
+
+
+PUBLISHED = """
+dataset = "folder:photos"
+[evaluate-generator]
+[synthesize]
+select-agreement = true
+[arms.real.train-classifier]
+preset = "finetune"
+model = "resnet18.a1_in1k"
+pretrained = "hub"
+[arms.scratch]
+[arms.both.synthesize]
+"""
+
+
+def test_judges_and_the_extractor_are_probes_of_the_weights_that_the_baseline_starts_from(tmp_path):
+    weights = {"model": "resnet18.a1_in1k", "pretrained": "hub"}
+    for baseline, expected in (("real", weights), ("scratch", None)):
+        path = tmp_path / "published.toml"
+        path.write_text(f'baseline = "{baseline}"\n{PUBLISHED}')
+        tasks = plan(read_recipe(path), tmp_path)
+        looking = [t for t in tasks if t.function in ("train_judge", "train_extractor")]
+        assert [t.name for t in looking] == ["extractor", "seed-0/judges/judge-0", "seed-0/judges/judge-1"]
+        assert [t.kwargs.get("published") for t in looking] == [expected] * 3
+        options = [described(task, tasks)[2] for task in looking]
+        assert all(
+            (given.get("preset"), given.get("pretrained")) == (expected and "probe", expected and "hub") for given in options
+        )
+
+
+def test_teachers_are_probes_of_the_weights_that_their_students_start_from(tmp_path):
+    weights = {"model": "resnet18.a1_in1k", "pretrained": "hub"}
+    how = {"out": tmp_path, "seeds": 1, "synthetic": None, "arm": "both"}
+    for given, expected in (({"preset": "finetune", **weights}, weights), ({"model": "resnet20"}, None)):
+        judge, *_ = plan_classifiers({}, {"distill": "real", "teachers": 1, **given}, **how)
+        assert (judge.name, judge.kwargs.get("published")) == ("judges/judge-0", expected)
 
 
 def test_a_generator_whose_objective_asks_a_judge_gets_that_of_the_seed(tmp_path):

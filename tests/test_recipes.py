@@ -16,6 +16,7 @@ from ltaug.machine import Machine
 from ltaug.options import STAGES, ClassifierOptions, DatasetOptions, GeneratorOptions, SynthesisOptions
 from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.shapes import LARGEST
+from ltaug.starting import StartingOptions
 
 TABLES = (DatasetOptions, GeneratorOptions, SynthesisOptions, ClassifierOptions)
 RECIPE = """
@@ -252,7 +253,8 @@ def test_checking_what_was_checked_changes_nothing(cls):
         # These go with some of the others only.
         if read.get("backbone") == "pretrained":
             del read["backbone"]
-        for name in ("synthetic_fraction", "tau_norm", "refit_loss", "batch_size", "pretrained", "layer_decay"):
+        alone = ("synthetic_fraction", "tau_norm", "refit_loss", "batch_size")
+        for name in (*alone, *StartingOptions.__annotations__):
             read.pop(name, None)
         resolved = resolve(cls, read, image_side=32)
         assert all(getattr(resolved, name) == value for name, value in read.items())

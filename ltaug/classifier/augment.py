@@ -2,7 +2,8 @@
 
 Each takes a Batch with images in [-1, 1] and returns a new one; it never writes to its input. It draws from torch's global
 generator, which fitting seeds at every step. Its own options reach it as keyword arguments. Those that mix images are in
-mixing.py. Only crop-flip mirrors, so every other one is safe for digits and letters.
+mixing.py, those that crop to any size in cropping.py. Only those with flip in their name mirror, so every other one is safe for
+digits and letters.
 """
 
 from __future__ import annotations
@@ -67,11 +68,16 @@ def shift_rotate(batch: Batch, *, degrees: float = 12.0, scale: float = 0.1) -> 
     return batch._replace(images=moved)
 
 
+def flip(batch: Batch) -> Batch:
+    """Mirror each image with probability 1/2."""
+    images = batch.images
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return batch._replace(images=torch.where(mirrored, images.flip(3), images))
+
+
 def crop_flip(batch: Batch) -> Batch:
-    """`shift`, then mirror each image with probability 1/2: the usual CIFAR augmentation."""
-    moved = shift(batch).images
-    mirrored = torch.rand(len(moved), 1, 1, 1, device=moved.device) < 0.5
-    return batch._replace(images=torch.where(mirrored, moved.flip(3), moved))
+    """`shift`, then `flip`: the usual CIFAR augmentation."""
+    return flip(shift(batch))
 
 
 def randaugment(batch: Batch) -> Batch:

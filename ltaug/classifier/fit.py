@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import head_of, normalise_head
 from ltaug.classifier.phases import Phase, build_for, build_learner, class_weights, phases_of
 from ltaug.classifier.pretrained import Pretrained
+from ltaug.classifier.probe import Probe, feature_pool
 from ltaug.classifier.schedules import learning_rates
 from ltaug.classifier.step import step_taker, warming_steps
 from ltaug.data.imageset import ImageSet
@@ -71,7 +73,8 @@ def fit_classifier(
     the plain mean for a weight of 1, and independent of how many of each a batch happens to hold. A loss that is
     adjusted for the class prior uses the prior of each source (uniform for real images under balanced sampling).
     After the share `reweight_from` of all steps, w of a real image is multiplied by its class's weight (DRW). At the end the
-    weights become their average if one is asked for, and then the last layer is tau-normalised.
+    weights become their average if one is asked for, and then the last layer is tau-normalised. With `freeze` the network that is
+    returned has the body it started with, bit for bit.
 
     Args:
         synthetic: images to merge with the real ones; an empty set is the same as None.
@@ -80,7 +83,7 @@ def fit_classifier(
         seed: fixes weights, batches and augmentation; on the CPU, with equal threads, bit for bit.
         on_step: called about fifty times and after the last step with (steps done, all steps, {"loss", "lr"}).
         checkpoints: a directory that gets the state every `checkpoint_every` steps; a fit resumes from one it finds there.
-        tell: hears of damaged checkpoints, which are not used.
+        tell: hears of features that are computed, and of damaged checkpoints, which are not used.
 
     Raises:
         DataError: `train` is empty.
@@ -97,8 +100,11 @@ def fit_classifier(
     pool = make_pool(train, synthetic, device=runtime.device)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "classifier", "init"))
-        network = build_for(options, train, pretrained).to(runtime.device)
-        fitted = _Fitted(network, build_average(options, network, phases[-1].last), pool, augmentation, runtime)
+        network = learned = build_for(options, train, pretrained).to(runtime.device)
+        if options.freeze == "body":
+            tell(f"Computing the features of {len(pool.labels)} images once.")
+            learned, pool = Probe(network), feature_pool(pool, network, mirrored="flip" in options.augment, runtime=runtime)
+        fitted = _Fitted(learned, build_average(options, learned, phases[-1].last), pool, augmentation, runtime)
         warm = _train(fitted, phases, teachers, on_step, checkpoints, checkpoint_every, tell)
         _settle(fitted, phases[-1], teachers)
         runtime.synchronize()
@@ -241,9 +247,10 @@ def disk_bytes(parameters: int) -> int:
 
 
 def seconds_per_step(train: ImageSet, options: ClassifierOptions, runtime: Runtime, *, steps: int = 10) -> float:
-    """Seconds per training step, measured on this machine after the warm-up steps."""
+    """Seconds per training step, measured on this machine after the warm-up steps, and after features where they are computed."""
     measured = dataclasses.replace(options, steps=warming_steps(runtime) + steps)
-    return fit_classifier(train, measured, seed=0, runtime=runtime)[1].steps / steps
+    few = train.take(np.arange(min(len(train), options.batch_size))) if options.freeze == "body" else train
+    return fit_classifier(few, measured, seed=0, runtime=runtime)[1].steps / steps
 
 
 def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: int, stop: int) -> Iterator[Batch]:
@@ -253,8 +260,9 @@ def batches_of(plan: BatchPlan, pool: Pool, augmentation: Augmentation, start: i
     """
     for step, (index, images) in enumerate(pool.images.batches(_indices(plan, start, stop)), start):
         seed_streams(derive_seed(plan.seed, "classifier", step))
-        drawn = zip(*(torch.split(part, plan.batch_size) for part in (index, images)), strict=True)  # the batch, any donors
-        batch = augmentation(*(Batch(to_input(x), pool.labels[n], pool.sources[n], pool.class_counts) for n, x in drawn))
+        shown = images if images.is_floating_point() else to_input(images)  # features are network input as they are
+        drawn = zip(*(torch.split(part, plan.batch_size) for part in (index, shown)), strict=True)  # the batch, any donors
+        batch = augmentation(*(Batch(x, pool.labels[n], pool.sources[n], pool.class_counts) for n, x in drawn))
         yield batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))
 
 

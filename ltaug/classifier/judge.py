@@ -35,7 +35,7 @@ from ltaug.shapes import NETWORK, require_shape
 
 Floats = npt.NDArray[np.float32]
 
-BATCH = 512
+BATCH = 512  # images at a time, fewer above 64 pixels
 WEIGHTS_FILE = "weights.safetensors"
 HEADER = "ltaug"
 
@@ -90,16 +90,17 @@ def features(model: nn.Module, images: AnyImages | Tensor, *, runtime: Runtime) 
     return _in_batches(lambda x: penultimate(model, x).float(), images, runtime)
 
 
-def _looking(runtime: Runtime) -> Runtime:
+def looking(runtime: Runtime) -> Runtime:
+    """The runtime for looking at images with a classifier."""
     return dataclasses.replace(runtime, amp_dtype=None) if runtime.device.type == "cpu" else runtime
 
 
 def _in_batches(compute: Callable[[Tensor], Tensor], images: AnyImages | Tensor, runtime: Runtime) -> Floats:
     assert images.dtype in (np.uint8, torch.uint8), "images are uint8 NCHW"
-    found = []
-    with torch.inference_mode(), _looking(runtime).autocast():
-        for start in range(0, max(len(images), 1), BATCH):
-            block = images[start : start + BATCH]
+    found, size = [], max(1, BATCH * 64**2 // max(64**2, images.shape[2] * images.shape[3]))
+    with torch.inference_mode(), looking(runtime).autocast():
+        for start in range(0, max(len(images), 1), size):
+            block = images[start : start + size]
             tensor = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))
             found.append(compute(to_input(tensor.to(runtime.device))).cpu().numpy())
     return np.concatenate(found).astype(np.float32, copy=False)
@@ -156,13 +157,13 @@ class Judge:
     def logits(self, x: Tensor) -> Tensor:
         """Float32 (B, K) of images (B, C, H, W) in -1..1 on the runtime's device; gradients go through to the images."""
         self._require_shape(x)
-        with _looking(self.runtime).autocast():
+        with looking(self.runtime).autocast():
             return self.model(x).float()  # type: ignore[no-any-return]
 
     def embedding(self, x: Tensor) -> Tensor:
         """Float32 (B, D), `features` of images (B, C, H, W) as `logits` takes them; gradients go through to the images."""
         self._require_shape(x)
-        with _looking(self.runtime).autocast():
+        with looking(self.runtime).autocast():
             return penultimate(self.model, x).float()
 
     def _require_shape(self, images: AnyImages | Tensor) -> None:

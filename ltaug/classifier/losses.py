@@ -111,5 +111,6 @@ def _per_image(logits: Tensor, labels: Tensor) -> Tensor:
     """The cross-entropy of each image, (B,)."""
     if labels.ndim == 1:
         return F.cross_entropy(logits, labels, reduction="none")
-    # A class that is excluded has weight 0 and log-probability -inf, whose product would be NaN.
-    return -(labels * logits.log_softmax(dim=1).masked_fill(labels == 0, 0.0)).sum(dim=1)
+    log_shares = logits.log_softmax(dim=1)
+    # Classes that are excluded have log-probability -inf, and with label smoothing a weight that is above 0 all the same.
+    return -(labels * log_shares.masked_fill(log_shares.isneginf(), 0.0)).sum(dim=1)

@@ -111,7 +111,7 @@ def head_of(model: nn.Module, *, name: str) -> nn.Linear:
     if not isinstance(head, nn.Linear):
         raise OptionError(
             f"--model {name} ends in {type(head).__name__}, not in a linear layer; "
-            "use another --model, or none of --loss ldam, --loss proco and --tau-norm"
+            "use another --model, or none of --loss ldam, --loss proco, --tau-norm and --freeze body"
         )
     return head
 
@@ -135,6 +135,7 @@ def build_model(
     num_classes: int,
     image_shape: tuple[int, int, int],
     head: str = "linear",
+    drop_path: float = 0.0,
     weights: Path | None = None,
     statistics: Statistics | None = None,
 ) -> nn.Module:
@@ -144,18 +145,19 @@ def build_model(
         name: a key of MODELS, or a timm model's name.
         image_shape: (C, H, W).
         head: a key of HEADS, the last layer.
+        drop_path: the rate at which a timm model leaves out its deepest residual block in training (Huang et al., ECCV 2016).
         weights: a file of the timm model's weights, for all but the last layer; nothing is downloaded.
         statistics: of the images that the timm model was pretrained on.
 
     Raises:
-        OptionError: neither MODELS nor timm has the name, or the timm model cannot take images of this size, that head or these
-            weights.
+        OptionError: neither MODELS nor timm has the name, or the timm model cannot take images of this size, that head, that
+            drop path or these weights.
         CorruptError: the weights are damaged.
     """
     if name in MODELS:
         model: nn.Module = MODELS[name](num_classes=num_classes, in_chans=image_shape[0])
     else:
-        model = _timm_model(name, num_classes=num_classes, image_shape=image_shape, weights=weights)
+        model = _timm_model(name, num_classes=num_classes, image_shape=image_shape, drop_path=drop_path, weights=weights)
     if statistics is not None:
         model = Normalised(model, statistics, channels=image_shape[0])
     if head != "linear":
@@ -177,21 +179,25 @@ def require_timm(name: str) -> None:
         raise OptionError(f"--model {name!r} is unknown; {hint}")
 
 
-def _timm_model(name: str, *, num_classes: int, image_shape: tuple[int, int, int], weights: Path | None) -> nn.Module:
+def _timm_model(
+    name: str, *, num_classes: int, image_shape: tuple[int, int, int], drop_path: float, weights: Path | None
+) -> nn.Module:
     import timm
 
     require_timm(name)
     channels, height, width = image_shape
-    sized: dict[str, Any] = {}
+    told: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}  # not every network knows it
     cfg = timm.models.get_pretrained_cfg(name)
     if cfg is not None and cfg.fixed_input_size:
-        sized = {"img_size": (height, width)}
-    make = partial(timm.create_model, name, num_classes=num_classes, in_chans=channels, **sized)
+        told["img_size"] = (height, width)
+    make = partial(timm.create_model, name, num_classes=num_classes, in_chans=channels, **told)
     try:
         model: nn.Module = make(pretrained=False)
         with torch.no_grad():
             model.eval()(torch.zeros(2, channels, height, width))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        if "drop_path_rate" in str(error):
+            raise OptionError(f"--drop-path {drop_path:g}: --model {name} has none; use --drop-path 0") from error
         raise OptionError(
             f"--model {name}: timm's model cannot take images of {channels}x{height}x{width} ({str(error).splitlines()[0]}); "
             "give a larger --image-size or another --model"

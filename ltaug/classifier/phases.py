@@ -65,9 +65,9 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
         OptionError: an unknown sampling.
     """
     total = total_steps(train, options)
-    plan = plan_batches(train, synthetic, options, seed=seed)
+    plan, smoothed = plan_batches(train, synthetic, options, seed=seed), (options.label_smoothing, options.label_smoothing)
     if options.refit == "none":
-        return [Phase(0, total, plan, options)]
+        return [Phase(0, total, plan, options, smoothing=smoothed)]
     own = dataclasses.replace(
         options,
         loss=options.refit_loss,
@@ -83,18 +83,18 @@ def phases_of(train: ImageSet, synthetic: ImageSet | None, options: ClassifierOp
         as_they_come = dataclasses.replace(own, sampling="natural")
         donors = plan_batches(train, added, as_they_come, seed=derive_seed(seed, "fusion"))
     first = total - max(1, round(options.refit_share * total))
-    joint = [Phase(0, first, plan, options)] if first else []
+    joint = [Phase(0, first, plan, options, smoothing=smoothed)] if first else []
     smoothing = (options.refit_smoothing_rarest, options.refit_smoothing)
     return [*joint, Phase(first, total, again, own, options.refit, smoothing, donors)]
 
 
 def build_for(options: ClassifierOptions, train: ImageSet, pretrained: Pretrained | None = None) -> nn.Module:
     """The network that the options ask for, freshly initialised or with published weights; errors as `build_model`."""
-    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head}
+    given: dict[str, Any] = {"head": LOSSES.about(options.loss).head, "drop_path": options.drop_path}
     if pretrained is not None:
         given |= {"weights": pretrained.path, "statistics": pretrained.statistics}
     network = build_model(options.model, num_classes=train.num_classes, image_shape=train.image_shape, **given)
-    if options.tau_norm:
+    if options.tau_norm or (options.freeze == "body" and given["head"] == "linear"):
         head_of(network, name=options.model)
     if options.refit != "none":
         part_of(network, options.refit)

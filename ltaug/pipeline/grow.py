@@ -14,7 +14,7 @@ from ltaug.errors import OptionError
 from ltaug.fields import checked, plain
 from ltaug.looks import require_seeds
 from ltaug.machine import Machine
-from ltaug.options import ClassifierOptions, SynthesisOptions, judges_needed
+from ltaug.options import ClassifierOptions, SynthesisOptions, judges_needed, judging
 from ltaug.pipeline import claim, require_some, with_check
 from ltaug.pipeline.plan import WITH_SYNTHETIC, Given, Task, plan_classifiers, task_below
 from ltaug.pipeline.schedule import run_tasks
@@ -80,7 +80,7 @@ class Loop:
 
     def judges(self) -> list[Task]:
         """The judges that the selection asks for."""
-        asked: Given = {"dataset": plain(self.made.dataset), "seed": self.made.seed}
+        asked: Given = {"dataset": plain(self.made.dataset), "seed": self.made.seed, **judging(self.classifier)}
         number = judges_needed(self.synthesis)
         return [task_below(self.out, f"judges/judge-{i}", "train_judge", {**asked, "index": i}) for i in range(number)]
 

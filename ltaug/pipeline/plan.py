@@ -13,7 +13,15 @@ from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import read_of
 from ltaug.files import read_json
 from ltaug.looks import require_seeds
-from ltaug.options import JUDGES, EvaluationOptions, SamplingOptions, fit_judges_needed, judges_needed, teachers_needed
+from ltaug.options import (
+    EvaluationOptions,
+    SamplingOptions,
+    fit_judges_needed,
+    judge_options,
+    judges_needed,
+    judging,
+    teachers_needed,
+)
 from ltaug.recipes import CONTROL, Arm, Recipe
 from ltaug.records import GeneratorRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
@@ -91,7 +99,8 @@ def _plan_extractor(recipe: Recipe, out: Path) -> Task | None:
     asked = [recipe.given(arm, "evaluate-generator") for arm in recipe.arms if recipe.evaluates(arm)]
     if not any(_looks_with_ours(given) for given in asked):
         return None
-    return task_below(out, "extractor", "train_extractor", {"dataset": recipe.dataset, "seed": 0})
+    trained: Given = {"dataset": recipe.dataset, "seed": 0, **judging(recipe.baseline_training)}
+    return task_below(out, "extractor", "train_extractor", trained)
 
 
 def task_below(out: Path, name: str, function: str, kwargs: Given, needs: Sequence[Task] = ()) -> Task:
@@ -145,11 +154,12 @@ def _plan_seed(recipe: Recipe, out: Path, seed: int, extractor: Task | None) -> 
             asked["teachers"] = [teacher.directory for teacher in mine]
         add(f"{name}/classifier", "train_classifier", {**asked, "arm": name, "about": about}, [*needs, *mine])
 
-    controls, plain = recipe.controls(), recipe.given(by_name[recipe.baseline], "train-classifier")
+    controls, plain = recipe.controls(), recipe.baseline_training
     taught = [teachers_needed(recipe.given(arm, "train-classifier"), synthetic=arm.synthetic) for arm in recipe.arms]
     fitted = [fit_judges_needed(recipe.given(arm, "fit-generator")) for arm in recipe.arms if arm.synthetic]
     wanted = max([*taught, *fitted, *(_judges(recipe, arm) for arm in recipe.arms)], default=0)
-    judges = [add(f"judges/judge-{i}", "train_judge", {"dataset": recipe.dataset, "index": i}) for i in range(wanted)]
+    judged: Given = {"dataset": recipe.dataset, **judging(plain)}
+    judges = [add(f"judges/judge-{i}", "train_judge", {**judged, "index": i}) for i in range(wanted)]
     for arm in recipe.arms:
         if not arm.synthetic:
             train(arm.name, arm.about, arm, [], synthetic=None)
@@ -230,9 +240,8 @@ def plan_classifiers(
         raise OptionError("--teacher is read only with --distill synthetic (and --synthetic), real or all; leave it out")
     teachers = teachers or _judges_behind(synthetic)[:needed]
     planned = range(0 if teachers else needed)
-    judges = [
-        task_below(out, f"judges/judge-{i}", "train_judge", {"dataset": dataset, "index": i, "seed": seed}) for i in planned
-    ]
+    judged: Given = {"dataset": dataset, "seed": seed, **judging(given)}
+    judges = [task_below(out, f"judges/judge-{i}", "train_judge", {**judged, "index": i}) for i in planned]
     teaching = list(teachers) or [judge.directory for judge in judges]
     tasks = list(judges)
     for s in range(seed, seed + seeds):
@@ -285,7 +294,8 @@ def origin(synthetic: Path, dataset: Given, seed: int | None) -> tuple[Given, in
 
 def described(task: Task, planned: Sequence[Task]) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     """Stage, dataset options, stage options, and those of the generator that is sampled from."""
-    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", JUDGES[0]))
+    published = task.kwargs.get("published") or {}
+    name, given = STAGE_OF[task.function], dict(task.kwargs.get("given", judge_options(0, small=False, published=published)))
     if "generator" not in task.kwargs:
         dataset, source = dict(task.kwargs["dataset"]), task.kwargs.get("source")
         if source is None:

@@ -27,7 +27,7 @@ from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.copies import SEARCHED_ABOVE, Look
 from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
-from ltaug.options import JUDGES, SMALL_JUDGE, ClassifierOptions, DatasetOptions, teachers_needed
+from ltaug.options import ClassifierOptions, DatasetOptions, judge_options, judging, teachers_needed
 from ltaug.outside import Outside, serving
 from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE, Event, Run
@@ -37,24 +37,30 @@ from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, sour
 NAMED = 5  # images that leak test images which an error names
 
 
-def train_judge(dataset: Given, *, out: Path, seed: int, index: int, **how: Unpack[How]) -> Path:
+def train_judge(dataset: Given, *, out: Path, seed: int, index: int, published: Given | None = None, **how: Unpack[How]) -> Path:
     """Train judge `index`: a classifier of the real training images alone, by which synthetic ones are selected.
 
     Judges differ in their seed, and neighbours in their loss. Their test figures are recorded as every classifier's are, and take
     no part in the selection.
+
+    Args:
+        published: the options model and pretrained of published weights that the judge is a probe of [default: it starts from
+            random ones].
     """
     own_seed = derive_seed(seed, "judge", index)
-    named: dict[str, Any] = {"arm": f"judge-{index}", "seed": own_seed, "draw_seed": seed, "judge_index": index}
+    named: dict[str, Any] = {"arm": f"judge-{index}", "seed": own_seed, "draw_seed": seed}
+    named |= {"judge_index": index, "published": published}
     return train_classifier(dataset, None, out=out, **named, **how)
 
 
-def train_extractor(dataset: Given, *, out: Path, seed: int = 0, **how: Unpack[How]) -> Path:
+def train_extractor(dataset: Given, *, out: Path, seed: int = 0, published: Given | None = None, **how: Unpack[How]) -> Path:
     """Train the classifier whose features generators are evaluated with: a judge's training, on the set before the draw.
 
     It is a measuring device, so it may see what the draw left out; nothing that is evaluated is trained on what it says.
     The draw's seed does not concern it: one serves all draws from a set.
     """
-    return train_classifier(plain(without_draw(dataset_options(dataset))), None, arm="extractor", out=out, seed=seed, **how)
+    whole = plain(without_draw(dataset_options(dataset)))
+    return train_classifier(whole, None, arm="extractor", published=published, out=out, seed=seed, **how)
 
 
 def without_draw(dataset: DatasetOptions) -> DatasetOptions:
@@ -77,6 +83,7 @@ def train_classifier(
     seed: int = 0,
     draw_seed: int | None = None,
     judge_index: int = 0,
+    published: Given | None = None,
     **how: Unpack[How],
 ) -> Path:
     """Train a classifier on the real images, merged with synthetic ones if given, and evaluate it on the test images;
@@ -84,7 +91,7 @@ def train_classifier(
 
     Args:
         dataset, given: DatasetOptions and ClassifierOptions by name. `given` None trains a judge, logit-adjusted and augmented
-            (options.JUDGES), which reports leave out.
+            (options.judge_options), which reports leave out.
         synthetic: a finished synthesize run made from the same draw, or images of any origin (data.given).
         resampled_to: synthetic images (as `synthetic`) in whose place as many real images of every class are drawn again: the
             control that differs in nothing but what the added images show.
@@ -93,7 +100,7 @@ def train_classifier(
         arm, about: what this classifier is called and said to be in the report.
         seed: of the classifier.
         draw_seed: of the long-tailed draw; None takes `seed`.
-        judge_index: of a judge, which decides on its loss.
+        judge_index, published: of a judge: its index decides on its loss; the weights it is a probe of (`train_judge`).
         how: machine, label [default: ARM/seed-SEED], listener and wait (stages.opening.How).
 
     Raises:
@@ -111,13 +118,13 @@ def train_classifier(
     drawn = dataset_options(dataset)
     data = job.load(drawn, draw_seed)
     side = side_of(data.train)
-    asked = JUDGES[judge_index % len(JUDGES)] | (SMALL_JUDGE if side <= SMALL_SIDE else {}) if given is None else given
+    asked = judge_options(judge_index, small=side <= SMALL_SIDE, published=published or {}) if given is None else given
     chosen = resolve(ClassifierOptions, asked, image_side=side, where=job.stage)
     pretrained = find_pretrained(chosen.pretrained, model=chosen.model, download=job.machine.download, tell=job.tell)
     added = _to_add(synthetic, resampled_to, data.train, job, seed=seed)
     if teachers is None:
         needed = range(teachers_needed(plain(chosen), synthetic=added is not None))
-        teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed) for i in needed]
+        teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed, **judging(plain(chosen))) for i in needed]
     taught_by = load_judges(teachers, data.train, runtime=runtime)
     runtime = for_classifier(runtime, job.machine, image_side=side, steps=total_steps(data.train, chosen))
     named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
@@ -199,11 +206,11 @@ def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int, lo
         run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
 
 
-def trained_judge(job: Job, index: int, dataset: Given, *, seed: int) -> Path:
-    """Judge `index` of OUT.judges: trained by the process that leads, waited for by the others."""
+def trained_judge(job: Job, index: int, dataset: Given, *, seed: int, published: Given | None = None) -> Path:
+    """Judge `index` of OUT.judges (`train_judge`): trained by the process that leads, waited for by the others."""
     path = job.out.with_name(f"{job.out.name}.judges") / f"judge-{index}"
     if job.place.leads:
-        return train_judge(dataset, out=path, seed=seed, index=index, **job.how(path.name))
+        return train_judge(dataset, out=path, seed=seed, index=index, published=published, **job.how(path.name))
     wait_for_run(path, lambda text: job.listener(Event(path.name, text)), finished=True)
     return path
 

@@ -202,6 +202,7 @@ def _classifier(at: Setting, options: ClassifierOptions) -> dict[str, Any]:
         "steps": steps,
         "seconds_per_step": seconds_per_step(train, options, runtime),
         "disk_bytes": disk_bytes(parameters),
+        **({"uncounted": f"The features of {len(train)} images are computed first."} if options.freeze == "body" else {}),
     }
 
 

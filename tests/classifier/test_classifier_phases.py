@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from ltaug.classifier.augment import build_augmentation
 from ltaug.classifier.batches import make_pool
-from ltaug.classifier.fit import fit_classifier
+from ltaug.classifier.fit import batches_of, fit_classifier
 from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import LAST_STAGES, build_model, part_of
-from ltaug.classifier.phases import build_learner, phases_of, smoothing_of, total_steps
+from ltaug.classifier.phases import build_for, build_learner, phases_of, smoothing_of, total_steps
 from ltaug.classifier.teachers import Ensemble, distillation
 from ltaug.data.imageset import ImageSet
 from ltaug.errors import OptionError
@@ -200,6 +202,28 @@ def test_a_fit_that_is_stopped_in_its_second_stage_ends_as_one_that_is_not(fusio
             fitted(checkpoints=where, checkpoint_every=stop_at, on_step=stop)
         resumed, whole = fitted(checkpoints=where, checkpoint_every=stop_at), fitted()
         assert all(torch.equal(a, b) for a, b in zip(weights_of(resumed).values(), weights_of(whole).values(), strict=True))
+
+
+@pytest.mark.parametrize("loss", ["ce", "logit-adjusted", "balanced-softmax", "ldam", "proco"])
+def test_labels_are_smoothed_evenly_with_every_loss_also_where_a_source_lacks_a_class(loss):
+    options = options_for(label_smoothing=0.3, loss=loss, refit="head", refit_loss="ce", augment="mixup")
+    joint, second = phases_of(TRAIN, MADE, options, seed=0)
+    pool = make_pool(TRAIN, MADE, device=CPU.device)
+    network = build_for(options, TRAIN)
+    found = build_learner(network, joint, pool, CPU).smoothing
+    torch.testing.assert_close(found, 0.7 * torch.eye(3) + 0.1)
+    assert build_learner(network, second, pool, CPU).smoothing is None
+    assert all(value.isfinite().all() for value in fit(label_smoothing=0.3, loss=loss, steps=3).state_dict().values())
+
+
+def test_the_smoothed_cross_entropy_is_torchs():
+    options = options_for(label_smoothing=0.2)
+    (phase,), pool = phases_of(TRAIN, None, options, seed=0), make_pool(TRAIN, None, device=CPU.device)
+    network = build_for(options, TRAIN)
+    learner = build_learner(network, phase, pool, CPU)
+    (batch,) = batches_of(phase.plan, pool, build_augmentation(options), 0, 1)
+    expected = F.cross_entropy(network(batch.images), batch.labels, label_smoothing=0.2)
+    torch.testing.assert_close(learner.learn(batch), expected.detach())
 
 
 def test_label_smoothing_goes_from_the_rarest_to_the_largest_class_as_a_sine():

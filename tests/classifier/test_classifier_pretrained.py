@@ -18,7 +18,7 @@ from ltaug.classifier.judge import Judge
 from ltaug.classifier.models import build_model
 from ltaug.classifier.pretrained import Normalised, find_pretrained
 from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
-from ltaug.fields import checked
+from ltaug.fields import checked, resolve
 from ltaug.files import file_digest
 from ltaug.options import ClassifierOptions
 from ltaug.outside import Outside
@@ -177,10 +177,51 @@ def test_a_file_that_is_not_weights_and_nothing_else_is_refused_and_not_executed
     assert capsys.readouterr().out == ""
 
 
+FINETUNED = {"preset": "finetune", "model": "test_resnet", "pretrained": "hub"}
+
+
+def test_a_preset_sets_defaults_and_an_option_that_is_given_goes_before_it():
+    found = resolve(ClassifierOptions, FINETUNED, image_side=224)
+    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("adamw", 5e-4, 0.05, 0.75)
+    assert (found.schedule, found.warmup, found.epochs, found.batch_size) == ("cosine", 0.1, 100, 32)
+    assert (found.augment, found.label_smoothing, found.drop_path) == ("resized-crop+flip", 0.1, 0.1)
+    assert resolve(ClassifierOptions, FINETUNED, image_side=8).augment == "resized-crop+flip"
+    own = {"optimizer": "sgd", "augment": "shift", "drop_path": 0.0}
+    found = resolve(ClassifierOptions, FINETUNED | own, image_side=224)
+    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("sgd", 0.1, 2e-4, 0.75)
+    assert (found.augment, found.drop_path, found.label_smoothing) == ("shift", 0, 0.1)
+
+
+def test_what_a_presets_choice_reads_may_be_given_beside_it_and_what_it_does_not_read_is_refused():
+    assert checked(ClassifierOptions, FINETUNED | {"crop_scale": 0.3}, where="train-classifier")["crop_scale"] == 0.3
+    for option, reader in (("momentum", "--optimizer sgd"), ("mixup_alpha", r"--augment resized-crop\+flip\+mixup")):
+        with pytest.raises(OptionError, match=f"0.5 is read only with {reader}"):
+            checked(ClassifierOptions, FINETUNED | {option: 0.5}, where="train-classifier")
+
+
+def test_a_finetuned_run_records_every_value_and_drops_paths_in_training_alone(published, photos, tmp_path):
+    paths = [train(photos, tmp_path / out, published, preset="finetune", drop_path=0.5, augment="resized-crop") for out in "ab"]
+    recorded = read_run(paths[0])["options"]["train-classifier"]
+    assert (recorded["preset"], recorded["optimizer"], recorded["lr"]) == ("finetune", "adamw", 5e-4)
+    first, again = (ClassifierRecord.read(path, finished=True).outputs["weights.safetensors"] for path in paths)
+    other = train(photos, tmp_path / "c", published, preset="finetune", drop_path=0.0, augment="resized-crop")
+    assert first == again != ClassifierRecord.read(other, finished=True).outputs["weights.safetensors"]
+    assert not any(isinstance(m, timm.layers.DropPath) for m in Judge.load(paths[0], runtime=CPU).model.modules())
+
+
+def test_drop_path_is_refused_where_the_network_has_none():
+    with pytest.raises(OptionError, match=r"--drop-path 0\.1: --model densenet121 has none; use --drop-path 0"):
+        build_model("densenet121", num_classes=2, image_shape=(3, 32, 32), drop_path=0.1)
+    network = build_model("test_resnet", num_classes=2, image_shape=(3, 32, 32), drop_path=0.3)
+    assert max(m.drop_prob for m in network.modules() if isinstance(m, timm.layers.DropPath)) == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
         ({"model": f"test_resnet.{TAG}"}, OptionError, "names published weights.* use --pretrained, or --model test_resnet$"),
+        ({"preset": "finetune"}, OptionError, "--preset finetune is for published weights; give some with --pretrained"),
+        ({"drop_path": 0.1}, OptionError, "--drop-path 0.1 does not go with --model resnet32, which is not timm's"),
         ({"pretrained": "hub"}, OptionError, "--pretrained hub does not go with --model resnet32"),
         ({"model": "test_resnet", "pretrained": "nowhere.pth"}, DataError, "there is no file nowhere.pth"),
         ({"model": "test_resnet", "pretrained": "weights.pkl"}, OptionError, "weights.pkl does not end in .safetensors, .pth"),
