@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from ltaug.stages import fit_generator as fit_generator
     from ltaug.stages import inspect as inspect
     from ltaug.stages import merged as merged
+    from ltaug.stages import resample as resample
     from ltaug.stages import synthesize as synthesize
     from ltaug.stages import train_classifier as train_classifier
     from ltaug.stages import write_report as write_report
 
-_STAGES = ("draw_figure", "estimate", "evaluate_generator", "export", "fit_generator", "inspect", "merged", "synthesize")
+_STAGES = ("draw_figure", "estimate", "evaluate_generator", "export", "fit_generator", "inspect", "merged", "resample")
 _NAMES = {
     "ltaug.data.imageset": ("ImageSet",),
     "ltaug.data.load": ("Dataset", "load_dataset"),
@@ -39,7 +40,7 @@ _NAMES = {
     "ltaug.pipeline": ("run_recipe", "run_until_decided"),
     "ltaug.pipeline.grow": ("grow",),
     "ltaug.recipes": ("Recipe", "read_recipe"),
-    "ltaug.stages": (*_STAGES, "train_classifier", "write_report"),
+    "ltaug.stages": (*_STAGES, "synthesize", "train_classifier", "write_report"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
