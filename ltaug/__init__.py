@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from ltaug.stages import fit_generator as fit_generator
     from ltaug.stages import inspect as inspect
     from ltaug.stages import merged as merged
+    from ltaug.stages import resample as resample
     from ltaug.stages import synthesize as synthesize
     from ltaug.stages import train_classifier as train_classifier
     from ltaug.stages import write_report as write_report
 
 _STAGES = (
     *("draw_figure", "estimate", "evaluate_generator", "export", "export_generator", "fit_generator", "inspect", "merged"),
-    *("synthesize", "train_classifier", "write_report"),
+    *("resample", "synthesize", "train_classifier", "write_report"),
 )
 _NAMES = {
     "ltaug.data.imageset": ("ImageSet",),

@@ -32,6 +32,7 @@ def test_the_public_names_are_these():
         "load_dataset",
         "merged",
         "read_recipe",
+        "resample",
         "run_recipe",
         "run_until_decided",
         "synthesize",

@@ -72,7 +72,8 @@ def image_set(images: Images, labels: Labels, class_names: tuple[str, ...], sour
 def read_arrays(request: Request) -> Splits:
     """A .npz file with images and labels, and optionally class_names, test_images and test_labels.
 
-    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are whole numbers from 0.
+    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are whole numbers from 0. No image needs
+    to be a test image: where test_images are empty, all others are trained on.
 
     Raises:
         DataError: no such file, a missing array, or one of another type, shape or range.
@@ -127,7 +128,7 @@ def checked_pair(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str) -
     images, labels = arrays[f"{prefix}images"], arrays[f"{prefix}labels"]
     if images.dtype != np.uint8:
         raise DataError(f"{path}: {prefix}images are {images.dtype}; convert them to uint8, 0 to 255")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or len(labels) == 0:
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or len(labels) == len(prefix) == 0:
         got = f"{prefix}labels are {labels.dtype} {labels.shape}, {prefix}images {images.shape}"
         raise DataError(f"{path}: {got}; give one whole number for each image, and at least one image")
     if (as_images := channels_first(images)) is None:
@@ -146,6 +147,6 @@ def channels_first(images: Images) -> Images | None:
 
 
 def check_labels(path: Path, name: str, labels: Labels, class_names: tuple[str, ...]) -> None:
-    if labels.min() < 0 or labels.max() >= len(class_names):
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
         limit = len(class_names) - 1
         raise DataError(f"{path}: {name} run from {labels.min()} to {labels.max()}; they must lie between 0 and {limit}")

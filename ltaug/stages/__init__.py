@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ltaug.stages.opening import inspect as inspect
     from ltaug.stages.publishing import export_generator as export_generator
     from ltaug.stages.report import write_report as write_report
+    from ltaug.stages.resampling import resample as resample
     from ltaug.stages.synthesis import synthesize as synthesize
 
 _HOME = {
@@ -46,6 +47,7 @@ _HOME = {
     "fit_generator": "generator",
     "inspect": "opening",
     "merged": "merging",
+    "resample": "resampling",
     "synthesize": "synthesis",
     "train_classifier": "classifier",
     "train_extractor": "classifier",

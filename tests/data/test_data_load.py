@@ -153,6 +153,13 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, words, kind):
     assert words in str(caught.value)
 
 
+def test_with_empty_test_images_all_others_are_trained_on(tmp_path):
+    _, path = arrays(tmp_path, test_images=np.zeros((0, 6, 5, 3), np.uint8), test_labels=np.zeros(0, int))
+    dataset = load(dataset=path)
+    assert (len(dataset.train), len(dataset.test)) == (40, 0)
+    assert dataset.notes == ("no test image, so nothing is measured on: 0, 1, 2, 3",)
+
+
 def test_a_npz_file_that_is_missing_or_damaged_is_refused(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load(dataset=str(tmp_path / "no.npz"))
