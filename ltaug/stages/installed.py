@@ -26,6 +26,8 @@ EXTRAS = {  # packages that some options need: the extra of ltaug, and what read
     "torch-fidelity": ("inception", "--extractor inception"),
     "datasets": ("hf", "--dataset hf:NAME"),
     "pyarrow": ("parquet", "a Parquet file"),
+    "diffusers": ("diffusers", "fit-generator --pretrained and --latent"),
+    "peft": ("diffusers", "--tune lora:R"),
 }
 
 
