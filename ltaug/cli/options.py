@@ -110,7 +110,8 @@ def _help(f: dataclasses.Field[Any]) -> str:
     defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:
         defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
-    defaults += "".join(f"; {shown(value)} with --{key} {name}" for (key, name), value in f.metadata["instead"].items())
+    for (key, chosen), value in f.metadata["instead"].items():
+        defaults += f"; {shown(value)} with --{key}{'' if chosen is True else f' {chosen}'}"
     return f"{text} [{defaults}]"
 
 

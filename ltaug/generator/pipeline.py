@@ -266,8 +266,8 @@ def _on_the_hub(name: str, revision: str) -> tuple[str, list[str]]:
     where = f"https://huggingface.co/{name}"
     try:
         info = huggingface_hub.HfApi().model_info(name, revision=revision or None, files_metadata=True, timeout=10)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:100]
+    except Exception as error:  # noqa: BLE001  # OSError, ValueError, or what httpx or requests raises, by the hub's version
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         return f"{where} (size and licence unknown: {reason})", []
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     files = wanted(list(sizes))

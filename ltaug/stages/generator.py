@@ -14,6 +14,7 @@ from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import Group, open_group
 from ltaug.fields import plain, resolve
 from ltaug.generator.finetune import continued
+from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import Generator
 from ltaug.generator.objectives.terms import Judged
 from ltaug.generator.pipeline import digest_of, find_named, weights_taken
@@ -76,6 +77,8 @@ def fit_generator(
         if pipeline is not None:
             outside += weights_taken(generator, pipeline)
             inputs["pipeline"] = job.input(digest_of(outside), pipeline.folder)
+        with torch.device("meta"):  # what the images or the options do not allow is said before a run is there
+            build_denoiser(generator, image_shape=train.image_shape, num_classes=train.num_classes, pipeline=pipeline)
         start = None if source is None else Generator.load(source, runtime=runtime)
         if start is not None:
             outside += GeneratorRecord.read(start.path).outside

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ltaug import export_generator, fit_generator, synthesize
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import MismatchError
+from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import resolve
 from ltaug.files import file_digest
 from ltaug.generator.fit import build_denoiser
@@ -169,6 +169,13 @@ def test_a_fit_that_was_killed_ends_with_the_same_weights_and_its_images_are_mad
     assert len(list(made.glob("images/*/*.png"))) == 6
     further = fit_generator(dataset, {"steps": 2}, source=whole, out=tmp_path / "further", machine=machine)
     assert Generator.load(further, runtime=CPU).steps == 6
+
+
+def test_what_the_images_do_not_allow_leaves_no_run(asked, tmp_path):
+    dataset, given = asked
+    with pytest.raises(OptionError, match="--image-size 12"):
+        fit_generator(dataset | {"image_size": 13}, given, out=tmp_path / "run", machine=Machine(device="cpu", threads=1))
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_generator_whose_autoencoder_changed_is_refused(asked, tmp_path):
