@@ -82,7 +82,7 @@ class GeneratorOptions:
         None,
         "fine-tune a published network: a folder with a pipeline of diffusers, or hf:ORG/NAME[@REVISION], with --download "
         "[default: a new network]",
-        check="ltaug.generator.pipeline:check_pipeline",
+        check="ltaug.generator.finding:check_pipeline",
         owner=PRETRAINED,
     )
     tune: str = option(
@@ -96,7 +96,7 @@ class GeneratorOptions:
     latent: str | None = option(
         None,
         "fit to the latents of a published autoencoder, in a folder of diffusers or hf:ORG/NAME[@REVISION] [default: to pixels]",
-        check="ltaug.generator.pipeline:check_pipeline",
+        check="ltaug.generator.finding:check_pipeline",
         owner={"pretrained": False},
     )
     backbone: str = option(

@@ -19,8 +19,8 @@ from ltaug.errors import DataError
 from ltaug.generator.batching import ON_CPU, BatchSize, batch_for, in_batches
 from ltaug.generator.cpu_forms import suit
 from ltaug.generator.denoiser import Denoiser
+from ltaug.generator.finding import pipeline_of
 from ltaug.generator.fit import build_denoiser
-from ltaug.generator.pipeline import pipeline_of
 from ltaug.generator.sampling import Sampling, bind
 from ltaug.generator.space import to_pixels
 from ltaug.generator.steering import Guide, Start

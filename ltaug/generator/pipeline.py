@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ltaug.errors import CorruptError, DataError, MismatchError, OptionError
+from ltaug.errors import CorruptError, DataError, MismatchError
 from ltaug.files import file_digest
 from ltaug.outside import Outside
 from ltaug.registry import require_extra
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from ltaug.generator.denoiser import Preconditioning
     from ltaug.options import GeneratorOptions
-    from ltaug.records import GeneratorRecord
 
-HUB = "hf:"
 INDEX, CONFIG, SCHEDULER = "model_index.json", "config.json", "scheduler/scheduler_config.json"
 NETWORK_PARTS, AUTOENCODER_PART = ("transformer", "unet"), "vae"
 AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
@@ -175,74 +173,6 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("_", " ").replace("-", " ")
 
 
-def check_pipeline(given: str) -> None:
-    """Raise OptionError for what has not the form of a repository's name, DataError for a folder that is not there."""
-    name, _, _ = given.removeprefix(HUB).partition("@")
-    if given.startswith(HUB) and name.count("/") != 1:
-        raise OptionError(
-            f"{given!r} is not {HUB}ORG/NAME or {HUB}ORG/NAME@REVISION; give one, or a folder of a pipeline of diffusers"
-        )
-    if not given.startswith(HUB) and not Path(given).expanduser().is_dir():
-        raise DataError(f"{given} is no folder; give one with a pipeline of diffusers, or {HUB}ORG/NAME")
-
-
-def find_pipeline(given: str, *, download: bool, tell: Callable[[str], None]) -> Pipeline:
-    """The pipeline in a folder, in the cache of the hub (HF_HOME), or with `download` on the hub.
-
-    Args:
-        tell: hears of a download before it begins.
-
-    Raises:
-        OptionError, DataError: see `check_pipeline`; it is not on this machine, or its download failed.
-    """
-    check_pipeline(given)
-    if not given.startswith(HUB):
-        return Pipeline(given, Path(given).expanduser())
-    import huggingface_hub
-
-    name, _, revision = given.removeprefix(HUB).partition("@")
-    how: dict[str, Any] = {"revision": revision or None}
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, **how, local_files_only=True))
-        if any(folder.rglob(CONFIG)):
-            return Pipeline(given, folder, name, folder.name)
-    except (OSError, ValueError):
-        pass  # it is not on this machine
-    about, files = _on_the_hub(name, revision)
-    if not download:
-        raise DataError(f"{about} is not on this machine; pass --download, or a folder with it in place of {given}")
-    tell(f"Downloading {about}.")
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, **how, allow_patterns=files))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{about} could not be downloaded ({reason}); fetch it elsewhere and give its folder") from error
-    return Pipeline(given, folder, name, folder.name)
-
-
-def find_named(options: GeneratorOptions, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
-    """The pipeline that --pretrained or --latent names, see `find_pipeline`; None without one."""
-    name = options.pretrained or options.latent
-    return None if name is None else find_pipeline(name, download=download, tell=tell)
-
-
-def pipeline_of(made: GeneratorRecord, *, download: bool, tell: Callable[[str], None] = lambda text: None) -> Pipeline | None:
-    """The pipeline of which a finished generator has a network or an autoencoder, where it lay or by its name; None without one.
-
-    Raises:
-        DataError: it is not there.
-        MismatchError: it is not what the generator was fitted with.
-    """
-    taken, name = made.pipeline_folder, made.options.pretrained or made.options.latent
-    if taken is None or name is None:
-        return None
-    lies = taken.path is not None and taken.path.is_dir()
-    found = Pipeline(name, cast(Path, taken.path)) if lies else find_pipeline(name, download=download, tell=tell)
-    if digest_of(weights_taken(made.options, found)) != taken.digest:
-        raise MismatchError(f"{found.folder} is not what {made.path} was fitted with; put back {name} as it was")
-    return found
-
-
 def weights_taken(options: GeneratorOptions, pipeline: Pipeline) -> list[Outside]:
     """The weights that a generator of these options takes from the pipeline."""
     taken = []
@@ -257,36 +187,6 @@ def digest_of(weights: Iterable[Outside]) -> str:
     """SHA-256 over the names and digests of all files of these weights."""
     files = sorted(pair for one in weights for pair in one.files.items())
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
-
-
-def _on_the_hub(name: str, revision: str) -> tuple[str, list[str]]:
-    """A repository with its size and licence, as far as the hub answers, and the files wanted of it."""
-    import huggingface_hub
-
-    where = f"https://huggingface.co/{name}"
-    try:
-        info = huggingface_hub.HfApi().model_info(name, revision=revision or None, files_metadata=True, timeout=10)
-    except Exception as error:  # noqa: BLE001  # OSError, ValueError, or what httpx or requests raises, by the hub's version
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        return f"{where} (size and licence unknown: {reason})", []
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    files = wanted(list(sizes))
-    licence = getattr(info.card_data, "license", None) or "not stated"
-    return f"{where} ({sum(sizes[file] for file in files) / 1e9:.1f} GB, licence: {licence})", files
-
-
-def wanted(names: Sequence[str]) -> list[str]:
-    """Of a repository's files those of a pipeline: configurations, the card, and the weights of each part in one form."""
-    chosen = []
-    for name in names:
-        path = Path(name)
-        plain = [suffix for suffix in WEIGHTS if str(path.with_suffix(suffix)) in names]
-        if (path.name in (INDEX, CONFIG, "README.md") and len(path.parts) == 1) or (
-            path.parts[0] in (*NETWORK_PARTS, AUTOENCODER_PART, "scheduler")
-            and (path.suffix == ".json" or (path.suffix in plain[:1] and "." not in path.stem))
-        ):
-            chosen.append(name)
-    return chosen
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -17,9 +17,9 @@ from ltaug.data.budgets import parse_budget
 from ltaug.data.imageset import ImageSet
 from ltaug.evaluation.extractors import weights_of
 from ltaug.fields import resolve
+from ltaug.generator.finding import find_named
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.objectives import require_whole_batches
-from ltaug.generator.pipeline import find_named
 from ltaug.machine import Machine
 from ltaug.methods import extractor_of
 from ltaug.options import STAGES, ClassifierOptions, EvaluationOptions, GeneratorOptions, SynthesisOptions

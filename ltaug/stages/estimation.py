@@ -21,11 +21,11 @@ from ltaug.errors import OptionError, nearest
 from ltaug.fields import resolve
 from ltaug.generator.batching import batch_for
 from ltaug.generator.cpu_forms import suit
+from ltaug.generator.finding import find_named
 from ltaug.generator.finetune import continued, require_same_shape
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import generate
 from ltaug.generator.objectives.terms import Judged
-from ltaug.generator.pipeline import find_named
 from ltaug.generator.sampling import Sampling, guides
 from ltaug.generator.stage import seconds_per_step as generator_seconds_per_step
 from ltaug.generator.trainee import disk_bytes, learning

@@ -13,11 +13,12 @@ import torch
 from ltaug.data.imageset import ImageSet
 from ltaug.distributed.group import Group, open_group
 from ltaug.fields import plain, resolve
+from ltaug.generator.finding import find_named
 from ltaug.generator.finetune import continued
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import Generator
 from ltaug.generator.objectives.terms import Judged
-from ltaug.generator.pipeline import digest_of, find_named, weights_taken
+from ltaug.generator.pipeline import digest_of, weights_taken
 from ltaug.generator.stage import run_generator
 from ltaug.options import NETWORK, GeneratorOptions, fit_judges_needed
 from ltaug.outside import Outside

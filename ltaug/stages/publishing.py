@@ -8,8 +8,8 @@ from typing import Any
 from ltaug.errors import RunExistsError
 from ltaug.files import atomic_directory, remove_halves
 from ltaug.generator.exporting import write_pipeline
+from ltaug.generator.finding import pipeline_of
 from ltaug.generator.generate import Generator
-from ltaug.generator.pipeline import pipeline_of
 from ltaug.machine import Machine
 from ltaug.records import GeneratorRecord
 from ltaug.runtime import make_runtime

@@ -20,9 +20,10 @@ from ltaug.errors import DataError, LtaugError, OptionError
 from ltaug.fields import resolve
 from ltaug.generator.backbones.pretrained import PretrainedNetwork
 from ltaug.generator.exporting import write_pipeline
+from ltaug.generator.finding import find_pipeline
 from ltaug.generator.fit import TrainingData, build_denoiser, build_trainee, draw_batch, fit
 from ltaug.generator.generate import Generator
-from ltaug.generator.pipeline import Pipeline, find_pipeline
+from ltaug.generator.pipeline import Pipeline
 from ltaug.generator.step import prepare, train_step
 from ltaug.generator.trainee import read_checkpoint, restore, save_checkpoint
 from ltaug.options import GeneratorOptions

@@ -15,9 +15,9 @@ from ltaug.data.imageset import ImageSet
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import resolve
 from ltaug.files import file_digest
+from ltaug.generator.finding import find_pipeline
 from ltaug.generator.fit import build_denoiser
 from ltaug.generator.generate import Generator, generate
-from ltaug.generator.pipeline import find_pipeline
 from ltaug.generator.sampling import Sampling
 from ltaug.generator.space import Latents, to_pixels
 from ltaug.generator.steering import Guide, Start
