@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,26 +13,19 @@ from ltaug.classifier.judge import Judge
 from ltaug.classifier.phases import total_steps
 from ltaug.classifier.pretrained import Pretrained, find_pretrained
 from ltaug.classifier.stage import run_classifier
-from ltaug.data.given import GivenImages, form_of, read_given
 from ltaug.data.imageset import ImageSet
-from ltaug.data.load import Dataset, duplicates
-from ltaug.data.longtail import resample
-from ltaug.data.outside import require_outside
-from ltaug.errors import LeakError, MismatchError, OptionError
+from ltaug.data.load import Dataset
+from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
-from ltaug.machine import Machine
-from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.meeting import wait_for_run
 from ltaug.metrics.copies import SEARCHED_ABOVE, Look
-from ltaug.metrics.overlap import LEAK_LIMIT, Overlap, leaked, overlap
 from ltaug.options import ClassifierOptions, DatasetOptions, judge_options, judging, teachers_needed
 from ltaug.outside import Outside, serving
 from ltaug.records import ClassifierRecord, SynthesisRecord
-from ltaug.runs import RUN_FILE, Event, Run
+from ltaug.runs import RUN_FILE, Event
 from ltaug.runtime import Runtime, derive_seed, for_classifier
+from ltaug.stages.adding import Added, note_images, to_add
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
-
-NAMED = 5  # images that leak test images which an error names
 
 
 def train_judge(dataset: Given, *, out: Path, seed: int, index: int, published: Given | None = None, **how: Unpack[How]) -> Path:
@@ -121,7 +112,7 @@ def train_classifier(
     asked = judge_options(judge_index, small=side <= SMALL_SIDE, published=published or {}) if given is None else given
     chosen = resolve(ClassifierOptions, asked, image_side=side, where=job.stage)
     pretrained = find_pretrained(chosen.pretrained, model=chosen.model, download=job.machine.download, tell=job.tell)
-    added = _to_add(synthetic, resampled_to, data.train, job, seed=seed)
+    added = to_add(synthetic, resampled_to, data.train, job, seed=seed)
     if teachers is None:
         needed = range(teachers_needed(plain(chosen), synthetic=added is not None))
         teachers = [trained_judge(job, i, plain(drawn), seed=draw_seed, **judging(plain(chosen))) for i in needed]
@@ -136,37 +127,14 @@ def train_classifier(
     with job.open(runtime, seed=seed, options=named, inputs=inputs, outside=outside) as run:
         if not run.finished:
             look = _look_of(synthetic, taught_by, data.train, runtime)
-            _note_images(data, added, run, seed=seed, look=look)
+            note_images(data, added, run, seed=seed, look=look)
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
             how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by, "pretrained": pretrained}
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
     return out
 
 
-@dataclass(frozen=True)
-class _Added:
-    """What a classifier's real images are merged with."""
-
-    images: ImageSet  # those of `given`, or as many real ones drawn again
-    given: GivenImages
-    input: dict[str, Any]  # as run.json records it
-    mirrored: bool  # mirror images of real ones may be among those given
-    resampled: bool
-
-
-def _to_add(synthetic: Path | None, resampled_to: Path | None, train: ImageSet, job: Job, *, seed: int) -> _Added | None:
-    """The images that `train_classifier` adds to the real ones, if any."""
-    path = synthetic or resampled_to
-    if path is None:
-        return None
-    given, recorded, mirrored = _synthetic(path, train, job)
-    if resampled_to is None:
-        return _Added(given.images, given, recorded, mirrored, resampled=False)
-    images = resample(train, given.images.class_counts, seed=derive_seed(seed, "resample"))
-    return _Added(images, given, recorded, mirrored, resampled=True)
-
-
-def _inputs(data: Dataset, draw_seed: int, added: _Added | None, taught: list[dict[str, Any]]) -> dict[str, Any]:
+def _inputs(data: Dataset, draw_seed: int, added: Added | None, taught: list[dict[str, Any]]) -> dict[str, Any]:
     """The inputs that run.json records."""
     kind = "resampled_to" if added is not None and added.resampled else "synthetic"
     inputs = {
@@ -196,16 +164,6 @@ def _look_of(synthetic: Path | None, teachers: Sequence[Judge], train: ImageSet,
     return (lambda images: np.concatenate([judge.features(images) for judge in judges], axis=1)) if judges else None
 
 
-def _note_images(data: Dataset, added: _Added | None, run: Run, *, seed: int, look: Look | None) -> None:
-    """Note what is known of the images before the fit; LeakError where synthetic ones show too many test images."""
-    if added is not None and not added.resampled:
-        _compare(added.given, data, run, seed=seed, mirrored=added.mirrored, look=look)
-    same = duplicates(data.train, data.test)
-    run.note(duplicates=same, dataset_notes=data.source_notes)
-    if same["test_in_train"]:
-        run.event(f"{same['test_in_train']} of {len(data.test)} test images are training images too.")
-
-
 def trained_judge(job: Job, index: int, dataset: Given, *, seed: int, published: Given | None = None) -> Path:
     """Judge `index` of OUT.judges (`train_judge`): trained by the process that leads, waited for by the others."""
     path = job.out.with_name(f"{job.out.name}.judges") / f"judge-{index}"
@@ -230,61 +188,3 @@ def load_judges(paths: Sequence[Path], train: ImageSet, *, runtime: Runtime) -> 
         if record.train_digest != train.digest:
             raise MismatchError(f"{path} was trained on other images than {train.source}; give one of its dataset, draw and seed")
     return [Judge.load(path, runtime=runtime) for path in paths]
-
-
-def _synthetic(path: Path, train: ImageSet, job: Job) -> tuple[GivenImages, dict[str, Any], bool]:
-    """Synthetic images for these training images, the input that run.json records, and whether mirror images may be among them.
-
-    Those of a finished synthesis must have been made for these; of others nothing is known, so their mirror images count too.
-    """
-    if (path / RUN_FILE).is_file():
-        origin, found, mirrored = SynthesisRecord.stage, *synthesized(path, train, job.machine)
-    else:
-        require_outside(job.out, f"folder:{path}")
-        origin, found, mirrored = form_of(path), read_given(path, train, max_pixels=job.machine.max_image_pixels), True
-    return found, {**job.input(found.images.digest, path), "images": len(found.images), "origin": origin}, mirrored
-
-
-def synthesized(run: Path, train: ImageSet, machine: Machine) -> tuple[GivenImages, bool]:
-    """The images of a finished synthesis for these training images, and whether mirror images may be among them."""
-    made = SynthesisRecord.read(run, finished=True)
-    train.require_same_classes(made.class_names, what=str(run))
-    if made.train_digest != train.digest:
-        raise MismatchError(
-            f"{run} was made for another draw of the training images; "
-            "give the dataset options and the seed its generator was fitted with"
-        )
-    generator = made.generator()
-    images = read_synthetic(run, machine=machine)
-    files = tuple(row.file for row in read_manifest(run) if row.verdict == KEPT)
-    return GivenImages(images, files, ()), generator is None or generator.options.flip
-
-
-def _compare(given: GivenImages, data: Dataset, run: Run, *, seed: int, mirrored: bool, look: Look | None) -> None:
-    """Note how near synthetic images come to real ones; raise LeakError where too many show test images."""
-    if not (len(given.images) and len(data.test)):
-        return  # the fit says what is wrong, if anything is
-    run.event("comparing synthetic images with real ones", 0, 1)
-    began = time.monotonic()
-    found = overlap(given.images, data.train, data.test, seed=derive_seed(seed, "overlap"), mirrored=mirrored, look=look)
-    if leaked(found.near_test, found.checked):
-        raise LeakError(_leaks(found, given, data.test))
-    run.timing("overlap", time.monotonic() - began)
-    facts = dataclasses.asdict(found)
-    del facts["leaks"]
-    run.note(overlap=facts, synthetic_notes=list(given.notes))
-    for note in given.notes:
-        run.event(note)
-
-
-def _leaks(found: Overlap, given: GivenImages, test: ImageSet) -> str:
-    shown = [
-        f"{given.names[one.synthetic]} shows test image {one.real} (class {test.class_names[test.labels[one.real]]})"
-        for one in found.leaks[:NAMED]
-    ]
-    more = f", and {len(found.leaks) - NAMED} more" if len(found.leaks) > NAMED else ""
-    return (
-        f"{len(found.leaks)} of {found.checked} synthetic images show test images: {100 * found.near_test:.1f} %, where at most "
-        f"{100 * LEAK_LIMIT:g} % may, so the test images could not judge the classifier ({'; '.join(shown)}{more}); "
-        "remove these images, or make others without the test images"
-    )

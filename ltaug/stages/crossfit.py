@@ -17,7 +17,8 @@ from ltaug.manifest import KEPT, read_manifest
 from ltaug.options import ClassifierOptions
 from ltaug.records import SynthesisRecord
 from ltaug.runtime import derive_seed, for_classifier
-from ltaug.stages.classifier import outside_input, synthesized
+from ltaug.stages.adding import synthesized
+from ltaug.stages.classifier import outside_input
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 
 
