@@ -121,7 +121,15 @@ class GeneratorOptions:
     depth: int = option(9, "ViT: transformer blocks", small=4, low=2, owner=VIT)
     heads: int = option(12, "ViT: attention heads of a block", small=4, low=1, owner=VIT)
     width: int = option(384, "ViT: channels of a token", small=64, low=4, owner=VIT)
-    dropout: float = option(0.1, "dropout inside the network's blocks", small=0.0, low=0, high=0.99, owner={"backbone": True})
+    dropout: float = option(
+        0.1,
+        "dropout inside the network's blocks",
+        small=0.0,
+        low=0,
+        high=0.99,
+        owner={"backbone": True},
+        instead={TUNED: 0.0},
+    )
     sampling: str = option(
         "natural",
         "training images as they come, every class equally often (rs), or by the root of its count (rs-sqrt)",

@@ -257,7 +257,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("fit-generator", ("t2h, h2t, full and any of toy, cbdm", "[toy|unet|vit]", "--toy-pull", "--thickness", "toys, digits")),
+        ("fit-generator", ("t2h, h2t, full and any of toy, cbdm", "[toy|unet|vit|", "--toy-pull", "--thickness", "toys, digits")),
         ("synthesize", ("[toy|ddpm|", "--toy-shake", "--drop-dark", "times:N is N times the real images")),
         ("train-classifier", ("[toy|ce|", "--toy-scale", "toy, none, shift")),
         ("run", ("[toy|jsonl|csv]",)),

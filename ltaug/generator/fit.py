@@ -94,7 +94,8 @@ def build_denoiser(
     space = space_of(options, pipeline, image_shape)
     if options.pretrained is not None:
         assert pipeline is not None
-        network = PretrainedNetwork(pipeline, num_classes=num_classes, class_names=class_names, how=options.tune)
+        how: dict[str, Any] = {"how": options.tune, "dropout": options.dropout}
+        network = PretrainedNetwork(pipeline, num_classes=num_classes, class_names=class_names, **how)
         network.require_fitting(space.shape_of(image_shape), name=options.pretrained)
         return Denoiser(network, pipeline.preconditioning(), num_classes=num_classes, space=space)
     backbone = BACKBONES.find(options.backbone)(

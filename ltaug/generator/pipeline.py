@@ -125,8 +125,8 @@ class Pipeline:
             )
         return VP(levels, prediction=prediction)
 
-    def load(self, folder: Path, known: Sequence[str]) -> nn.Module:
-        """The module in a part's folder, in float32; on the device `meta` without its weights.
+    def load(self, folder: Path, known: Sequence[str], **changed: Any) -> nn.Module:
+        """The module in a part's folder, in float32, its configuration changed; on the device `meta` without its weights.
 
         Raises:
             OptionError: diffusers is not installed.
@@ -140,10 +140,10 @@ class Pipeline:
         config = self.config(folder, known)
         cls: Any = getattr(diffusers, config["_class_name"])
         if torch.get_default_device().type == "meta":
-            return cast("nn.Module", cls.from_config(config))
+            return cast("nn.Module", cls.from_config(config | changed))
         try:
             network, found = cls.from_pretrained(
-                folder, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True
+                folder, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True, **changed
             )
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:160]

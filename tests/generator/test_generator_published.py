@@ -194,6 +194,14 @@ def test_what_was_tuned_starts_as_published_and_is_all_that_is_saved(published, 
     assert weights_digest(again.ema.module) == weights_digest(trainee.ema.module)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.9])
+def test_dropout_is_what_was_asked_for_and_none_by_default(published, photos, dropout):
+    given = {"dropout": dropout} if dropout else {}
+    network = trainee_of(published, photos, **given)[0].denoiser.train()
+    rates = {module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == {dropout} or rates == {dropout, 0.0}
+
+
 def test_an_average_shares_what_does_not_learn(tmp_path, photos):
     trainee, _ = trainee_of(pipelines.save(tmp_path / "pipeline", pipelines.unet()), photos)
     pairs = zip(trainee.denoiser.parameters(), trainee.ema.module.parameters(), strict=True)

@@ -204,10 +204,12 @@ class PretrainedNetwork(nn.Module):
         LtaugError: see `Pipeline.load`, `Kind.take`.
     """
 
-    def __init__(self, pipeline: Pipeline, *, num_classes: int, class_names: Sequence[str] = (), how: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, *, num_classes: int, class_names: Sequence[str] = (), how: str, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         folder = pipeline.part(*NETWORK_PARTS)
-        network = pipeline.load(folder, list(KINDS))
+        network = pipeline.load(folder, list(KINDS), dropout=dropout)
         self.kind = KINDS[type(network).__name__]
         rows = self.kind.take(network)
         names = class_names or [str(i) for i in range(num_classes)]
