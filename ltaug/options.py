@@ -276,7 +276,9 @@ class ClassifierOptions(StartingOptions):
         choices=methods.OPTIMIZERS,
         instead={FINETUNE: "adamw", PROBE: "adamw"},
     )
-    lr: float = option(0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4, PROBE: 5e-3})
+    lr: float = option(
+        0.1, "learning rate after warm-up", small=0.05, low=0, instead={("optimizer", "adamw"): 5e-4, FINETUNE: 1e-3, PROBE: 5e-3}
+    )
     momentum: float = option(0.9, "sgd: (Nesterov) momentum", low=0, high=1, owner={"optimizer": ("sgd",)})
     weight_decay: float = option(
         2e-4, "weight decay; adamw's is of weights alone", small=5e-4, low=0, instead={("optimizer", "adamw"): 0.05}

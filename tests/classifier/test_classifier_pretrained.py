@@ -182,13 +182,13 @@ FINETUNED = {"preset": "finetune", "model": "test_resnet", "pretrained": "hub"}
 
 def test_a_preset_sets_defaults_and_an_option_that_is_given_goes_before_it():
     found = resolve(ClassifierOptions, FINETUNED, image_side=224)
-    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("adamw", 5e-4, 0.05, 0.75)
+    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("adamw", 1e-3, 0.05, 0.75)
     assert (found.schedule, found.warmup, found.epochs, found.batch_size) == ("cosine", 0.1, 100, 32)
     assert (found.augment, found.label_smoothing, found.drop_path) == ("resized-crop+flip", 0.1, 0.1)
     assert resolve(ClassifierOptions, FINETUNED, image_side=8).augment == "resized-crop+flip"
     own = {"optimizer": "sgd", "augment": "shift", "drop_path": 0.0}
     found = resolve(ClassifierOptions, FINETUNED | own, image_side=224)
-    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("sgd", 0.1, 2e-4, 0.75)
+    assert (found.optimizer, found.lr, found.weight_decay, found.layer_decay) == ("sgd", 1e-3, 2e-4, 0.75)
     assert (found.augment, found.drop_path, found.label_smoothing) == ("shift", 0, 0.1)
 
 
@@ -202,7 +202,7 @@ def test_what_a_presets_choice_reads_may_be_given_beside_it_and_what_it_does_not
 def test_a_finetuned_run_records_every_value_and_drops_paths_in_training_alone(published, photos, tmp_path):
     paths = [train(photos, tmp_path / out, published, preset="finetune", drop_path=0.5, augment="resized-crop") for out in "ab"]
     recorded = read_run(paths[0])["options"]["train-classifier"]
-    assert (recorded["preset"], recorded["optimizer"], recorded["lr"]) == ("finetune", "adamw", 5e-4)
+    assert (recorded["preset"], recorded["optimizer"], recorded["lr"]) == ("finetune", "adamw", 1e-3)
     first, again = (ClassifierRecord.read(path, finished=True).outputs["weights.safetensors"] for path in paths)
     other = train(photos, tmp_path / "c", published, preset="finetune", drop_path=0.0, augment="resized-crop")
     assert first == again != ClassifierRecord.read(other, finished=True).outputs["weights.safetensors"]
