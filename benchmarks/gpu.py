@@ -116,6 +116,9 @@ STEPS: dict[str, Step] = {
         script("classifier", "--image-size", "8", "--steps", "2", "--rounds", "1"),
         8,
     ),
+    "published": Step(  # needs diffusers
+        script("published", "--out", "{OUT}/published"), script("published", "--tiny", "--out", "{OUT}/published"), 8
+    ),
     "scaling": Step(
         script("scaling", "--channels", "128", "--blocks", "2", "--batch-size", "64", "--sides", "32,64,128"),
         script("scaling", "--channels", "8", "--rounds", "1", "--sides", "8,16", "--classes", "10,100", "--counts", "100,1000"),
