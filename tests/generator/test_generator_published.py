@@ -1,9 +1,12 @@
 """Published networks as backbones: against diffusers' own forward, what starts, what learns, what is saved."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import diffusers
@@ -413,3 +416,15 @@ def test_an_exported_pipeline_gives_in_diffusers_what_the_generator_gives(tmp_pa
         assert pipeline.labels == {"dog": 0, "gnu": 2, "zebra": 1}
         images = pipeline(pipeline.get_label_ids(["gnu"]), num_inference_steps=2, guidance_scale=1.0, output_type="np").images
         assert images.shape == (1, 16, 16, 3)
+
+
+def test_a_fit_without_published_weights_loads_neither_diffusers_nor_peft():
+    loads = "import sys, ltaug.stages.generator, ltaug.stages.synthesis; print({'diffusers', 'peft'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_without_diffusers_the_pip_line_is_said(tmp_path, photos, monkeypatch):
+    folder = pipelines.save(tmp_path / "p", pipelines.unet())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=r"needs diffusers, which is not installed; pip install 'ltaug\[diffusers\]'"):
+        trainee_of(folder, photos)
