@@ -193,6 +193,18 @@ def shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
+def explained(f: dataclasses.Field[Any]) -> str:
+    """An option's help text, and its defaults."""
+    text = str(f.metadata["help"])
+    if (f.default is None or f.default is False) and "small" not in f.metadata:
+        return text
+    defaults = f"default: {shown(f.default)}"
+    if "small" in f.metadata:
+        defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
+    defaults += "".join(f"; {shown(value)} with --{key} {name}" for (key, name), value in f.metadata["instead"].items())
+    return f"{text} [{defaults}]"
+
+
 def _names(owner: tuple[str, ...] | bool, value: Any) -> bool:
     if isinstance(owner, bool):
         return bool(value) == owner
