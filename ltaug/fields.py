@@ -193,6 +193,19 @@ def shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
+def explained(f: dataclasses.Field[Any]) -> str:
+    """An option's help text, and its defaults."""
+    text = str(f.metadata["help"])
+    if (f.default is None or f.default is False) and "small" not in f.metadata:
+        return text
+    defaults = f"default: {shown(f.default)}"
+    if "small" in f.metadata:
+        defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
+    for (key, chosen), value in f.metadata["instead"].items():
+        defaults += f"; {shown(value)} with --{key}{'' if chosen is True else f' {chosen}'}"
+    return f"{text} [{defaults}]"
+
+
 def _names(owner: tuple[str, ...] | bool, value: Any) -> bool:
     if isinstance(owner, bool):
         return bool(value) == owner

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ltaug import methods
 from ltaug.fields import option
+from ltaug.registry import require_extra
 
 # The parts of the work that read options of Machine: which a command has says which of them it offers.
 READING, COMPUTING, NETWORKS, FITTING = "reading", "computing", "networks", "fitting"
@@ -22,6 +23,7 @@ class Machine:
     device: str = option("auto", "where to compute; auto: CUDA if there is one", choices=("auto", "cpu", "cuda"), part=COMPUTING)
     threads: int | None = option(None, "CPU threads [default: all cores; in parallel workers 1]", low=1, part=COMPUTING)
     log: tuple[str, ...] = option(("jsonl",), "progress records of a run, one or several", choices=methods.SINKS, part=COMPUTING)
+    track: tuple[str, ...] = option((), "trackers that also get figures and reports", choices=methods.TRACKERS, part=COMPUTING)
     data_dir: Path | None = option(  # noqa: RUF009
         None, "where downloaded sets and weights are kept [default: ~/.cache/ltaug/datasets]", part=READING
     )
@@ -57,3 +59,8 @@ class Machine:
     )
     checkpoint_activations: bool = option(False, "recompute blocks backwards: less memory, a third more time", part=FITTING)
     plain: bool = option(False, "fit the generator the slow reference way: float32, one pass a conditioning, loops", part=FITTING)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a tracker that is not installed."""
+        for name in self.track:
+            require_extra(name, name, f"--track {name}")

@@ -143,7 +143,7 @@ RULES = Registry(
         "drop_copies": "ltaug.synthesis.rules:copies",
     },
 )
-# Where progress is recorded: sink(run directory, label) -> function of an Event.
+# Where progress is recorded: sink(run directory, label) -> function of an Event; if it has a `close`, that is called at the end.
 SINKS = Registry(
     "--log",
     {
@@ -151,6 +151,8 @@ SINKS = Registry(
         "csv": "ltaug.sinks:long_csv",
     },
 )
+# Where progress, figures and reports also go, by the package that each needs: a sink, as above.
+TRACKERS = Registry("--track", {name: f"ltaug.trackers:{name}" for name in ("tensorboard", "wandb", "mlflow", "trackio")})
 # Forms of --per-class-budget, FORM:AMOUNT; "" is a plain number: form(amount, class_counts, where) -> images for each class.
 FORMS = Registry(
     "--per-class-budget",

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -22,7 +22,7 @@ from ltaug.fields import known_of
 from ltaug.files import file_digest, is_half, read_json, remove_halves, require_sealed, sealed, verify_file, write_json
 from ltaug.formats import FORMAT, RUN, require_known
 from ltaug.machine import Machine
-from ltaug.methods import SINKS
+from ltaug.methods import SINKS, TRACKERS
 from ltaug.options import STAGES
 from ltaug.place import ALONE, Place
 from ltaug.shapes import RECORD, require_shape
@@ -168,6 +168,7 @@ def open_run(
     device: Mapping[str, Any],
     listener: Listener = ignore_events,
     log: Sequence[str] = Machine.log,
+    track: Sequence[str] = (),
     wait: float = 0.0,
     place: Place = ALONE,
     **spec: Unpack[Spec],
@@ -177,6 +178,7 @@ def open_run(
     Args:
         label: what people call this run in progress and reports.
         log: names in methods.SINKS, where events are recorded.
+        track: names in methods.TRACKERS, where they go too.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
         place: of this process, which leads those that share the work.
 
@@ -186,7 +188,7 @@ def open_run(
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
     assert place.leads, "the others join (meeting.join_run)"
-    sinks = [SINKS.find(name) for name in dict.fromkeys(log)]
+    recorders = [SINKS.find(name) for name in dict.fromkeys(log)] + [TRACKERS.find(name) for name in dict.fromkeys(track)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         if (path / RUN_FILE).exists():
             record = read_run(path)
@@ -195,8 +197,12 @@ def open_run(
             record = {**_as_json(spec), "label": label, "versions": dict(versions), "device": dict(device), "status": "running"}
             record |= {"timings": {}, "spent": {"processor": 0.0}, "facts": {}, "outputs": {}}
             _write_record(path, record)
+        sinks = [] if record["status"] == "finished" else [make(path, label) for make in recorders]
         try:
-            yield Run(path, record, listener, place, [sink(path, label) for sink in sinks])
+            with ExitStack() as ends:
+                for sink in sinks:
+                    ends.callback(getattr(sink, "close", lambda: None))
+                yield Run(path, record, listener, place, sinks)
         except LtaugError:
             # Free a directory in which nothing was made before the mistake, so that the corrected command can use it.
             if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ltaug.errors import OptionError, nearest, told_of_resources
-from ltaug.fields import SMALL_SIDE, check, checked, field_types, read_of, shown
+from ltaug.fields import check, checked, explained, field_types, read_of
 from ltaug.machine import Machine
 from ltaug.options import NETWORK, STAGES
 from ltaug.recipes import read_recipe, recipe_path
@@ -90,7 +90,7 @@ def options_of(cls: type, section: str, *, leave_out: str = "", parts: Sequence[
 def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Decorated], Decorated]:
     element, many, _ = field_types(cls)[f.name]
     flag = "--" + f.name.replace("_", "-")
-    kwargs: dict[str, Any] = {"section": section, "default": None, "help": _help(f)}
+    kwargs: dict[str, Any] = {"section": section, "default": None, "help": explained(f)}
     if element is bool:
         flag = flag if cls is Machine else f"{flag}/--no-{flag[2:]}"
         return option(flag, f.name, is_flag=True, **kwargs)
@@ -101,18 +101,6 @@ def _option(cls: type, f: dataclasses.Field[Any], section: str) -> Callable[[Dec
     words = {int: "N", float: "X", str: "TEXT", Path: "DIR"}
     metavar = f"[{'|'.join(f.metadata['choices'])}]{',...' if many else ''}" if closed else "LIST" if many else words[element]
     return option(flag, f.name, type=kind, metavar=metavar, **kwargs)
-
-
-def _help(f: dataclasses.Field[Any]) -> str:
-    text = str(f.metadata["help"])
-    if (f.default is None or f.default is False) and "small" not in f.metadata:
-        return text
-    defaults = f"default: {shown(f.default)}"
-    if "small" in f.metadata:
-        defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
-    for (key, chosen), value in f.metadata["instead"].items():
-        defaults += f"; {shown(value)} with --{key}{'' if chosen is True else f' {chosen}'}"
-    return f"{text} [{defaults}]"
 
 
 def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

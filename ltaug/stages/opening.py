@@ -129,7 +129,8 @@ class Job:
         told |= {"listener": self.listener, "wait": self.wait, "place": self.place}
         if self.place.leads:
             device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
-            opened = open_run(self.out, **told, versions=versions(), device=device, log=self.machine.log)
+            told |= {"log": self.machine.log, "track": self.machine.track}
+            opened = open_run(self.out, **told, versions=versions(), device=device)
         else:
             opened = join_run(self.out, **told)
         with opened as run:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ltaug.data.imageset import ImageSet
 from ltaug.machine import Machine
+from ltaug.methods import TRACKERS
 from ltaug.options import DatasetOptions
 from ltaug.report.build import build_report
 from ltaug.report.document import Report
@@ -38,7 +39,7 @@ def write_report(
     def load_train(dataset: DatasetOptions, seed: int) -> ImageSet:
         return load_data(dataset, seed, machine, "report", listener).train
 
-    return build_report(
+    report = build_report(
         runs,
         out=out,
         load_train=load_train,
@@ -48,3 +49,6 @@ def write_report(
         published=published,
         listener=listener,
     )
+    for name in machine.track:
+        TRACKERS.find(name)(out, "report").close()
+    return report

@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import hashlib
+import html
 import json
 import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -58,12 +60,38 @@ def report(small_experiment, tiny_real, tmp_path):
 def test_the_page_stands_alone(report):
     text = (report.path / "report.html").read_text()
     page = Page(text)
-    assert "script" not in page.tags
+    assert text.count("<script") == 1
+    assert "<script>" in text
     assert "link" not in page.tags
     assert all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
     assert "@import" not in text
     assert set(re.findall(r"url\(([^)]*)\)", text)) <= {f"#{i}" for i in page.ids}
     assert page.silent == []
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_in_a_browser_a_click_sorts_a_table_and_a_third_one_restores_it_and_each_is_there_as_csv(report, tmp_path):
+    clicks = """<script>
+        const table = [...document.querySelectorAll("table")].find(t => t.tHead.innerText.includes("Real images"));
+        const [name, , count] = table.tHead.rows[0].cells, found = [];
+        for (const head of [name, name, name, count, count]) {
+            head.click();
+            found.push([head.ariaSort, [...table.tBodies[0].rows].map(row => text(row.cells[0])).join("")].join(" "));
+        }
+        found.push(number("2.0 processor min"), number("1,234"), text(table.rows[3].cells[5]));
+        const csv = decodeURIComponent(table.nextElementSibling.href).split("\\n");
+        document.body.innerHTML = `<pre>${JSON.stringify([...found, csv[0], csv.length])}</pre>`;
+    </script></body>"""
+    page = tmp_path / "clicked.html"
+    page.write_text((report.path / "report.html").read_text().replace("</body>", clicks))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={tmp_path / 'browser'}"]
+    browser = ["chromium", *flags, "--dump-dom", page.as_uri()]
+    shown = subprocess.run(browser, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(html.unescape(re.search("<pre>(.*)</pre>", shown.stdout)[1]))
+    columns = ["Class", "Group", "Real images", "Recall before", "after", "gain", "Precision before", "after", "gain"]
+    head = "data:text/csv;charset=utf-8," + ",".join(f'"{column}"' for column in columns)
+    orders = ["ascending abc", "descending cba", " abc", "descending abc", "ascending cba"]
+    assert found == [*orders, 120, 1234, "-0.017 [-0.088, +0.055]", head, 5]
 
 
 def test_ids_on_the_page_are_unique_and_every_reference_has_its_target(report):
