@@ -201,8 +201,8 @@ def explained(f: dataclasses.Field[Any]) -> str:
     defaults = f"default: {shown(f.default)}"
     if "small" in f.metadata:
         defaults += f"; {shown(f.metadata['small'])} for images up to {SMALL_SIDE} px"
-    for (key, chosen), value in f.metadata["instead"].items():
-        defaults += f"; {shown(value)} with --{key}{'' if chosen is True else f' {chosen}'}"
+    for (key, name), value in f.metadata["instead"].items():
+        defaults += f"; {shown(value)} with {_flag(key)}{'' if name is True else f' {name}'}"
     return f"{text} [{defaults}]"
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from ltaug.errors import LtaugError
+from ltaug.errors import LtaugError, resource_error
 from ltaug.files import read_json, write_bytes
 from ltaug.records import METRICS_FILE
 from ltaug.runs import Event
@@ -137,8 +137,8 @@ def mlflow(run: Path, label: str) -> Tracker:
     made = _remembered(run / "mlflow.id", new)
 
     def figures(values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            client.log_metric(made, re.sub(r"[^\w\-. :/]", "_", name), value, step=step)
+        for name, value in values.items():  # its file store takes "fid/many" for a file in a directory "fid"
+            client.log_metric(made, re.sub(r"[^\w\-. :]", "_", name.replace("/", ".")), value, step=step)
 
     return Tracker(figures, lambda path: client.log_artifact(made, path), lambda: client.set_terminated(made))
 
@@ -175,8 +175,8 @@ def _named(begin: Begin) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except OSError:  # of the disk
-        raise
     except Exception as error:  # the trackers' have no common ancestor
+        if resource_error(error) is not None:
+            raise
         what = f"--track {begin.__name__}: {type(error).__name__}: {error}"
         raise LtaugError(f"{what}; set it up, or leave it out, and rerun the command to resume") from error

@@ -106,8 +106,8 @@ def test_a_tracker_has_figures_by_step_and_a_continued_run_as_the_same_and_what_
         pass
     first, other = dict.fromkeys(run for run, *_ in fake.told)
     assert [told[1:] for told in fake.told if told[0] == other] == [(3, "loss", 9.0)]
-    wild = "dog _wild_" if fake.name == "mlflow" else "dog (wild)"
-    end = [("macro_recall", 0.5), ("class recall/cat", 0.25), (f"class recall/{wild}", 0.75)]
+    cat, dog = ("recall.cat", "recall.dog _wild_") if fake.name == "mlflow" else ("recall/cat", "recall/dog (wild)")
+    end = [("macro_recall", 0.5), (f"class {cat}", 0.25), (f"class {dog}", 0.75)]
     assert [told[1:] for told in fake.told if told[0] == first] == [
         *((step, "loss", loss) for step, loss in ((5, 2.0), (6, 1.5), (10, 1.0))),
         *((10, name, value) for name, value in end),
@@ -129,14 +129,15 @@ def test_a_run_without_figures_begins_nothing_and_a_report_is_an_artefact(fake, 
     assert len(fake.ended) == 1
 
 
-def test_what_a_tracker_refuses_is_one_sentence_with_its_name(fake, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, ConnectionError])
+def test_what_a_tracker_refuses_is_one_sentence_with_its_name(fake, tmp_path, monkeypatch, error):
     def refuse(*args, **how):
-        raise ValueError("no account")
+        raise error("no account")
 
     module = sys.modules[fake.name]
     for name in ("init", "MlflowClient"):
         monkeypatch.setattr(module, name, refuse)
-    with pytest.raises(LtaugError, match=rf"^--track {fake.name}: ValueError: no account; set it up"):  # noqa: SIM117
+    with pytest.raises(LtaugError, match=rf"^--track {fake.name}: {error.__name__}: no account; set it up"):  # noqa: SIM117
         with opened(tmp_path / "run", fake.name) as run:
             run.event("fitting", 1, 10, loss=1.0)
 
