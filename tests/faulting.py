@@ -74,6 +74,7 @@ COMMANDS = {
     "train-classifier": BASE["clf"],
     "report": "report base/clf base/eval",
     "figure": "figure grid base/gen --strengths 0 --sample-steps 2",
+    "export": "export base/syn --to imagefolder --with-real",
     "run": "run mini.toml",
     "grow": f"grow base/gen --sample-steps 2 --max-rounds 2 --per-round 20 --folds 2 --repeats 3 --seeds 1 {CLASSIFIER}",
 }

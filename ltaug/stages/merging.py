@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltaug.data.outside import require_outside
-from ltaug.errors import MismatchError, RunExistsError
+from ltaug.errors import MismatchError
 from ltaug.exporting.card import card
 from ltaug.exporting.merged import Merged
-from ltaug.files import atomic_directory, remove_halves
+from ltaug.exporting.once import made_once
 from ltaug.machine import Machine
 from ltaug.manifest import KEPT, read_manifest, read_synthetic
 from ltaug.methods import LAYOUTS
-from ltaug.records import SynthesisRecord
+from ltaug.records import MANIFEST_FILE, SynthesisRecord
 from ltaug.runs import Event, Listener, ignore_events
 from ltaug.stages.opening import load_data
 
@@ -38,7 +38,7 @@ def export(
     Args:
         run: a finished synthesize run.
         to: a name in methods.LAYOUTS.
-        out: appears complete or not at all.
+        out: appears complete or not at all; left as it is where the same call filled it before.
         with_real: the real training images of the generator's draw, too.
 
     Returns:
@@ -46,25 +46,25 @@ def export(
 
     Raises:
         OptionError: no such layout, its package is not installed, or `out` lies in the dataset.
-        RunExistsError: `out` exists.
+        RunExistsError: `out` exists and is something else.
         MismatchError: not a finished synthesis, or its generator or real images are not what they were.
         CorruptError: an image is damaged.
     """
     write = LAYOUTS.find(to)
     record = SynthesisRecord.read(run, finished=True)
     require_outside(out, record.dataset.dataset)
-    if out.exists():
-        raise RunExistsError(f"{out} exists; name another directory with --out, or delete it")
-    merged = _merge(record, with_real=with_real, machine=machine, listener=listener)
-    listener(Event("export", f"writing {len(merged)} images"))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_halves(out.parent, f".{out.name}.*")
-    with atomic_directory(out) as folder:
+
+    def make(folder: Path) -> dict[str, Any]:
+        merged = _merge(record, with_real=with_real, machine=machine, listener=listener)
+        listener(Event("export", f"writing {len(merged)} images"))
         written = write(merged, folder)
         (folder / "README.md").write_text(card(merged, record, written), encoding="utf-8")
-    counts = np.bincount(merged.labels, minlength=len(merged.class_names)).tolist()
-    per_class = dict(zip(merged.class_names, counts, strict=True))
-    return {"out": str(out), "to": to, "real": len(merged.real), "synthetic": len(merged.synthetic), "per_class": per_class}
+        counts = np.bincount(merged.labels, minlength=len(merged.class_names)).tolist()
+        per_class = dict(zip(merged.class_names, counts, strict=True))
+        return {"real": len(merged.real), "synthetic": len(merged.synthetic), "per_class": per_class}
+
+    asked = {"synthesis": record.outputs[MANIFEST_FILE], "to": to, "with_real": with_real}
+    return {"out": str(out), **made_once(out, asked, make)}
 
 
 def merged(

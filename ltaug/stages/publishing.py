@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ltaug.errors import RunExistsError
-from ltaug.files import atomic_directory, remove_halves
+from ltaug.exporting.once import made_once
 from ltaug.generator.exporting import write_pipeline
 from ltaug.generator.finding import pipeline_of
 from ltaug.generator.generate import Generator
+from ltaug.generator.trainee import final_weights
 from ltaug.machine import Machine
 from ltaug.records import GeneratorRecord
 from ltaug.runtime import make_runtime
@@ -19,25 +19,25 @@ def export_generator(run: Path, *, out: Path, machine: Machine = Machine()) -> d
     """Write a finished generator that was fitted with --pretrained as a pipeline of diffusers, with a card; `ltaug export`.
 
     Args:
-        out: appears complete or not at all.
+        out: appears complete or not at all; left as it is where the same call filled it before.
 
     Returns:
         out, to, and the classes that it knows.
 
     Raises:
-        RunExistsError: `out` exists.
+        RunExistsError: `out` exists and is something else.
         MismatchError: not a finished fit-generator run with a published network; that is not what it was.
     """
     made = GeneratorRecord.read(run, finished=True)
-    if out.exists():
-        raise RunExistsError(f"{out} exists; name another directory with --out, or delete it")
-    generator = Generator.load(run, runtime=make_runtime("cpu", threads=machine.threads))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_halves(out.parent, f".{out.name}.*")
-    with atomic_directory(out) as folder:
+
+    def make(folder: Path) -> dict[str, Any]:
+        generator = Generator.load(run, runtime=make_runtime("cpu", threads=machine.threads))
         write_pipeline(generator, pipeline_of(made, download=False), folder)
         (folder / "README.md").write_text(_card(made), encoding="utf-8")
-    return {"out": str(out), "to": "diffusers", "classes": list(made.class_names)}
+        return {"classes": list(made.class_names)}
+
+    asked = {"generator": made.outputs[final_weights(made.options.steps)], "to": "diffusers"}
+    return {"out": str(out), **made_once(out, asked, make)}
 
 
 def _card(made: GeneratorRecord) -> str:
