@@ -29,7 +29,8 @@ def normalized(distribution):
 
 def test_ltaug_declares_every_package_that_it_imports_and_no_other():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = [text for extra in ("inception", "hf", "parquet") for text in project["optional-dependencies"][extra]]
+    extras = ("inception", "hf", "parquet", "diffusers", "dask")
+    optional = [text for extra in extras for text in project["optional-dependencies"][extra]]
     declared = {normalized(text) for text in project["dependencies"] + optional}
     installed = packages_distributions()
     imported = {normalized(installed.get(name, [name])[0]) for name in packages_imported_by(ROOT / "ltaug")}

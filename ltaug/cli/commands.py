@@ -248,6 +248,8 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,
               help="seeds count from here [default: 0]")  # fmt: skip
 @option("--out", type=DIRECTORY, metavar="DIR", help="where all runs go [default: runs/RECIPE]")
+@option("--engine", metavar="dask:SCHEDULER",
+              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, max_seeds: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
@@ -269,13 +271,16 @@ def run(recipe: str, seeds: int | None, max_seeds: int | None, as_json: bool, qu
         experiment = dataclasses.replace(experiment, dataset=experiment.dataset | {"dataset": values["dataset"]})
     turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
     out = values["out"] or Path("runs") / experiment.name
-    workers, first_seed = values["workers"], values["first_seed"]
+    workers, first_seed, engine = values["workers"], values["first_seed"], values["engine"]
+    if engine and workers:
+        raise OptionError(f"--workers {workers} is read only without --engine; leave it out, and start as many Dask workers")
     if dry_run:
         planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
         dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())
         return
     with progress(quiet=quiet) as listener:
         how: dict[str, Any] = {"first_seed": first_seed, "workers": workers, "machine": machine(values), "listener": listener}
+        how["engine"] = engine
         if turns:
             made = run_until_decided(experiment, out=out, max_seeds=turns[-1], **how)
         else:
