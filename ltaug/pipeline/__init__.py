@@ -173,11 +173,12 @@ def _await(tasks: Sequence[Task], listener: Listener) -> None:
 
 
 @contextmanager
-def claim(out: Path, what: str, tasks: Sequence[Task] = ()) -> Iterator[None]:
+def claim(out: Path, what: str, tasks: Sequence[Task] = (), *, wait: float = 0.0) -> Iterator[None]:
     """Hold a directory of several runs: new, empty, or claimed before; nobody else may write it meanwhile.
 
     Args:
         tasks: what is to be run there.
+        wait: seconds to wait for another process.
 
     Raises:
         OptionError: it lies among images that the tasks read.
@@ -185,7 +186,7 @@ def claim(out: Path, what: str, tasks: Sequence[Task] = ()) -> Iterator[None]:
     """
     for name in {name for task in tasks for name in _read_by(task)}:
         require_outside(out, name)
-    with hold(out, mark=MARKER, otherwise="was not made by this command"):
+    with hold(out, mark=MARKER, otherwise="was not made by this command", wait=wait):
         if not (out / MARKER).exists():
             write_json(out / MARKER, {"made_by": f"ltaug {what}"})
         yield

@@ -34,13 +34,11 @@ Answer = bytes | LtaugError | OSError  # the function's result, pickled, or the 
 class Child:
     """A process that makes one stage call after another, and ends when this one does.
 
-    Its environment is this process's, without a place among processes.
-
     Args:
         module: where the stage functions are.
         machine: of its calls; it says how many threads libraries start with.
-        device: the one CUDA device that it sees; None: those that this process sees.
-        folder: its working directory; None: this process's.
+        device: the one CUDA device that it sees.
+        folder: its working directory.
     """
 
     def __init__(self, module: str, machine: Machine, *, device: str | None = None, folder: Path | None = None) -> None:
@@ -52,15 +50,7 @@ class Child:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=around, cwd=folder)
 
     def call(self, call: Call, name: str, tell: Listener) -> Answer:
-        """Make a call, and wait for its answer.
-
-        Args:
-            name: of the task, for errors.
-            tell: hears the events.
-
-        Raises:
-            WorkerError: the process ended without an answer.
-        """
+        """Make a call for the task `name`, and wait for its answer; WorkerError if the process ends without one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -75,10 +65,8 @@ class Child:
     def _death(self, name: str) -> WorkerError:
         code = self.process.wait()
         if code == -signal.SIGKILL:
-            return WorkerError(
-                f"the worker at {name} was killed, most likely for lack of memory; "
-                "rerun the command with fewer --workers to resume"
-            )
+            remedy = "rerun the command with fewer --workers to resume"
+            return WorkerError(f"the worker at {name} was killed, most likely for lack of memory; {remedy}")
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return WorkerError(f"the worker at {name} ended {how}; rerun the command to resume")
 
