@@ -71,6 +71,7 @@ def test_tasks_run_on_the_workers_after_what_they_need_and_events_arrive(tmp_pat
     ]
     found = run(tasks, cluster, listener=heard.append)
     assert found["a"] != found["b"]
+    wait_for(lambda: not any(alive(found[name]) for name in "ab"))
     assert (found["c"], found["d"]) == ("c", (1, "1"))
     assert [(e.run, e.step) for e in heard if e.run == "c"] == [("c", 0), ("c", 10), ("c", 1)]
     assert [(e.step, e.total) for e in heard if e.text == "stages"] == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import pickle
@@ -23,6 +24,8 @@ KIND = "dask:"
 RETRIES = 2  # of a call whose process was lost; a worker that is lost itself costs none
 PATIENCE = 30.0  # seconds for the scheduler to answer
 POLL = 0.5  # seconds between two looks at whether a call is still wanted
+SPARE = 2.0  # seconds for which a child is kept for the next call: it starts in seconds, most of which is torch
+_idle: dict[tuple[str, Machine, Path], list[Child]] = {}  # on a worker: children by what they were started with
 _at_work: set[str] = set()  # on a worker: the keys of the calls in progress
 
 
@@ -112,22 +115,31 @@ def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answe
     from distributed import get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
-    child, ended = Child(module, call[1]["machine"], folder=folder), threading.Event()
+    key, machine = worker.get_current_task(), call[1]["machine"]
+    idle = _idle.setdefault((module, machine, folder), [])
+    child, ended = idle.pop() if idle else Child(module, machine, folder=folder), threading.Event()
 
     def watch() -> None:
         while not ended.wait(POLL):
             task = worker.state.tasks.get(key)
             if task is None or task.state == "cancelled":
                 stop([child])
+        time.sleep(SPARE)
+        with contextlib.suppress(ValueError):  # it has been taken for another call
+            idle.remove(child)
+            stop([child])
 
     _at_work.add(key)
     threading.Thread(target=watch, daemon=True).start()
     try:
-        return child.call(call, name, lambda event: worker.log_event(topic, pickle.dumps(event)))
+        answer = child.call(call, name, lambda event: worker.log_event(topic, pickle.dumps(event)))
+        idle.append(child)
+        return answer
+    except BaseException:
+        stop([child])
+        raise
     finally:
         ended.set()
-        stop([child])
         _at_work.discard(key)
 
 
