@@ -117,7 +117,11 @@ def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answe
     worker = get_worker()
     key, machine = worker.get_current_task(), call[1]["machine"]
     idle = _idle.setdefault((module, machine, folder), [])
-    child, ended = idle.pop() if idle else Child(module, machine, folder=folder), threading.Event()
+    try:
+        child = idle.pop()
+    except IndexError:
+        child = Child(module, machine, folder=folder)
+    ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(POLL):
