@@ -22,7 +22,7 @@ from ltaug.data.load import load_dataset
 from ltaug.errors import LeakError
 from ltaug.options import DatasetOptions
 from ltaug.pipeline.plan import Task
-from ltaug.pipeline.schedule import run_tasks
+from ltaug.pipeline.run import run_tasks
 from ltaug.report import Report
 from ltaug.stages import train_classifier, write_report
 

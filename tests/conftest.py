@@ -23,7 +23,7 @@ settings.load_profile("ltaug")
 def called(capsys, tmp_path, monkeypatch):
     """A command with --json whose stage is the given function: the exit code, the object on stdout and stderr."""
     from ltaug import stages
-    from ltaug.cli import commands, main
+    from ltaug.cli import commands, main, planning
     from ltaug.pipeline import grow
 
     for module, name in (
@@ -44,6 +44,7 @@ def called(capsys, tmp_path, monkeypatch):
         ),
         *((commands, name) for name in ("run_recipe", "run_shared")),
         (grow, "grow"),
+        (planning, "plan"),
     ):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: doing[0]())
     doing = []
@@ -58,6 +59,7 @@ def called(capsys, tmp_path, monkeypatch):
         "figure": ("grid", run, "--strengths", "0"),
         "grow": (run,),
         "run": ("digits-lt",),
+        "plan": ("digits-lt",),
         "inspect": ("digits",),
         "export": (run, "--to", "imagefolder"),
         "check": (run,),

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from ltaug.methods import SINKS
-from ltaug.pipeline import worker
+from ltaug.pipeline import child
 from ltaug.stages import train_classifier
 
 __all__ = ["toy", "train_classifier"]
 
-worker.EVENT_INTERVAL = 3600.0
+child.EVENT_INTERVAL = 3600.0
 
 
 def toy(run: Path, label: str):

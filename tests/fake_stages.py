@@ -61,6 +61,36 @@ def mistake(*, out: Path, machine, listener) -> None:
     raise BudgetError("--per-class-budget 'x' is wrong; try fill:max")
 
 
+def mistake_later(*, out: Path, other: Path, machine, listener) -> None:
+    """The mistake, once another one has begun."""
+    wait_for(other.exists)
+    raise BudgetError("--per-class-budget 'x' is wrong; try fill:max")
+
+
+def device(*, out: Path, machine, listener) -> str:
+    return machine.device
+
+
+def until(*, out: Path, other: Path, machine, listener) -> str:
+    """Returns at its second call, once `other` is there; the first one never ends by itself."""
+    _log(out, "start")
+    first = not out.exists()
+    out.touch()
+    listener(Event(out.name, "waiting", 0, 10))
+    while first:
+        time.sleep(1.0)
+    wait_for(other.exists)
+    _log(out, "end")
+    return out.name
+
+
+def killed_once(*, out: Path, machine, listener) -> str:
+    if not out.exists():
+        out.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return out.name
+
+
 def full(*, out: Path, machine, listener) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

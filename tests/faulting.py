@@ -14,11 +14,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from forking import forking
@@ -256,24 +258,44 @@ def _disturbed(root: Path, logs: Path, arguments: list[str], fault: str, point: 
     os.environ |= {f"LTAUG_{command}_WORKERS": "1" for command in ("RUN", "GROW", "TRAIN_CLASSIFIER")}
     os.environ |= {"LTAUG_CACHE": str(root / "cache"), "LTAUG_DEVICE": "cpu", "LTAUG_THREADS": "1"}
     _watch(root, logs, fault, point)
-    _fork_workers()
     from ltaug.cli import main
+    from ltaug.pipeline import child
 
+    child.subprocess = SimpleNamespace(Popen=Forked, PIPE=None, TimeoutExpired=subprocess.TimeoutExpired)
     main(arguments)
 
 
-def _fork_workers() -> None:
-    """Workers are forked and not spawned: they inherit the watching, and need no new start."""
-    fork, pipe, ends = multiprocessing.get_context("fork"), multiprocessing.Pipe, []
+class Forked:
+    """In the place of subprocess.Popen: a fork, which inherits the watching and needs no new start."""
 
-    def remembered() -> tuple[Any, Any]:
-        made = pipe()
-        ends.append(made[0])
-        return made
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], **_: Any) -> None:
+        (calls, sent), (received, answers) = os.pipe(), os.pipe()
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_in_the_place_of, args=(command[-1], dict(env), (calls, answers), (sent, received))
+        )
+        self._process.start()
+        os.close(calls)
+        os.close(answers)
+        self.stdin, self.stdout = os.fdopen(sent, "wb"), os.fdopen(received, "rb")
+        self.terminate, self.kill = self._process.terminate, self._process.kill
 
-    fork.Pipe = remembered  # a worker must not hold the parent's end, or it never sees it closed
-    os.register_at_fork(after_in_child=lambda: [end.close() for end in ends])
-    multiprocessing.get_context = lambda method=None: fork
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("fork", timeout or 0.0)
+        return self._process.exitcode
+
+
+def _in_the_place_of(code: str, environment: dict[str, str], own: tuple[int, int], others: tuple[int, int]) -> None:
+    """In the fork: run the command's code with its environment and pipes."""
+    for handle, number in zip(own, (0, 1), strict=True):
+        os.dup2(handle, number)
+        os.close(handle)
+    for handle in others:  # or it never sees its parent's end closed
+        os.close(handle)
+    os.environ.clear()
+    os.environ.update(environment)
+    exec(code, {})
 
 
 def _watch(root: Path, logs: Path, fault: str, point: int) -> None:

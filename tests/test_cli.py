@@ -97,7 +97,7 @@ def test_how_something_is_computed_is_asked_of_the_commands_that_compute_it_and_
         taken = {name: named & {o.name for o in command.params} for name, command in group.commands.items()}
         assert all(found in (set(), named) for found in taken.values())
         offering[part] = {name for name, found in taken.items() if found}
-    assert offering[FITTING] == {"fit-generator", "run"}
+    assert offering[FITTING] == {"fit-generator", "plan", "run"}
     assert offering[NETWORKS] == offering[FITTING] | {"evaluate-generator", "grow", "synthesize", "train-classifier"}
     assert offering[COMPUTING] == offering[NETWORKS] | {"doctor"}
     assert offering[READING] == offering[NETWORKS] | {"export", "inspect", "report"}

@@ -29,7 +29,7 @@ def normalized(distribution):
 
 def test_ltaug_declares_every_package_that_it_imports_and_no_other():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ("inception", "hf", "parquet", "diffusers", "wandb", "mlflow", "trackio")
+    extras = ("inception", "hf", "parquet", "diffusers", "dask", "wandb", "mlflow", "trackio")
     optional = [text for extra in extras for text in project["optional-dependencies"][extra]]
     declared = {normalized(text) for text in project["dependencies"] + optional}
     installed = packages_distributions()

@@ -7,7 +7,7 @@ import pytest
 from ltaug.errors import CorruptError, OptionError
 from ltaug.files import write_json
 from ltaug.pipeline.plan import Task, described, plan, plan_classifiers
-from ltaug.pipeline.schedule import urgency
+from ltaug.pipeline.run import urgency
 from ltaug.recipes import read_recipe
 
 RECIPE = """

@@ -14,7 +14,7 @@ from ltaug.fields import check
 from ltaug.machine import Machine
 from ltaug.methods import SINKS
 from ltaug.pipeline.plan import Task
-from ltaug.pipeline.schedule import run_tasks
+from ltaug.pipeline.run import run_tasks
 from ltaug.runs import Event, open_run
 
 

@@ -5,7 +5,6 @@ Stages load torch, so they are imported inside the commands: help, errors and th
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from ltaug.cli.options import (
     seed_option,
     workers_option,
 )
+from ltaug.cli.planning import experiment_options, read_experiment, run_stage
 from ltaug.cli.progress import progress
 from ltaug.cli.together import carry_out, require_sharing, working
 from ltaug.errors import OptionError
@@ -45,13 +45,13 @@ from ltaug.options import (
 )
 from ltaug.pipeline import run_recipe, run_shared, run_until_decided
 from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
-from ltaug.recipes import read_recipe, recipe_path, shipped_recipes
 from ltaug.schema import recipe_schema
 
 EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
 The same by hand:        ltaug fit-generator, synthesize, train-classifier, report
 For other trainers:      ltaug export
+For an engine:           ltaug plan
 A generator by itself:   ltaug evaluate-generator
 Recipes in an editor:    ltaug schema
 Is all still whole:      ltaug check; without what is no longer needed: ltaug clean
@@ -241,19 +241,17 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 
 
 @group.command("run", cls=SectionCommand)
-@click.argument("recipe", shell_complete=lambda ctx, parameter, typed: [r for r in shipped_recipes() if r.startswith(typed)])
-@option("--dataset", metavar="TEXT", help="other images in the recipe's place, such as folder:PATH")
-@option("--seeds", type=click.IntRange(min=1), metavar="N", help="how often to repeat [default: the recipe's]")
+@experiment_options
 @option("--until-decided", is_flag=True,
               help="repeat until the verdict is decided: look at it after 3, 5 and 10 seeds, and --max-seeds")  # fmt: skip
 @option("--max-seeds", type=click.IntRange(min=1), metavar="N",
               help=f"with --until-decided: the last look [default: {MAX_SEEDS}]")  # fmt: skip
-@option("--first-seed", type=click.IntRange(min=0), metavar="N", default=0,
-              help="seeds count from here [default: 0]")  # fmt: skip
-@option("--out", type=DIRECTORY, metavar="DIR", help="where all runs go [default: runs/RECIPE]")
+@option("--stage", metavar="NAME", help="only this one of the stages that `ltaug plan` lists; those that it needs must be done")
+@option("--engine", metavar="dask:SCHEDULER",
+              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
-def run(recipe: str, seeds: int | None, max_seeds: int | None, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
+def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None, as_json: bool, **values: Any) -> None:
     """Run a whole experiment: every arm of a recipe over several seeds, and the report.
 
     RECIPE is a .toml file or the name of a recipe that comes with ltaug.
@@ -267,18 +265,22 @@ def run(recipe: str, seeds: int | None, max_seeds: int | None, as_json: bool, qu
 
     What is finished is skipped; if interrupted, rerun the command to resume.
     """
-    experiment = read_recipe(recipe_path(recipe))
-    if values["dataset"] is not None:
-        experiment = dataclasses.replace(experiment, dataset=experiment.dataset | {"dataset": values["dataset"]})
+    experiment, out = read_experiment(recipe, values)
+    if stage is not None:
+        tasks = plan(experiment, out, seeds, first_seed=values["first_seed"])
+        run_stage(stage, tasks, out, f"run {experiment.name}", values | {"as_json": as_json, "max_seeds": max_seeds})
+        return
     turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
-    out = values["out"] or Path("runs") / experiment.name
-    workers, first_seed = values["workers"], values["first_seed"]
-    if dry_run:
+    workers, first_seed, engine = values["workers"], values["first_seed"], values["engine"]
+    if engine and workers:
+        raise OptionError(f"--workers {workers} is read only without --engine; leave it out, and start as many Dask workers")
+    if values["dry_run"]:
         planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
         dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())
         return
-    with progress(quiet=quiet) as listener:
-        how: dict[str, Any] = {"first_seed": first_seed, "workers": workers, "machine": machine(values), "listener": listener}
+    with progress(quiet=values["quiet"]) as listener:
+        how: dict[str, Any] = {"first_seed": first_seed, "workers": workers, "machine": machine(values), "engine": engine}
+        how["listener"] = listener
         if turns:
             made = run_until_decided(experiment, out=out, max_seeds=turns[-1], **how)
         else:

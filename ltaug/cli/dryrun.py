@@ -15,8 +15,8 @@ from ltaug.cli.progress import duration
 from ltaug.disk import size
 from ltaug.fields import shown
 from ltaug.machine import Machine
+from ltaug.pipeline.local import settled
 from ltaug.pipeline.plan import STAGE_OF, Task, described
-from ltaug.pipeline.schedule import settled
 from ltaug.place import place_of
 from ltaug.runs import RUN_FILE, read_run, require_same_spec
 

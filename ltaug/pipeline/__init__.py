@@ -18,7 +18,7 @@ from ltaug.machine import Machine
 from ltaug.meeting import names_in, wait_until
 from ltaug.options import DatasetOptions
 from ltaug.pipeline.plan import Task, check_of, plan
-from ltaug.pipeline.schedule import STAGES_MODULE, run_tasks
+from ltaug.pipeline.run import STAGES_MODULE, run_tasks
 from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
 from ltaug.runs import MARKER, RUN_FILE, Event, Listener, hold, ignore_events
@@ -36,17 +36,18 @@ def run_recipe(
     workers: int | None = None,
     machine: Machine | None = None,
     listener: Listener = ignore_events,
+    engine: str | None = None,
 ) -> Report:
     """Run every arm of the recipe over its seeds, in worker processes, and report; what was misspelt is refused before that.
 
     Run directories are out/seed-S/ARM/{generator,evaluation,synthetic,classifier}, out/seed-S/CONTROL/classifier (see
     Recipe.controls), out/seed-S/judges/judge-I, out/extractor and out/report.
-    If interrupted, the same call resumes. Workers are started by spawn, so a script that calls this
-    does so under `if __name__ == "__main__"`.
+    If interrupted, the same call resumes.
 
     Args:
         seeds: how many; None takes the recipe's number.
         workers: processes at a time; None: one per core on the CPU, or per CUDA device.
+        engine: where else than on this machine, see `run_tasks`.
 
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
@@ -54,7 +55,7 @@ def run_recipe(
     require_some(("--seeds", seeds), ("--workers", workers))
     tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
     with claim(out, f"run {recipe.name}", tasks):
-        results = run_tasks(tasks, workers=workers, machine=machine, listener=listener)
+        results = run_tasks(tasks, workers=workers, machine=machine, listener=listener, engine=engine)
     return cast("Report", results["report"])
 
 
@@ -68,6 +69,7 @@ def run_until_decided(
     machine: Machine | None = None,
     listener: Listener = ignore_events,
     module: str = STAGES_MODULE,
+    engine: str | None = None,
 ) -> Report:
     """Run every arm of the recipe over 3, 5, 10, ... seeds (`looks`), until the report's verdict is decided, cannot be decided
     within `max_seeds` or has seen that many; returns the last report.
@@ -76,7 +78,7 @@ def run_until_decided(
     finished is not computed again, also where an earlier call was interrupted.
 
     Args:
-        module: see `run_tasks`.
+        module, engine: see `run_tasks`.
 
     Raises:
         LtaugError: as `run_recipe`, or `max_seeds` is below the first look's.
@@ -87,7 +89,8 @@ def run_until_decided(
         for number, seeds in enumerate(planned, 1):
             began, before = time.monotonic(), _processor()
             tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
-            results = run_tasks(tasks, workers=workers, machine=machine, listener=listener, module=module)
+            how: dict[str, Any] = {"workers": workers, "machine": machine, "listener": listener, "module": module}
+            results = run_tasks(tasks, **how, engine=engine)
             report = cast("Report", results["report"])
             verdict, minutes = report.verdict, (time.monotonic() - began) / 60
             took = f"this look took {minutes:.1f} min, {(_processor() - before) / 60:.1f} processor minutes"
@@ -170,11 +173,12 @@ def _await(tasks: Sequence[Task], listener: Listener) -> None:
 
 
 @contextmanager
-def claim(out: Path, what: str, tasks: Sequence[Task] = ()) -> Iterator[None]:
+def claim(out: Path, what: str, tasks: Sequence[Task] = (), *, wait: float = 0.0) -> Iterator[None]:
     """Hold a directory of several runs: new, empty, or claimed before; nobody else may write it meanwhile.
 
     Args:
         tasks: what is to be run there.
+        wait: seconds to wait for another process.
 
     Raises:
         OptionError: it lies among images that the tasks read.
@@ -182,7 +186,7 @@ def claim(out: Path, what: str, tasks: Sequence[Task] = ()) -> Iterator[None]:
     """
     for name in {name for task in tasks for name in _read_by(task)}:
         require_outside(out, name)
-    with hold(out, mark=MARKER, otherwise="was not made by this command"):
+    with hold(out, mark=MARKER, otherwise="was not made by this command", wait=wait):
         if not (out / MARKER).exists():
             write_json(out / MARKER, {"made_by": f"ltaug {what}"})
         yield

@@ -17,7 +17,7 @@ from ltaug.machine import Machine
 from ltaug.options import ClassifierOptions, SynthesisOptions, judges_needed, judging
 from ltaug.pipeline import claim, require_some, with_check
 from ltaug.pipeline.plan import WITH_SYNTHETIC, Given, Task, plan_classifiers, task_below
-from ltaug.pipeline.schedule import run_tasks
+from ltaug.pipeline.run import run_tasks
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Event, Listener, ignore_events
 
@@ -130,7 +130,7 @@ def grow(
 
     Each round adds images to those before and is compared with the round before (report.growth.Growth.ending says when to
     stop). Test images decide nothing: they are looked at once, by the classifiers that are trained with the images of the best
-    round. If interrupted, the same call resumes. As for `run_recipe`, a script calls this under `if __name__ == "__main__"`.
+    round. If interrupted, the same call resumes.
 
     Args:
         workers: see `run_recipe`.

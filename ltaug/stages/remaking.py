@@ -58,7 +58,7 @@ def _command(run: Path, record: Mapping[str, Any], home: Path | None) -> list[st
     if stage in ("synthesize", "evaluate-generator"):
         words.append(_lies(run, inputs["generator"]))
     else:
-        words += _flags(DatasetOptions, options["dataset"])
+        words += flags(DatasetOptions, options["dataset"])
     words += _named("--judge", run, inputs.get("judges", ()), own=f"{run}.judges")
     if inputs.get("source"):
         words += ["--from", _lies(run, inputs["source"])]
@@ -71,7 +71,7 @@ def _command(run: Path, record: Mapping[str, Any], home: Path | None) -> list[st
         seed, out = inputs["train"]["draw_seed"], home
         words += ["--seeds", str(record["seed"] - seed + 1), *_comparison(run, inputs, options["arm"])]
         words += _named("--teacher", run, inputs.get("teachers", ()), own=str(home / "judges"))
-    return [*words, *_flags(STAGES[stage], own), "--seed", str(seed), "--out", str(out)]
+    return [*words, *flags(STAGES[stage], own), "--seed", str(seed), "--out", str(out)]
 
 
 def _comparison(run: Path, inputs: Mapping[str, Any], arm: str) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _lies(run: Path, given: Mapping[str, Any]) -> str:
     return os.path.normpath(run / str(given["path"]))
 
 
-def _flags(cls: type, recorded: Mapping[str, Any]) -> Iterator[str]:
+def flags(cls: type, recorded: Mapping[str, Any]) -> Iterator[str]:
     """Options as flags, but for those that nothing reads or that have the default of images of any size."""
     for f in (f for f in dataclasses.fields(cls) if f.name in recorded):
         value = recorded[f.name]

@@ -17,9 +17,10 @@ from waiting import LONG, wait_for
 from ltaug import meeting
 from ltaug.errors import BudgetError, OptionError, ResourceError, RunExistsError, WorkerError
 from ltaug.machine import Machine
-from ltaug.pipeline import claim, run_shared, schedule
+from ltaug.pipeline import claim, local, run_shared
+from ltaug.pipeline.local import settled
 from ltaug.pipeline.plan import Task
-from ltaug.pipeline.schedule import run_tasks, settled
+from ltaug.pipeline.run import run_tasks
 from ltaug.place import Place
 
 HERE = Path(__file__).parent
@@ -88,7 +89,7 @@ def test_every_worker_computes_with_one_thread_unless_told_otherwise(tmp_path, m
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    monkeypatch.setattr(schedule, "cuda_devices", lambda: 2)
+    monkeypatch.setattr(local, "cuda_devices", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
 
 
@@ -186,7 +187,7 @@ import sys
 from pathlib import Path
 from ltaug.machine import Machine
 from ltaug.pipeline.plan import Task
-from ltaug.pipeline.schedule import run_tasks
+from ltaug.pipeline.run import run_tasks
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[2])
     out = Path(sys.argv[1])

@@ -1,0 +1,151 @@
+"""Stage calls on the workers of a Dask cluster, each in a child process there: `ltaug run RECIPE --engine dask:ADDRESS`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import pickle
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from ltaug.errors import OptionError, WorkerError
+from ltaug.machine import Machine
+from ltaug.pipeline.child import STOP_PATIENCE, Answer, Call, Child, stop
+from ltaug.pipeline.plan import Task
+from ltaug.runs import Event, Listener
+
+KIND = "dask:"
+RETRIES = 2  # of a call whose process was lost; a worker that is lost itself costs none
+PATIENCE = 30.0  # seconds for the scheduler to answer
+POLL = 0.5  # seconds between two looks at whether a call is still wanted
+SPARE = 2.0  # seconds for which a child is kept for the next call: it starts in seconds, most of which is torch
+_idle: dict[tuple[str, Machine, Path], list[Child]] = {}  # on a worker: children by what they were started with
+_at_work: set[str] = set()  # on a worker: the keys of the calls in progress
+
+
+class Dask:
+    """An engine (see local.Local) of the workers that a Dask scheduler knows; they see the same files at the same paths.
+
+    On CUDA, which is --device auto where a worker has the resource GPU, a call takes one of those.
+
+    Args:
+        engine: dask:tcp://HOST:PORT, or dask:FILE with the file that `dask scheduler --scheduler-file` writes.
+        machine, module, tell: see `run.run_tasks` and `local.Local`.
+
+    Raises:
+        OptionError: `engine` is neither, or the package `distributed` is not installed.
+        WorkerError: no scheduler answers there.
+    """
+
+    slots = sys.maxsize  # the scheduler has its own queue
+
+    def __init__(self, engine: str, machine: Machine, *, module: str, tell: Listener) -> None:
+        self._client = _connected(engine)
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        cuda = machine.device == "cuda" or (machine.device == "auto" and any(w["resources"].get("GPU") for w in workers))
+        threads = machine.threads if cuda else machine.threads or 1
+        self._machine = dataclasses.replace(machine, device="cuda" if cuda else "cpu", threads=threads)
+        self._resources = {"GPU": 1} if cuda else None
+        if not [w for w in workers if w["resources"].get("GPU") or not cuda]:
+            which = "workers with --resources GPU=1" if cuda else "workers"
+            tell(Event("", f"Waiting for {which}: the scheduler {engine.removeprefix(KIND)} has none yet."))
+        self._module = module
+        self._futures: list[Any] = []
+        self._topic = uuid.uuid4().hex
+        self._client.subscribe_topic(self._topic, lambda event: tell(pickle.loads(event[1])))
+
+    def submit(self, task: Task, priority: int) -> Future[Answer]:
+        call = (task.function, {**task.kwargs, "machine": self._machine})
+        key = f"{task.function}-{self._topic}-{task.name}"
+        where = {"key": key, "priority": priority, "resources": self._resources, "retries": RETRIES, "pure": False}
+        there = self._client.submit(_make, call, task.name, self._module, Path.cwd(), self._topic, **where)
+        self._futures.append(there)
+        here: Future[Answer] = Future()
+        there.add_done_callback(lambda done: _settle(done, here, task.name))
+        return here
+
+    def close(self) -> None:
+        """Cancel what is not done: workers see that, as they see the death of this process, and interrupt their children."""
+        left = [future for future in self._futures if not future.done()]
+        keys, deadline = {future.key for future in left}, time.monotonic() + STOP_PATIENCE
+        if left and self._client.status == "running":
+            self._client.cancel(left, force=True)
+            while time.monotonic() < deadline and any(self._client.run(_any_at_work, keys, on_error="ignore").values()):
+                time.sleep(POLL)
+        self._client.close()
+
+
+def _connected(engine: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise OptionError(f"--engine {engine} needs the package distributed; pip install 'ltaug[dask]'") from None
+    address = engine.removeprefix(KIND)
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
+    if not engine.startswith(KIND) or not ("://" in address or Path(address).is_file()):
+        raise OptionError(f"--engine {engine!r} names no scheduler; give dask:tcp://HOST:8786, or dask:FILE for a scheduler file")
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it meets is raised as well
+    try:
+        return Client(**where, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WorkerError(f"no Dask scheduler answers at {address}: {error}; start `dask scheduler` first") from error
+
+
+def _settle(there: Any, here: Future[Answer], name: str) -> None:
+    """Hand on what became of a call."""
+    error = there.exception() if there.status == "error" else None
+    if there.status == "finished":
+        here.set_result(there.result())
+    elif isinstance(error, WorkerError):
+        here.set_exception(error)
+    else:
+        why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
+        remedy = "see the logs of its workers, and rerun the command to resume"
+        here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))
+
+
+def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answer:
+    """On a worker: make a call in a child process, which is stopped as soon as nobody wants its answer any more."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key, machine = worker.get_current_task(), call[1]["machine"]
+    idle = _idle.setdefault((module, machine, folder), [])
+    try:
+        child = idle.pop()
+    except IndexError:
+        child = Child(module, machine, folder=folder)
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(POLL):
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":
+                stop([child])
+        time.sleep(SPARE)
+        with contextlib.suppress(ValueError):  # it has been taken for another call
+            idle.remove(child)
+            stop([child])
+
+    _at_work.add(key)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        answer = child.call(call, name, lambda event: worker.log_event(topic, pickle.dumps(event)))
+        idle.append(child)
+        return answer
+    except BaseException:
+        stop([child])
+        raise
+    finally:
+        ended.set()
+        _at_work.discard(key)
+
+
+def _any_at_work(keys: set[str]) -> bool:
+    return bool(keys & _at_work)

@@ -1,0 +1,178 @@
+"""`ltaug run --engine dask:...`: the same promises where the stages are called by the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_pipeline_run import CPU, HERE, alive, log, task
+from waiting import LONG, wait_for
+
+from ltaug.cli import main
+from ltaug.errors import BudgetError, OptionError, WorkerError
+from ltaug.machine import Machine
+from ltaug.pipeline import dask
+from ltaug.pipeline.run import run_tasks
+
+pytest.importorskip("distributed")
+
+
+class Cluster:
+    """A scheduler and workers of one thread, as processes of their own, each in a group of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "scheduler.json"
+        self.engine = f"dask:{self.file}"
+        self.scheduler = self._start("scheduler", "--port", "0")
+        wait_for(self.file.exists, self.scheduler)
+        self.workers: list[subprocess.Popen] = []
+
+    def add(self, *options: str) -> None:
+        alone = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder))
+        self.workers.append(self._start("worker", *alone, *options))
+
+    def _start(self, kind: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", "--scheduler-file", str(self.file)]
+        around = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+        with (self.folder / "cluster.log").open("a") as file:
+            return subprocess.Popen([*command, *options], stdout=file, stderr=file, env=around, start_new_session=True)
+
+    def end(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    made.add()
+    made.add()
+    yield made
+    made.end()
+
+
+def run(tasks, cluster, machine=CPU, **kwargs):
+    return run_tasks(tasks, machine=machine, module="fake_stages", engine=cluster.engine, **kwargs)
+
+
+def test_tasks_run_on_the_workers_after_what_they_need_and_events_arrive(tmp_path, cluster):
+    heard = []
+    tasks = [
+        task(tmp_path, "a", "meet", other=tmp_path / "b"),
+        task(tmp_path, "b", "meet", other=tmp_path / "a"),
+        task(tmp_path, "c", needs=("a", "b")),
+        task(tmp_path, "d", "threads", needs=("c",)),
+    ]
+    found = run(tasks, cluster, listener=heard.append)
+    assert found["a"] != found["b"]
+    wait_for(lambda: not any(alive(found[name]) for name in "ab"))
+    assert (found["c"], found["d"]) == ("c", (1, "1"))
+    assert [(e.run, e.step) for e in heard if e.run == "c"] == [("c", 0), ("c", 10), ("c", 1)]
+    assert [(e.step, e.total) for e in heard if e.text == "stages"] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_users_mistake_arrives_as_it_is_and_lets_the_others_save_their_state(tmp_path, cluster):
+    tasks = [task(tmp_path, "a", "patient"), task(tmp_path, "b", "mistake_later", other=tmp_path / "log.jsonl")]
+    with pytest.raises(BudgetError, match="try fill:max"):
+        run(tasks, cluster)
+    assert {line["name"] for line in log(tmp_path) if line["what"] == "saved"} == {"a"}
+    assert not any(alive(line["pid"]) for line in log(tmp_path))
+
+
+def test_a_call_whose_process_is_killed_is_made_again_and_in_the_end_given_up(tmp_path, cluster):
+    assert run([task(tmp_path, "a", "killed_once")], cluster) == {"a": "a"}
+    with pytest.raises(WorkerError, match="the worker at b was killed"):
+        run([task(tmp_path, "b", "killed")], cluster)
+
+
+def test_when_a_worker_is_killed_its_call_is_made_elsewhere_and_none_of_its_processes_is_left(tmp_path, cluster):
+    killed = []
+
+    def kill_its_worker(event):
+        if event.run == "a" and not killed:
+            killed.append(log(tmp_path)[0]["pid"])
+            parent = int(Path(f"/proc/{killed[0]}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(parent, signal.SIGKILL)
+            (tmp_path / "go").touch()
+
+    assert run([task(tmp_path, "a", "until", other=tmp_path / "go")], cluster, listener=kill_its_worker) == {"a": "a"}
+    first, second = (line["pid"] for line in log(tmp_path) if line["what"] == "start")
+    assert [line["pid"] for line in log(tmp_path) if line["what"] == "end"] == [second] != [first]
+    assert not alive(first)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from test_pipeline_run import CPU, task
+from ltaug.pipeline.run import run_tasks
+out = Path(sys.argv[1])
+run_tasks([task(out, n, "patient") for n in "ab"], machine=CPU, module="fake_stages", engine=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_children_save_their_state_when_the_driver_is_interrupted_or_dies(tmp_path, cluster, number):
+    around = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    driver = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path), cluster.engine], env=around, stderr=subprocess.PIPE)
+    wait_for(lambda: len(log(tmp_path)) == 2, driver)
+    driver.send_signal(number)
+    driver.communicate(timeout=LONG)
+    if number == signal.SIGKILL:
+        wait_for(lambda: not any(alive(line["pid"]) for line in log(tmp_path)))
+    assert sorted(line["name"] for line in log(tmp_path) if line["what"] == "saved") == ["a", "b"]
+    assert not any(alive(line["pid"]) for line in log(tmp_path))
+    assert all(worker.poll() is None for worker in cluster.workers)
+
+
+def test_a_call_on_cuda_takes_a_gpu_of_a_worker_and_waits_for_one(tmp_path, cluster):
+    heard = []
+
+    def hear(event):
+        heard.append(event.text)
+        if "Waiting" in event.text:
+            cluster.add("--resources", "GPU=1")
+
+    tasks = [task(tmp_path, "a", "device")]
+    assert run(tasks, cluster, machine=Machine(device="cuda"), listener=hear) == {"a": "cuda"}
+    assert heard[0] == f"Waiting for workers with --resources GPU=1: the scheduler {cluster.file} has none yet."
+    assert run(tasks, cluster, machine=Machine()) == {"a": "cuda"}, "auto"
+
+
+def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy(tmp_path, cluster):
+    def kill(event):
+        if event.run == "a":
+            cluster.scheduler.kill()
+
+    with pytest.raises(WorkerError, match=r"Dask gave up a .*rerun the command to resume"):
+        run([task(tmp_path, "a", "patient")], cluster, listener=kill)
+    wait_for(lambda: not alive(log(tmp_path)[0]["pid"]))
+
+
+@pytest.mark.parametrize("engine", ["dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])
+def test_an_engine_that_is_none_is_refused(tmp_path, engine):
+    with pytest.raises(OptionError, match=r"names no scheduler; give dask:tcp://HOST:8786"):
+        run_tasks([task(tmp_path, "a")], engine=engine)
+
+
+def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "PATIENCE", 0.5)
+    with pytest.raises(WorkerError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run_tasks([task(tmp_path, "a")], engine="dask:tcp://127.0.0.1:9")
+
+
+def test_without_the_package_the_command_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--out", str(tmp_path / "out"), "--json"])
+    assert ended.value.code == OptionError.exit_code
+    assert "pip install 'ltaug[dask]'" in json.loads(capsys.readouterr().out)["error"]
+    with pytest.raises(SystemExit):
+        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--workers", "2", "--out", str(tmp_path / "out")])
+    assert "--workers 2 is read only without --engine" in capsys.readouterr().err
