@@ -112,8 +112,8 @@ class Ended(NamedTuple):
 
 
 def writing_commands() -> set[str]:
-    """The commands that write a directory, which COMMANDS has to hold."""
-    return {name for name, command in group.commands.items() if _writes(command)}
+    """The commands that write a directory, which COMMANDS has to hold; `plan` only names one."""
+    return {name for name, command in group.commands.items() if _writes(command)} - {"plan"}
 
 
 def _writes(command: Any) -> bool:

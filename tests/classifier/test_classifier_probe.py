@@ -224,7 +224,7 @@ def test_the_teachers_of_a_finetuned_classifier_are_probes_of_the_same_weights(p
         (True, "probe", "body", "logit-adjusted"),
         (True, "probe", "body", "ldam"),
     ]
-    assert all(t.pretrained["file"] == "model.safetensors" for t in teachers)
+    assert [[(one.role, list(one.files)) for one in t.outside] for t in teachers] == [[("classifier", ["model.safetensors"])]] * 2
     bodies = [load_weights(t.path / "weights.safetensors")[0].network.layer4.state_dict() for t in teachers]
     held = load_file(published)
     assert all(torch.equal(value, held[f"layer4.{name}"]) for body in bodies for name, value in body.items())

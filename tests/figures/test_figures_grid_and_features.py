@@ -18,6 +18,7 @@ from ltaug.figures.sheets import draw_grid
 from ltaug.generator.generate import generate
 from ltaug.generator.preconditioning import VP
 from ltaug.generator.sampling import Sampling
+from ltaug.generator.space import PIXELS
 from ltaug.machine import Machine
 from ltaug.stages import fit_generator
 
@@ -148,6 +149,7 @@ class Blind:
         blind = cls()
         blind.generator = cls()
         blind.generator.denoiser = lambda x, sigma, labels: cls.seen(len(x))
+        blind.generator.denoiser.space = PIXELS
         return blind
 
     @staticmethod
