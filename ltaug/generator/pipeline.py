@@ -63,7 +63,10 @@ class Pipeline:
     @cached_property
     def labels(self) -> dict[str, int]:
         """The row of each class that the network was trained on, by its lower-case names."""
-        pairs = ((int(row), str(names)) for row, names in (self.index.get("id2label") or {}).items())
+        given = self.index.get("id2label") or {}
+        if not isinstance(given, dict) or not all(row.isdecimal() for row in given):
+            raise CorruptError(f"{self.name}: id2label of {INDEX} does not number names; download it again")
+        pairs = ((int(row), str(names)) for row, names in given.items())
         return {plain_name(name): row for row, names in pairs for name in (names, *names.split(","))}
 
     def origin(self, role: str, *folders: Path) -> Outside:
@@ -83,9 +86,13 @@ class Pipeline:
 
     def _card(self) -> Mapping[str, Any]:
         from huggingface_hub import metadata_load
+        from yaml import YAMLError
 
         card = self.folder / "README.md"
-        return (metadata_load(card) or {}) if card.is_file() else {}
+        try:
+            return (metadata_load(card) or {}) if card.is_file() else {}
+        except (YAMLError, ValueError):  # of a card that nobody can read nothing is known
+            return {}
 
     def config(self, folder: Path, known: Sequence[str]) -> dict[str, Any]:
         """The configuration in a part's folder; raises MismatchError unless its class is one of those known."""
@@ -112,11 +119,14 @@ class Pipeline:
             raise DataError(f"{self.name}: {self.folder} has no {SCHEDULER}; give the folder of a whole pipeline of diffusers")
         told = self._json(self.folder / SCHEDULER)
         prediction = told.get("prediction_type", "epsilon")
-        if "sigma_data" in told and prediction == "epsilon":
-            names = ("sigma_data", "sigma_min", "sigma_max", "rho")
-            return EDM(**{name: float(told[name]) for name in names if name in told})
         schedule, steps = told.get("beta_schedule"), told.get("num_train_timesteps", 1000)
-        levels = betas(schedule, steps, told.get("beta_start", 1e-4), told.get("beta_end", 0.02), told.get("trained_betas"))
+        try:
+            if "sigma_data" in told and prediction == "epsilon":
+                names = ("sigma_data", "sigma_min", "sigma_max", "rho")
+                return EDM(**{name: float(told[name]) for name in names if name in told})
+            levels = betas(schedule, steps, told.get("beta_start", 1e-4), told.get("beta_end", 0.02), told.get("trained_betas"))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CorruptError(f"{self.name}: {SCHEDULER} has no noise levels ({error}); download it again") from error
         if levels is None or prediction not in ("epsilon", "v_prediction") or told.get("rescale_betas_zero_snr"):
             kind = f"{told.get('_class_name')} with {schedule} betas and {prediction}"
             raise MismatchError(
@@ -139,15 +149,16 @@ class Pipeline:
 
         config = self.config(folder, known)
         cls: Any = getattr(diffusers, config["_class_name"])
-        if torch.get_default_device().type == "meta":
-            return cast("nn.Module", cls.from_config(config | changed))
         try:
+            if torch.get_default_device().type == "meta":
+                return cast("nn.Module", cls.from_config(config | changed))
             network, found = cls.from_pretrained(
                 folder, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True, **changed
             )
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0][:160]
-            raise MismatchError(f"{self.name}: the weights in {folder} are another network's ({reason}); give another") from error
+        except (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            what = f"{folder} has weights of another network than its {CONFIG} describes, or that describes none"
+            raise MismatchError(f"{self.name}: {what} ({reason}); give another") from error
         except OSError as error:
             raise DataError(
                 f"{self.name}: {folder} has no whole weights as .safetensors, or as .bin of tensors alone "

@@ -236,7 +236,7 @@ def test_weights_that_are_torn_of_another_network_or_pickled_are_refused(tmp_pat
     assert "no whole weights" in refused(folder, photos)
     pipelines.unet(block_out_channels=(8, 24)).save_pretrained(tmp_path / "other")
     file.write_bytes((tmp_path / "other" / file.name).read_bytes())
-    assert "another network's" in refused(folder, photos)
+    assert "weights of another network" in refused(folder, photos)
     pipelines.dit().save_pretrained(tmp_path / "another")
     file.write_bytes((tmp_path / "another" / file.name).read_bytes())
     assert "not those of its config.json" in refused(folder, photos)
@@ -256,6 +256,32 @@ def test_weights_that_are_torn_of_another_network_or_pickled_are_refused(tmp_pat
 )
 def test_schedulers_of_another_kind_are_refused(tmp_path, photos, scheduler, said):
     assert said in refused(pipelines.save(tmp_path / "p", pipelines.unet(), scheduler=scheduler), photos)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("scheduler/scheduler_config.json", {"beta_schedule": "linear", "beta_start": "low"}, "has no noise levels"),
+        ("scheduler/scheduler_config.json", {"sigma_data": None}, "has no noise levels"),
+        ("unet/config.json", {"_class_name": "UNet2DModel", "block_out_channels": 8}, "describes none"),
+        ("unet/config.json", {"_class_name": "UNet2DModel", "norm_num_groups": 0}, "describes none"),
+        ("unet/config.json", [1], "holds no configuration"),
+        ("model_index.json", {"id2label": ["cat"]}, "does not number names"),
+        ("model_index.json", {"id2label": {"cat": 0}}, "does not number names"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused_in_a_sentence(tmp_path, photos, file, content, said):
+    folder = pipelines.save(tmp_path / "p", pipelines.unet())
+    (folder / file).write_text(json.dumps(content))
+    assert said in refused(folder, photos)
+
+
+def test_a_name_beyond_the_published_rows_and_an_unreadable_card_say_nothing(tmp_path, photos):
+    folder = pipelines.save(tmp_path / "p", pipelines.unet(), card="---\nlicense: [\n---\n")
+    (folder / "model_index.json").write_text(json.dumps({"id2label": {"99": "dog", "1": "gnu"}}))
+    trainee, _ = trainee_of(folder, photos)
+    assert trainee.denoiser.backbone.carried == ("gnu",)
+    assert Pipeline("p", folder).origin("generator", folder / "unet").licence is None
 
 
 def test_images_that_do_not_fit_the_network_are_refused(tmp_path, photos):

@@ -214,7 +214,8 @@ class PretrainedNetwork(nn.Module):
         rows = self.kind.take(network)
         names = class_names or [str(i) for i in range(num_classes)]
         labels = pipeline.labels if len(rows.classes) else {}
-        known = {name: rows.classes[labels[plain_name(name)]] for name in names if plain_name(name) in labels}
+        places = {name: labels.get(plain_name(name), len(rows.classes)) for name in names}
+        known = {name: rows.classes[place] for name, place in places.items() if place < len(rows.classes)}
         self.carried = tuple(known)
         mean = rows.classes.mean(0) if len(rows.classes) else rows.nobody
         start = rows_for(names, known, mean=mean, spread=rows.spread)
