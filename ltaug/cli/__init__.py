@@ -17,13 +17,14 @@ from ltaug.cli.export import export
 from ltaug.cli.figure import figure
 from ltaug.cli.grow import grow
 from ltaug.cli.planning import plan_recipe
+from ltaug.cli.schema import schema
 from ltaug.cli.together import speaks
 from ltaug.cli.upkeep import check, clean, doctor
 from ltaug.errors import INTERRUPTED, LtaugError, resource_error
 from ltaug.place import ALONE, Place, place_of
 from ltaug.signals import ECHO, interrupted_by_signals
 
-for command in (export, figure, grow, plan_recipe, check, clean, doctor):
+for command in (export, figure, grow, plan_recipe, schema, check, clean, doctor):
     group.add_command(command)
 
 

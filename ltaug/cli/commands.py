@@ -5,7 +5,6 @@ Stages load torch, so they are imported inside the commands: help, errors and th
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,6 @@ from ltaug.options import (
 )
 from ltaug.pipeline import run_recipe, run_shared, run_until_decided
 from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
-from ltaug.schema import recipe_schema
 
 EPILOG = """\b
 A whole experiment:      ltaug run digits-lt
@@ -315,16 +313,3 @@ def inspect(name: str, seed: int, as_json: bool, **values: Any) -> None:
     from ltaug import stages
 
     show.dataset(stages.inspect(dataset, seed=seed, machine=machine(values)), as_json=as_json)
-
-
-@group.command("schema", cls=SectionCommand)
-def schema() -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check TOML.
-
-    \b
-    ltaug schema > recipe.schema.json
-
-    With `#:schema recipe.schema.json` as a recipe's first line, editors with Taplo, such as VS Code with Even Better TOML,
-    offer keys and values, explain them and mark what is misspelt.
-    """
-    click.echo(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))

@@ -121,9 +121,7 @@ def train_classifier(
     named = {"arm": arm, "about": about, "judge": given is None, "dataset": plain(drawn), job.stage: plain(chosen)}
     taught = [job.input(judge.digest, path) for judge, path in zip(taught_by, teachers, strict=True)]
     inputs = _inputs(data, draw_seed, added, taught) | outside_input(pretrained, job)
-    outside = [*([pretrained.outside] if pretrained else []), *outside_of(teachers, "teacher")]
-    if synthetic is not None and (synthetic / RUN_FILE).is_file():
-        outside += SynthesisRecord.read(synthetic).outside
+    outside = _outside(pretrained, teachers, synthetic)
     with job.open(runtime, seed=seed, options=named, inputs=inputs, outside=outside) as run:
         if not run.finished:
             look = _look_of(synthetic, taught_by, data.train, runtime)
@@ -153,6 +151,13 @@ def outside_input(pretrained: Pretrained | None, job: Job) -> dict[str, Any]:
 def outside_of(classifiers: Sequence[Path], role: str) -> list[Outside]:
     """The outside weights behind classifiers, in the role that these have here."""
     return [one for path in classifiers for one in serving(role, ClassifierRecord.read(path).outside)]
+
+
+def _outside(pretrained: Pretrained | None, teachers: Sequence[Path], synthetic: Path | None) -> list[Outside]:
+    """The outside weights behind a classifier: its own, those of its teachers and those of its synthetic images."""
+    own = [pretrained.outside] if pretrained else []
+    made = SynthesisRecord.read(synthetic).outside if synthetic is not None and (synthetic / RUN_FILE).is_file() else ()
+    return [*own, *outside_of(teachers, "teacher"), *made]
 
 
 def _look_of(synthetic: Path | None, teachers: Sequence[Judge], train: ImageSet, runtime: Runtime) -> Look | None:
