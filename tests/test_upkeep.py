@@ -18,6 +18,7 @@ from killing import WRITES, killed_at_every_write
 from PIL import Image
 
 from ltaug.cli import main
+from ltaug.data.cache import derived
 from ltaug.data.load import load_dataset
 from ltaug.errors import LtaugError, OptionError
 from ltaug.files import read_json, sealed, write_json
@@ -211,6 +212,10 @@ def test_cached_datasets_are_listed_only_where_the_cache_itself_is_named(tmp_pat
     found = {Path(one.path): one.costs for one in find_leftovers([cache]).leftovers}
     assert found.keys() == {entry, half}
     assert found[entry] == f"decoding 4 images of {images} again"
+    derived("latents", "0" * 64, lambda write: write((2, 3), np.float16))
+    (latents,) = (one for one in find_leftovers([cache]).leftovers if "latents" in one.path)
+    assert (latents.what, latents.costs) == ("cached latents", "encoding a dataset's images again")
+    shutil.rmtree(latents.path)
     with locked(cache / "locks" / entry.name, ""):
         held = find_leftovers([cache], remove=True)
     assert (held.leftovers, len(held.left), entry.is_dir()) == ((), 2, True)
