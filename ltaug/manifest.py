@@ -71,13 +71,13 @@ def image_key(class_name: str, index: int) -> str:
     return f"{class_folder(class_name)}/{index:06d}"
 
 
-def rows_to_csv(rows: Iterable[Row], *, header: bool) -> bytes:
-    """Rows as CSV lines."""
-    return to_csv([*([HEADER] if header else []), *map(astuple, rows)])
+def rows_to_csv(rows: Iterable[Row]) -> bytes:
+    """Rows as CSV lines below their header."""
+    return to_csv([HEADER, *map(astuple, rows)])
 
 
-def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
-    """Rows from CSV lines.
+def csv_to_rows(data: bytes) -> list[Row]:
+    """Rows from CSV lines below their header.
 
     Raises:
         CorruptError: a line does not have the columns of a manifest, or no number where one belongs.
@@ -85,7 +85,7 @@ def csv_to_rows(data: bytes, *, header: bool) -> list[Row]:
     needed = {name for name, f in COLUMNS.items() if f.default is MISSING}
     try:
         lines = list(csv.reader(io.StringIO(data.decode())))
-        names = lines.pop(0) if header and lines else HEADER
+        names = lines.pop(0) if lines else HEADER
         if not needed <= set(names) <= set(HEADER):
             raise ValueError(f"columns are {', '.join(names)}")
         own = [COLUMNS[name] for name in names]
@@ -104,7 +104,7 @@ def read_manifest(run: Path) -> list[Row]:
     path = run / MANIFEST_FILE
     if not path.is_file():
         raise damaged(f"{path} is missing", run)
-    return csv_to_rows(path.read_bytes(), header=True)
+    return csv_to_rows(path.read_bytes())
 
 
 def read_synthetic(run: Path, *, machine: Machine = Machine()) -> ImageSet:  # noqa: B008

@@ -219,6 +219,12 @@ class SynthesisOptions(MakingOptions, SelectionOptions, SamplingOptions):
     per_class_budget: str = option("fill:max", methods.budget_forms(), check="ltaug.data.budgets:check_budget")
     judges: int = option(2, "judges to train, where something asks them", low=1, owner=asking_judges())
     max_candidates: int = option(50, "candidates at most for each image wanted", low=1)
+    withdraw: str | None = option(
+        None,
+        "file that names images to leave out, one a line: CLASS/000123 as in the manifest, or real:17 for all whose nearest "
+        "training image is that one; the next candidates take their places (withdrawn)",
+        check="ltaug.synthesis.withdrawal:check_withdrawal",
+    )
     images_to: str = option(
         "folders",
         "class folders of PNG in OUT (folders), WebDataset shards in OUT (shards), or shards at an fsspec URL like s3://bucket/set",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ltaug.errors import OptionError
 
-Thing = TypeVar("Thing")
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -38,10 +36,6 @@ class Place:
                 f"use torchrun --nproc-per-node {count}, or --device cpu"
             )
         return self.local_rank
-
-    def share(self, things: Sequence[Thing]) -> Sequence[Thing]:
-        """This process's share: every world-th of them, from the rank-th on. All shares together are all of them."""
-        return things[self.rank :: self.world]
 
 
 ALONE = Place()

@@ -29,7 +29,7 @@ from ltaug.shapes import RECORD, require_shape
 
 RUN_FILE = "run.json"
 MARKER = "experiment.json"  # says in a directory of several runs which command made it
-LOCK_FILE = ".lock"  # a process that joins a run has a lock of its own, whose name begins so
+LOCK_FILE = ".lock"
 BEFORE_SEALS = {key.rstrip("?") for key in RECORD} - {FORMAT}
 
 
@@ -89,7 +89,7 @@ def _as_json(value: Any) -> Any:
 
 @dataclass(eq=False)
 class Run:
-    """An open, locked run directory; make one with `open_run`, or take part in one with `meeting.join_run`.
+    """An open, locked run directory; make one with `open_run`, or take part in one with `follow_run`.
 
     `record` is what run.json holds: stage, label, seed, options, inputs, versions, device, status, timings, spent, facts,
     outputs. Of the processes that share the work only the one that leads writes it and has sinks. `counted` is this process's
@@ -170,7 +170,6 @@ def open_run(
     log: Sequence[str] = Machine.log,
     track: Sequence[str] = (),
     wait: float = 0.0,
-    place: Place = ALONE,
     **spec: Unpack[Spec],
 ) -> Iterator[Run]:
     """Make, continue or reuse a run directory and hold its lock.
@@ -180,14 +179,12 @@ def open_run(
         log: names in methods.SINKS, where events are recorded.
         track: names in methods.TRACKERS, where they go too.
         wait: seconds to wait for another process's lock (a killed parent's workers take a moment to end).
-        place: of this process, which leads those that share the work.
 
     Raises:
         OptionError: there is no such sink.
         RunExistsError: the directory holds something else, or another process is writing it.
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
-    assert place.leads, "the others join (meeting.join_run)"
     recorders = [SINKS.find(name) for name in dict.fromkeys(log)] + [TRACKERS.find(name) for name in dict.fromkeys(track)]
     with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
         if (path / RUN_FILE).exists():
@@ -202,7 +199,7 @@ def open_run(
             with ExitStack() as ends:
                 for sink in sinks:
                     ends.callback(getattr(sink, "close", lambda: None))
-                yield Run(path, record, listener, place, sinks)
+                yield Run(path, record, listener, sinks=sinks)
         except LtaugError:
             # Free a directory in which nothing was made before the mistake, so that the corrected command can use it.
             if all(p.name == RUN_FILE or _is_lock(p) for p in path.iterdir()):

@@ -24,7 +24,10 @@ RECORD: Shape = {
     "label?": str,
     "options": {"dataset?": dict, "arm?": (str, None), "about?": (str, None), "judge?": bool, "notes?": [str]},
     "inputs": {
-        **dict.fromkeys(("train?", "test?", "source?", "generator?", "reference?", "extractor?", "pretrained?"), _INPUT),
+        **dict.fromkeys(
+            ("train?", "test?", "source?", "generator?", "reference?", "extractor?", "pretrained?", "pipeline?", "withdraw?"),
+            _INPUT,
+        ),
         **dict.fromkeys(("judges?", "teachers?"), ([_INPUT], None)),
         "synthetic?": ({**_INPUT[0], "origin?": str}, None),
     },

@@ -42,7 +42,7 @@ def called(capsys, tmp_path, monkeypatch):
                 "diagnose",
             )
         ),
-        *((commands, name) for name in ("run_recipe", "run_shared")),
+        *((commands, name) for name in ("run_recipe", "run_planned")),
         (grow, "grow"),
         (planning, "plan"),
     ):

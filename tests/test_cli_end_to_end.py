@@ -181,22 +181,23 @@ def test_the_commands_by_hand(experiment, here):
     assert (where / "rep/report.html").exists()
 
 
-def test_two_processes_make_the_set_of_one_and_the_one_that_is_killed_comes_back_alone(experiment):
+def test_shares_side_by_side_one_of_them_killed_and_workers_make_the_set_of_one_process(experiment):
     where, _, _ = experiment
     generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
     flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
     made_so = ["--start", "confusable", "--strength", "0.7", "--guide", "entropy", "--choose-guidance", "0,1"]
     judged = ["--select-agreement", "--judges", "1", *made_so]
-    arguments = ["synthesize", generator, *flags, *judged, "--threads", "1", "--device", "cpu"]
-    first, second = (start(where, *arguments, "--out", "two", RANK=str(rank), WORLD_SIZE="2") for rank in range(2))
-    wait_for((where / "two/rounds/000003").exists, second)
+    arguments = ["synthesize", generator, *flags, *judged, "--threads", "1", "--device", "cpu", "--out", "two"]
+    first, second = (start(where, *arguments, "--part", f"{number}/2") for number in (1, 2))
+    wait_for(lambda: len(list((where / "two/parts").glob("*.zip"))) > 3, second)
     second.kill()
     second.communicate()
-    again = start(where, *arguments, "--out", "two", RANK="1", WORLD_SIZE="2")
-    said = [process.communicate(timeout=LONG) for process in (first, again)]
-    assert [process.returncode for process in (first, again)] == [0, 0], said
-    assert "two is done" in said[0][0]
-    assert said[1] == ("", ""), "only the process that leads speaks"
+    out, err = first.communicate(timeout=LONG)
+    assert first.returncode == 0, err
+    assert "two is not finished" in out
+    assert not (where / "two/manifest.csv").exists()
+    out, _ = call(where, *arguments, "--workers", "2")
+    assert "two is done" in out
     judges, machine = [where / "two.judges" / "judge-0"], Machine(device="cpu", threads=1)
     given |= {"select_agreement": True, "judges": 1}
     given |= {"start": "confusable", "strength": 0.7, "guide": "entropy", "choose_guidance": (0, 1)}

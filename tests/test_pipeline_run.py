@@ -7,21 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from waiting import LONG, wait_for
 
-from ltaug import meeting
-from ltaug.errors import BudgetError, OptionError, ResourceError, RunExistsError, WorkerError
+from ltaug.errors import BudgetError, ResourceError, RunExistsError, WorkerError
 from ltaug.machine import Machine
-from ltaug.pipeline import claim, local, run_shared
+from ltaug.pipeline import claim, local
 from ltaug.pipeline.local import settled
 from ltaug.pipeline.plan import Task
 from ltaug.pipeline.run import run_tasks
-from ltaug.place import Place
 
 HERE = Path(__file__).parent
 CPU = Machine(device="cpu")
@@ -108,48 +105,12 @@ def test_workers_go_round_the_gpus_one_each_unless_more_are_asked_for(tmp_path, 
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
 
 
-def test_the_workers_of_one_of_several_processes_have_its_gpu_and_no_rank(tmp_path, two_gpus, monkeypatch):
+def test_workers_are_told_nothing_of_a_launchers_ranks(tmp_path, monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "1")
-    assert seen_by(tmp_path, 1, place=Place(3, 4, 1)) == ["6"]
-    (found,) = run_tasks(
-        [task(tmp_path, "one", "surroundings", together=0)], machine=CPU, module="fake_stages", place=Place(3, 4, 1)
-    ).values()
+    found = run([task(tmp_path, "one", "surroundings", together=0)])["one"]
     assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & found.keys()
     assert os.environ["RANK"] == "1"
-    with pytest.raises(OptionError, match="process 3 on this machine has no CUDA device, because there are only 2"):
-        seen_by(tmp_path, 1, place=Place(2, 4, 2))
-
-
-def test_processes_share_tasks_under_one_claim_and_the_one_that_leads_waits_for_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(meeting, "PATIENCE", 0.1)
-    tasks = [task(tmp_path, name, "record") for name in "abc"]
-    shared = {"out": tmp_path, "what": "train-classifier", "machine": CPU, "module": "fake_stages"}
-    heard, leader = [], threading.Thread(target=lambda: run_shared(tasks, **shared, place=Place(0, 2), listener=heard.append))
-    leader.start()
-    wait_for(lambda: any(event.text == "Waiting for other processes to finish b." for event in heard))
-    assert {t.name: t.finished for t in tasks} == {"a": True, "b": False, "c": True}
-    with pytest.raises(RunExistsError, match="is being written"):
-        run_shared(tasks, **shared)
-    assert leader.is_alive()
-    run_shared(tasks, **shared, place=Place(1, 2, 1))
-    leader.join(LONG)
-    assert not leader.is_alive()
-    assert all(t.finished for t in tasks)
-
-
-def test_of_several_processes_none_begins_what_needs_another_ones_task_before_that_is_finished(tmp_path, monkeypatch):
-    monkeypatch.setattr(meeting, "PATIENCE", 0.1)
-    tasks = [task(tmp_path, "a", "record"), task(tmp_path, "b", "record"), task(tmp_path, "c", "record", needs=("a", "b"))]
-    shared = {"out": tmp_path, "what": "train-classifier", "machine": CPU, "module": "fake_stages"}
-    heard, leader = [], threading.Thread(target=lambda: run_shared(tasks, **shared, place=Place(0, 2), listener=heard.append))
-    leader.start()
-    wait_for(lambda: any(event.text == "Waiting for other processes to finish b." for event in heard))
-    assert {t.name: t.finished for t in tasks} == {"a": True, "b": False, "c": False}
-    run_shared(tasks, **shared, place=Place(1, 2, 1))
-    leader.join(LONG)
-    assert not leader.is_alive()
-    assert all(t.finished for t in tasks)
 
 
 def test_a_users_mistake_reaches_the_caller_and_stops_the_others(tmp_path):

@@ -7,19 +7,12 @@ from ltaug.place import ALONE, Place, place_of
 def test_a_process_without_a_launcher_is_alone():
     assert place_of({}) == ALONE
     assert ALONE.leads
-    assert ALONE.share([1, 2, 3]) == [1, 2, 3]
 
 
 def test_a_launcher_says_which_process_this_is():
     place = place_of({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
     assert place == Place(3, 4, 1)
     assert not place.leads
-
-
-def test_the_shares_of_all_processes_are_everything_once():
-    things = list(range(11))
-    shared = [thing for rank in range(4) for thing in Place(rank, 4).share(things)]
-    assert sorted(shared) == things
 
 
 @pytest.mark.parametrize("environment", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "x"}, {"WORLD_SIZE": "-1"}, {"RANK": "1"}])

@@ -33,7 +33,7 @@ def _here():
                 getattr(stages, task.function)(**task.kwargs, machine=machine)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "run_shared", run_here)
+        patch.setattr(commands, "run_planned", run_here)
         yield
 
 

@@ -75,8 +75,8 @@ def made(finished, tmp_path):
     (runs / "real/.metrics.json.x.half").write_bytes(b"12345")
     (runs / "generator/checkpoints/.step-6.x.half").mkdir()
     (runs / "generator/checkpoints/.step-6.x.half/.ema.safetensors.y.half").write_bytes(b"1")
-    (runs / "images/rounds/000000").mkdir(parents=True)
-    (runs / "images/rounds/000000/0-of-1x1.csv").write_text("123")
+    (runs / "images/parts").mkdir(parents=True)
+    (runs / "images/parts/0123.zip").write_text("123")
     (runs / "real/checkpoints/step-5000").mkdir(parents=True)
     (runs / "real/checkpoints/notes.txt").write_text("not ltaug's")
     return tmp_path / "a"
@@ -96,7 +96,7 @@ LEFT = {
     "runs/generator/checkpoints/.step-6.x.half",
     "runs/real/.metrics.json.x.half",
     "runs/real/checkpoints/step-5000",
-    "runs/images/rounds",
+    "runs/images/parts",
 }
 
 
@@ -105,7 +105,7 @@ def test_clean_lists_what_is_not_needed_with_its_size_and_changes_nothing(made, 
     found = find_leftovers([made])
     assert names(found, made) == LEFT
     sizes = {Path(one.path).name: one.size for one in found.leftovers}
-    assert (sizes[".metrics.json.x.half"], sizes["rounds"], sizes["training.pt"]) == (
+    assert (sizes[".metrics.json.x.half"], sizes["parts"], sizes["training.pt"]) == (
         5,
         3,
         len(before[f"runs/generator/{STATE[1]}"]),

@@ -16,20 +16,23 @@ from ltaug.cli.options import (
     DIRECTORY,
     RUN,
     SectionCommand,
+    ShareType,
     common_options,
+    engine_option,
     given,
     machine,
     option,
     options_of,
     out_option,
     recipe_options,
+    require_one,
     require_source,
     seed_option,
     workers_option,
 )
 from ltaug.cli.planning import experiment_options, read_experiment, run_stage
 from ltaug.cli.progress import progress
-from ltaug.cli.together import carry_out, require_sharing, working
+from ltaug.cli.together import carry_out, require_sharing
 from ltaug.errors import OptionError
 from ltaug.looks import MAX_SEEDS, looks
 from ltaug.machine import COMPUTING, FITTING, NETWORKS, READING
@@ -42,7 +45,8 @@ from ltaug.options import (
     SynthesisOptions,
     fit_judges_needed,
 )
-from ltaug.pipeline import run_recipe, run_shared, run_until_decided
+from ltaug.pipeline import run_planned, run_recipe, run_until_decided
+from ltaug.pipeline.parts import PART, hired, workers_for
 from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
 
 EPILOG = """\b
@@ -114,6 +118,11 @@ def fit_generator(source: Path | None, judge_runs: tuple[Path, ...], seed: int |
     "--judge", "judge_runs", type=RUN, multiple=True, metavar="RUN", section="Synthesis",
     help="a classifier run to judge with, repeatable [default: trained here where an option asks for judges]",
 )  # fmt: skip
+@option("--part", type=ShareType(), metavar="I/N",
+              help="make the I-th of N shares and stop, such as 3/16; without it, the same command makes what is "
+                   "missing and finishes")  # fmt: skip
+@option("--workers", type=click.IntRange(min=1), metavar="N", help="processes that make parts [default: one a GPU]")
+@engine_option
 @common_options(READING, COMPUTING, NETWORKS)
 def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], **values: Any) -> None:
     """Generate images, choose among them, and write class folders and a manifest.
@@ -122,12 +131,19 @@ def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], 
     ltaug synthesize runs/gen --per-class-budget fill:max --out runs/syn
     ltaug synthesize runs/gen --per-class-budget 500 --select-agreement --select-distance --out runs/syn
     ltaug synthesize runs/gen --start confusable --strength 0.5 --choose-guidance 0,0.5,1,2,4 --out runs/syn
+    ltaug synthesize runs/gen --per-class-budget 1300 --part $SLURM_ARRAY_TASK_ID/16 --out /shared/syn
 
-    Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes: under
-    torchrun, or with RANK and WORLD_SIZE set, several make the set together.
+    Image 17 of a class is the same whatever the budget, the batch size, the number of interruptions or of processes. If
+    interrupted, rerun the command to resume.
     """
     options, judges = given(SynthesisOptions, values), list(judge_runs) or None
-    asked = {"generator": generator, "given": options, "seed": seed, "judges": judges}
+    asked = {"generator": generator, "given": options, "seed": seed, "judges": judges, "part": values["part"]}
+    workers, engine = values["workers"], values["engine"]
+    require_one(**{"--part": values["part"], "--workers": workers, "--engine": engine})
+    require_one(**{"--part": values["part"], "--dry-run": values["dry_run"] or None})
+    if values["part"] is None and not values["dry_run"] and (number := workers_for(machine(values), workers, engine)):
+        how = {"machine": machine(values), "workers": number, "engine": engine}
+        asked["hire"] = partial(hired, out=values["out"], size=options.get("sample_batch") or PART, **how)
     then = f"ltaug train-classifier --synthetic {values['out']} --seeds 5 --out DIR"
     carry_out("synthesize", asked, values, partial(show.stage, then=then))
 
@@ -171,6 +187,7 @@ def evaluate_generator(generator: Path, seed: int | None, weights: Path | None, 
                    "class counts, as well [default: yes]")  # fmt: skip
 @seed_option("of the draw [default: the generator's, or 0]")
 @workers_option
+@engine_option
 @recipe_options
 @out_option
 @common_options(READING, COMPUTING, NETWORKS)
@@ -187,6 +204,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     DIR/ARM/seed-S. All arms take the same number of steps.
     """
     dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
+    require_one(**{"--workers": values["workers"], "--engine": values["engine"]})
     seed = values["seed"]
     if synthetic is not None:
         dataset, seed = origin(synthetic, dataset, seed)
@@ -200,11 +218,10 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
         dryrun.tasks(tasks, machine(values), values["workers"], as_json=as_json)
         return
     before = all(task.finished for task in tasks)
-    with working(quiet=quiet) as (place, listener):
-        how: dict[str, Any] = {"workers": values["workers"], "machine": machine(values), "listener": listener, "place": place}
-        run_shared(tasks, out=out, what="train-classifier", **how)
-    if place.leads:
-        show.classifiers(out, tasks, already_done=before, as_json=as_json)
+    with progress(quiet=quiet) as listener:
+        how: dict[str, Any] = {"workers": values["workers"], "machine": machine(values), "engine": values["engine"]}
+        run_planned(tasks, out=out, what="train-classifier", listener=listener, **how)
+    show.classifiers(out, tasks, already_done=before, as_json=as_json)
 
 
 @group.command("report", cls=SectionCommand)
@@ -245,8 +262,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @option("--max-seeds", type=click.IntRange(min=1), metavar="N",
               help=f"with --until-decided: the last look [default: {MAX_SEEDS}]")  # fmt: skip
 @option("--stage", metavar="NAME", help="only this one of the stages that `ltaug plan` lists; those that it needs must be done")
-@option("--engine", metavar="dask:SCHEDULER",
-              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
+@engine_option
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None, as_json: bool, **values: Any) -> None:
@@ -270,8 +286,7 @@ def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None
         return
     turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
     workers, first_seed, engine = values["workers"], values["first_seed"], values["engine"]
-    if engine and workers:
-        raise OptionError(f"--workers {workers} is read only without --engine; leave it out, and start as many Dask workers")
+    require_one(**{"--workers": workers, "--engine": engine})
     if values["dry_run"]:
         planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
         dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())

@@ -177,10 +177,33 @@ def common_options(*parts: str, dry_run: bool = True, writes: bool = True) -> Ca
     return decorate
 
 
+class ShareType(click.ParamType[tuple[int, int]]):
+    """I/N, the I-th of N shares, as (I, N)."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        which, _, of = str(value).partition("/")
+        if not (which.isdecimal() and of.isdecimal()):
+            raise OptionError(f"--part {value!r} is not I/N; give a share such as 3/16")
+        return int(which), int(of)
+
+
 out_option = option("--out", type=DIRECTORY, required=True, metavar="DIR", help="the run directory")
 workers_option = option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="processes side by side [default: one a core or GPU]"
 )
+
+
+engine_option = option("--engine", metavar="dask:SCHEDULER",
+              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
+
+
+def require_one(**flags: Any) -> None:
+    """Raise OptionError where more than one of these flags was given."""
+    named = [flag for flag, value in flags.items() if value is not None]
+    if len(named) > 1:
+        raise OptionError(f"{named[0]} does not go with {named[1]}; leave one of them out")
 
 
 def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:

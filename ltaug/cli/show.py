@@ -56,10 +56,13 @@ def _run_object(out: Path, already_done: bool, record: Mapping[str, Any]) -> Non
 
 
 def stage(out: Path, *, already_done: bool, as_json: bool, then: str) -> None:
-    """A finished stage: where it is, how long it took, what it recorded, and what usually comes next."""
+    """A stage's run: where it is, how long it took, what it recorded, and what usually comes next."""
     record = read_run(out)
     if as_json:
         _run_object(out, already_done, record)
+        return
+    if record["status"] != "finished":  # one share of it was made
+        click.echo(f"This share is made; {out} is not finished.\nNext: the other shares, then the same command without --part")
         return
     _end(out, already_done, sum(record["timings"].values()))
     click.echo(f"Next: {then}")

@@ -15,7 +15,8 @@ from ltaug.errors import EndedElsewhere, LtaugError, OptionError, told_of_resour
 from ltaug.place import Place, place_of
 from ltaug.runs import RUN_FILE, Listener, ignore_events, read_run
 
-SHARING = ("fit-generator", "synthesize", "train-classifier")
+SHARING = "fit-generator"
+INSTEAD = {"synthesize": "; give it --workers, --part or --engine", "train-classifier": "; give it --workers or --engine"}
 
 
 class RankError(LtaugError):
@@ -29,10 +30,10 @@ class RankError(LtaugError):
 def require_sharing(command: str | None) -> None:
     """Raise OptionError where several processes were started of a command that has nothing to share among them."""
     world = place_of().world
-    if world > 1 and command not in SHARING:
+    if world > 1 and command != SHARING:
         raise OptionError(
-            f"{world} processes were started (WORLD_SIZE), but ltaug {command} has no work to share; start it without torchrun, "
-            f"which is for {', '.join(SHARING[:-1])} and {SHARING[-1]}"
+            f"{world} processes were started (WORLD_SIZE), but ltaug {command} has no work to share in this way; start it "
+            f"without torchrun, which is for {SHARING}{INSTEAD.get(command or '', '')}"
         )
 
 
@@ -74,7 +75,7 @@ def carry_out(function: str, asked: Mapping[str, Any], values: Mapping[str, Any]
 
     before = (out / RUN_FILE).exists() and read_run(out)["status"] == "finished"
     with working(quiet=values["quiet"]) as (place, listener):
-        sharing = {"place": place} if click.get_current_context().info_name in SHARING else {}
+        sharing = {"place": place} if click.get_current_context().info_name == SHARING else {}
         getattr(stages, function)(**asked, out=out, machine=where, listener=listener, **sharing)
     if place.leads:
         shown(out, already_done=before, as_json=as_json)

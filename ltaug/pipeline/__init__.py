@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,11 +15,9 @@ from ltaug.errors import OptionError
 from ltaug.files import write_json
 from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
-from ltaug.meeting import names_in, wait_until
 from ltaug.options import DatasetOptions
 from ltaug.pipeline.plan import Task, check_of, plan
 from ltaug.pipeline.run import STAGES_MODULE, run_tasks
-from ltaug.place import ALONE, Place
 from ltaug.recipes import Recipe
 from ltaug.runs import MARKER, RUN_FILE, Event, Listener, hold, ignore_events
 
@@ -122,54 +120,14 @@ def _processor() -> float:
     return sum(os.times()[:4])
 
 
-def run_shared(
-    tasks: Sequence[Task],
-    *,
-    out: Path,
-    what: str,
-    workers: int | None = None,
-    machine: Machine | None = None,
-    listener: Listener = ignore_events,
-    module: str = STAGES_MODULE,
-    place: Place = ALONE,
-) -> None:
-    """Run tasks, each wholly by one of the processes that share them, below `out`: those that need nothing, then the others.
-
-    Every process calls this with the same tasks, and may be started again by itself. The one that leads claims `out` and
-    returns when the runs of all are finished; the others return after their own.
-
-    Args:
-        what: the command, for the claim.
-        workers, module: see `run_tasks`.
+def run_planned(tasks: Sequence[Task], *, out: Path, what: str, **how: Any) -> None:
+    """Run tasks below `out`, claimed for the command `what`; for the other arguments see `run_tasks`.
 
     Raises:
         LtaugError: see `claim` and `run_tasks`.
     """
-    with claim(out, what, tasks) if place.leads else nullcontext():
-        if not place.leads:
-            unclaimed = f"Waiting for rank 0 to claim {out}."
-            wait_until(lambda: None if MARKER in names_in(out) else unclaimed, lambda text: listener(Event("", text)))
-        how: dict[str, Any] = {"workers": workers, "machine": machine, "listener": listener, "module": module, "place": place}
-        if place.world == 1:
-            run_tasks(tasks, **how)
-            return
-        first, last = [t for t in tasks if not t.needs], [dataclasses.replace(t, needs=()) for t in tasks if t.needs]
-        run_tasks(place.share(first), **how)
-        if last:
-            _await(first, listener)
-            run_tasks(place.share(last), **how)
-        if place.leads:
-            _await(tasks, listener)
-
-
-def _await(tasks: Sequence[Task], listener: Listener) -> None:
-    """Wait until every task is finished, whoever runs it."""
-
-    def missing() -> str | None:
-        left = [task.name for task in tasks if RUN_FILE not in names_in(task.directory) or not task.finished]
-        return f"Waiting for other processes to finish {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}." if left else None
-
-    wait_until(missing, lambda text: listener(Event("", text)))
+    with claim(out, what, tasks):
+        run_tasks(tasks, **how)
 
 
 @contextmanager

@@ -60,6 +60,11 @@ class Dask:
         self._topic = uuid.uuid4().hex
         self._client.subscribe_topic(self._topic, lambda event: tell(pickle.loads(event[1])))
 
+    @property
+    def workers(self) -> int:
+        """How many calls the cluster makes at a time, as far as it is there now; at least 1."""
+        return int(sum(self._client.nthreads().values())) or 1
+
     def submit(self, task: Task, priority: int) -> Future[Answer]:
         call = (task.function, {**task.kwargs, "machine": self._machine})
         key = f"{task.function}-{self._topic}-{task.name}"

@@ -15,22 +15,20 @@ from pathlib import Path
 from ltaug.machine import Machine
 from ltaug.pipeline.child import Answer, Child, stop
 from ltaug.pipeline.plan import Task
-from ltaug.place import Place
 from ltaug.runs import Listener
 
 
 class Local:
     """The engine of this machine: `workers` child processes, started when they are first needed and kept for the next call.
 
-    An engine takes `slots` tasks at a time, and hands their events to `tell`. For the other arguments see `run.run_tasks`.
+    An engine takes `slots` tasks at a time, of which `workers` are under way, and hands their events to `tell`. For the other
+    arguments see `run.run_tasks`.
     """
 
-    def __init__(self, machine: Machine, *, workers: int | None, module: str, place: Place, tell: Listener) -> None:
+    def __init__(self, machine: Machine, *, workers: int | None, module: str, tell: Listener) -> None:
         self._machine, natural = settled(machine)
         self._devices = visible_devices(natural) if self._machine.device == "cuda" else []
-        if place.world > 1:
-            natural, self._devices = 1, [self._devices[place.device_of(len(self._devices))]] if self._devices else []
-        self.slots = workers or natural
+        self.slots = self.workers = workers or natural
         self._module, self._tell = module, tell
         self._threads = ThreadPoolExecutor(self.slots, initializer=_without_interrupts)
         self._children: list[Child] = []

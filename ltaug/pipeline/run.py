@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from graphlib import TopologicalSorter
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ltaug.fields import settings_of
 from ltaug.machine import Machine
@@ -17,12 +17,12 @@ from ltaug.options import GeneratorOptions
 from ltaug.pipeline.child import Answer
 from ltaug.pipeline.local import Local
 from ltaug.pipeline.plan import Task
-from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, ignore_events
 
 if TYPE_CHECKING:
     from ltaug.pipeline.dask import Dask
 
+Engine: TypeAlias = "Local | Dask"
 STAGES_MODULE = "ltaug.stages"
 DONE = "done"
 
@@ -34,7 +34,6 @@ def run_tasks(
     machine: Machine | None = None,
     listener: Listener = ignore_events,
     module: str = STAGES_MODULE,
-    place: Place = ALONE,
     engine: str | None = None,
 ) -> dict[str, Any]:
     """Make every task's call and return the results by task name.
@@ -47,7 +46,6 @@ def run_tasks(
         workers: processes at a time; None: one per core, or per CUDA device. Worker i computes on device i, modulo their
             number, so that several may share one.
         module: where the stage functions are (another one in tests).
-        place: of this process, where others run other tasks; its workers (one by default) use its device alone.
         engine: "dask:ADDRESS": on the workers of a Dask cluster, see `dask.Dask`; None: on this machine.
 
     Raises:
@@ -62,12 +60,7 @@ def run_tasks(
     sorter = TopologicalSorter({t.name: t.needs for t in tasks})
     sorter.prepare()
     heard: SimpleQueue[Event | Future[Answer]] = SimpleQueue()
-    if engine is None:
-        taking: Local | Dask = Local(machine or Machine(), workers=workers, module=module, place=place, tell=heard.put)
-    else:
-        from ltaug.pipeline.dask import Dask
-
-        taking = Dask(engine, machine or Machine(), module=module, tell=heard.put)
+    taking = open_engine(engine, machine or Machine(), workers=workers, module=module, tell=heard.put)
     ready: list[str] = []
     at_work: dict[Future[Answer], str] = {}
     results: dict[str, bytes] = {}
@@ -93,6 +86,15 @@ def run_tasks(
             listener(Event("", "stages", len(results), len(tasks)))
     # Only now: unpickling may import libraries, and while workers run they need the memory.
     return {name: pickle.loads(result) for name, result in results.items()}
+
+
+def open_engine(engine: str | None, machine: Machine, *, workers: int | None, module: str, tell: Listener) -> Engine:
+    """The engine that makes calls: this machine's, or a Dask cluster's; for the arguments and errors see `run_tasks`."""
+    if engine is None:
+        return Local(machine, workers=workers, module=module, tell=tell)
+    from ltaug.pipeline.dask import Dask
+
+    return Dask(engine, machine, module=module, tell=tell)
 
 
 def urgency(tasks: Sequence[Task]) -> dict[str, float]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ltaug.stages.publishing import export_generator as export_generator
     from ltaug.stages.report import write_report as write_report
     from ltaug.stages.resampling import resample as resample
+    from ltaug.stages.synthesis import make_part as make_part
     from ltaug.stages.synthesis import synthesize as synthesize
 
 _HOME = {
@@ -46,6 +47,7 @@ _HOME = {
     "find_leftovers": "leftovers",
     "fit_generator": "generator",
     "inspect": "opening",
+    "make_part": "synthesis",
     "merged": "merging",
     "resample": "resampling",
     "synthesize": "synthesis",

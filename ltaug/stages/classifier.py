@@ -17,12 +17,11 @@ from ltaug.data.imageset import ImageSet
 from ltaug.data.load import Dataset
 from ltaug.errors import MismatchError, OptionError
 from ltaug.fields import SMALL_SIDE, plain, resolve
-from ltaug.meeting import wait_for_run
 from ltaug.metrics.copies import SEARCHED_ABOVE, Look
 from ltaug.options import ClassifierOptions, DatasetOptions, judge_options, judging, teachers_needed
 from ltaug.outside import Outside, serving
 from ltaug.records import ClassifierRecord, SynthesisRecord
-from ltaug.runs import RUN_FILE, Event
+from ltaug.runs import RUN_FILE
 from ltaug.runtime import Runtime, derive_seed, for_classifier
 from ltaug.stages.adding import Added, note_images, to_add
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
@@ -170,12 +169,9 @@ def _look_of(synthetic: Path | None, teachers: Sequence[Judge], train: ImageSet,
 
 
 def trained_judge(job: Job, index: int, dataset: Given, *, seed: int, published: Given | None = None) -> Path:
-    """Judge `index` of OUT.judges (`train_judge`): trained by the process that leads, waited for by the others."""
+    """Judge `index` of OUT.judges (`train_judge`)."""
     path = job.out.with_name(f"{job.out.name}.judges") / f"judge-{index}"
-    if job.place.leads:
-        return train_judge(dataset, out=path, seed=seed, index=index, published=published, **job.how(path.name))
-    wait_for_run(path, lambda text: job.listener(Event(path.name, text)), finished=True)
-    return path
+    return train_judge(dataset, out=path, seed=seed, index=index, published=published, **job.how(path.name))
 
 
 def load_judges(paths: Sequence[Path], train: ImageSet, *, runtime: Runtime) -> list[Judge]:

@@ -20,7 +20,7 @@ from ltaug.manifest import KEPT, Row, read_kept, read_manifest, synthetic_digest
 from ltaug.records import REPORT_FILE, ClassifierRecord, SynthesisRecord, verify_report
 from ltaug.runs import RUN_FILE, read_run
 from ltaug.stages.remaking import remake
-from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis.parts import FOLDER, verify_parts
 
 RUN_FILES = (RUN_FILE, "metrics.jsonl", "checkpoints")  # the others are still there where run.json is lost
 COSTS = {
@@ -105,9 +105,7 @@ def _in_run(path: Path, unfinished: list[str]) -> Iterator[Damage]:
     for name, digest in record["outputs"].items():
         found += _tried(path / name, partial(verify_file, path / name, digest, whole=path), costs, remedy)
     if stage == SynthesisRecord.stage and not finished:
-        from ltaug.synthesis.underway import verify_underway  # loads torch
-
-        found += _tried(path / FOLDER, partial(verify_underway, path), costs, remedy)
+        found += _tried(path / FOLDER, partial(verify_parts, path), costs, remedy)
     elif stage == SynthesisRecord.stage and not found:
         for file, rows in _by_file(path).items():
             found += _tried(path / file, partial(read_kept, path, rows, shape=record["facts"]["image_shape"]), costs, remedy)

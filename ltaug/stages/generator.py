@@ -88,7 +88,7 @@ def fit_generator(
         if needed:
             from ltaug.stages.classifier import load_judges, outside_of, trained_judge  # loads scikit-learn
 
-            paths = judges or [trained_judge(job, i, plain(drawn), seed=seed) for i in range(needed)]
+            paths = judges or group.led(lambda: [trained_judge(job, i, plain(drawn), seed=seed) for i in range(needed)])
             seen = load_judges(paths, train, runtime=job.runtime())
             outside += outside_of(paths, "judge")
             inputs["judges"] = [job.input(judge.digest, path) for path, judge in zip(paths, seen, strict=True)]

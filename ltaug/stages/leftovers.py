@@ -18,7 +18,7 @@ from ltaug.files import HALF, MANIFEST, is_half, read_json, read_manifest, write
 from ltaug.records import REPORT_FILE
 from ltaug.runs import LOCK_FILE, RUN_FILE, locked, read_run, verify_outputs
 from ltaug.stages.damage import digests_of, holding, inputs_of
-from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis.parts import FOLDER
 
 CHECKPOINTS = "checkpoints"
 AT_WORK = "another process works on it"
@@ -95,7 +95,7 @@ def _in_directory(path: Path, digests: Callable[[Path], frozenset[str]]) -> Iter
         more = _not_put_out(path / CHECKPOINTS, {path / name for name in record["outputs"]})
         found += [_leftover(one, "state of a finished fit", "nothing, no command reads it") for one in more]
         if (path / FOLDER).is_dir():
-            found.append(_leftover(path / FOLDER, "rounds of a finished synthesis", "nothing, its manifest has them"))
+            found.append(_leftover(path / FOLDER, "parts of a finished synthesis", "nothing, its manifest has them"))
         if found:
             verify_outputs(path, record["outputs"])
     yield from found

@@ -18,7 +18,6 @@ from ltaug.data.outside import require_outside
 from ltaug.errors import DataError, MismatchError
 from ltaug.fields import checked, resolve
 from ltaug.machine import Machine
-from ltaug.meeting import join_run
 from ltaug.options import STAGES, DatasetOptions
 from ltaug.outside import Outside, outside_facts
 from ltaug.place import ALONE, Place
@@ -70,8 +69,8 @@ class Job:
         """Refuse what is misspelt, read by nothing or contradictory in the stage's options, before anything is loaded."""
         checked(STAGES[self.stage], given, where=self.stage, unsettled=unsettled)
 
-    def tell(self, text: str, step: int = 0, total: int | None = None) -> None:
-        self.listener(Event(self.name, text, step, total))
+    def tell(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
+        self.listener(Event(self.name, text, step, total, values))
 
     def runtime(self) -> Runtime:
         from ltaug.runtime import make_runtime
@@ -113,7 +112,7 @@ class Job:
         processes: int = 1,
         verify: Callable[[Path], None] = lambda path: None,
     ) -> Iterator[Run]:
-        """The run directory, opened by the process that leads and joined by the others; a finished run is verified.
+        """The run directory, opened; a finished run is verified.
 
         Args:
             outside: the outside weights behind it and its inputs, for the record.
@@ -126,19 +125,14 @@ class Job:
         from ltaug.runtime import versions
 
         told: dict[str, Any] = {"stage": self.stage, "label": self.name, "seed": seed, "options": options, "inputs": inputs}
-        told |= {"listener": self.listener, "wait": self.wait, "place": self.place}
-        if self.place.leads:
-            device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
-            told |= {"log": self.machine.log, "track": self.machine.track}
-            opened = open_run(self.out, **told, versions=versions(), device=device)
-        else:
-            opened = join_run(self.out, **told)
-        with opened as run:
+        told |= {"listener": self.listener, "wait": self.wait, "log": self.machine.log, "track": self.machine.track}
+        device = runtime.describe() | ({"processes": processes} if processes > 1 else {})
+        with open_run(self.out, **told, versions=versions(), device=device) as run:
             if run.finished:
                 verify_outputs(run.path, run.record["outputs"])
                 verify(run.path)
                 run.event("Already done.")
-            elif self.place.leads:
+            else:
                 run.note(**outside_facts(outside))
                 self.listener(Event("", _where(device), once=True))
             yield run

@@ -1,25 +1,34 @@
-"""synthesize."""
+"""synthesize, whole or a share of its parts; and one part of it, for the process that drives it."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from ltaug.data.budgets import parse_budget
+from ltaug.errors import OptionError
 from ltaug.fields import plain, resolve
-from ltaug.generator.generate import Generator
+from ltaug.files import file_digest
+from ltaug.generator.generate import Generator, Key
 from ltaug.generator.sampling import Sampling
-from ltaug.manifest import verify_images
+from ltaug.manifest import Row, verify_images
 from ltaug.options import SynthesisOptions, judges_needed
-from ltaug.place import ALONE, Place
+from ltaug.records import SynthesisRecord
+from ltaug.runs import read_run
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, outside_of, trained_judge
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
-from ltaug.synthesis.rounds import Rounds
-from ltaug.synthesis.stage import run_synthesis
+from ltaug.synthesis.candidates import Share, Tally, Workshop
+from ltaug.synthesis.guidance import choose_guidance, with_chosen_guidance
+from ltaug.synthesis.parts import remove_parts
+from ltaug.synthesis.stage import Alone, Hire, make_parts, open_workshop, run_synthesis
 from ltaug.synthesis.stores import check_url
+
+PATIENCE = 86400.0  # seconds that a share waits while another process opens the run or trains its judges
 
 
 def synthesize(
@@ -29,7 +38,8 @@ def synthesize(
     out: Path,
     seed: int | None = None,
     judges: Sequence[Path] | None = None,
-    place: Place = ALONE,
+    part: tuple[int, int] | None = None,
+    hire: Hire | None = None,
     **how: Unpack[How],
 ) -> Path:
     """Generate images up to a per-class budget and keep those that pass the selection; `ltaug synthesize`.
@@ -40,26 +50,34 @@ def synthesize(
         seed: of the images; None takes the generator's.
         judges: classifier runs on the real set. None trains them beside `out`, in OUT.judges, if an option asks for them
             (options.asking_judges).
-        place: of this process among those that make the set together, all called with the same arguments. They meet in
-            the files of `out`; each may end and be started again by itself.
+        part: (i, n) makes the i-th of n shares of the candidates and leaves the run unfinished. Shares may be made at any
+            time and anywhere that sees `out`; a call without `part` makes what is missing and finishes the run.
+        hire: whom to let make its parts (by `make_part`); None makes them here.
         how: machine, label, listener and wait (stages.opening.How).
+
+    Raises:
+        OptionError: `part` is not a number from 1 to n, and n.
     """
-    job = Job("synthesize", out, place, **how)
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise OptionError(f"--part {part[0]}/{part[1]} is no share; the first number must be from 1 to the second")
+    job = Job("synthesize", out, **how)
+    if part is not None:
+        job = dataclasses.replace(job, wait=max(job.wait, PATIENCE))
     job.check(given)
     runtime = job.runtime()
     made, data = job.load_origin(generator)
     seed, real = made.seed if seed is None else seed, data.train
     # What is wrong with the options is said here, before judges are trained.
     chosen = resolve(SynthesisOptions, given, image_side=side_of(real), where=job.stage)
-    if place.leads:
-        check_url(chosen.images_to, out)
+    check_url(chosen.images_to, out)
     budget = parse_budget(chosen.per_class_budget, class_names=real.class_names, class_counts=real.class_counts)
-    passes = Sampling.of(chosen).passes(sum(budget.values()))
-    sampling = for_sampling(runtime, job.machine, image_side=side_of(real), passes=passes)
+    wanted = [budget.get(name, 0) for name in real.class_names]
+    sampling = for_sampling(runtime, job.machine, image_side=side_of(real), passes=Sampling.of(chosen).passes(sum(wanted)))
     if judges is None:
         judges = [trained_judge(job, i, plain(made.dataset), seed=made.seed) for i in range(judges_needed(plain(chosen)))]
     source = Generator.load(generator, runtime=runtime)
     seen = load_judges(judges, real, runtime=runtime)
+    share = Share() if part is None else Share(part[0] - 1, part[1])
     with job.open(
         sampling,
         seed=seed,
@@ -68,12 +86,51 @@ def synthesize(
             "train": source_of(real),
             "generator": job.input(source.digest, generator),
             "judges": [job.input(judge.digest, path) for path, judge in zip(judges, seen, strict=True)],
+            **({"withdraw": job.input(file_digest(Path(chosen.withdraw)), Path(chosen.withdraw))} if chosen.withdraw else {}),
         },
         outside=[*made.outside, *outside_of(judges, "judge")],
         verify=partial(verify_images, always=job.machine.verify),
     ) as run:
-        if not run.finished:
-            run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
-        elif run.place.leads:
-            Rounds(run.path).remove()  # a kill between the run's end and this leaves them
+        if run.finished:
+            remove_parts(out)  # a kill between the run's end and this leaves them
+            return out
+        asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
+        workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event)
+        if chosen.choose_guidance:
+            choose_guidance(workshop.generated, workshop.selection.real, chosen.choose_guidance, run=run)
+            workshop = dataclasses.replace(workshop, generated=with_chosen_guidance(workshop.generated, run.record["facts"]))
+        if part is None:
+            run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
+            return out
+    own = Tally([share.of(count) for count in wanted], chosen.max_candidates)
+    make_parts(own, Alone(workshop, out), run=out, class_names=real.class_names, tell=job.tell, share=share)
+    if read_run(out)["status"] == "finished":
+        remove_parts(out)  # those of this share that came too late
     return out
+
+
+def make_part(out: Path, keys: Sequence[Key], *, size: int, **how: Unpack[How]) -> list[Row]:
+    """Make some candidates, (class, index) each, of the synthesis that another process drives in `out`; their rows.
+
+    Args:
+        size: candidates of a part at most.
+    """
+    job = Job("synthesize", out, **how)
+    made_as = {key: value for key, value in read_run(out).items() if key in ("seed", "options", "inputs", "facts")}
+    return _workshop(job.out, job.machine, size, repr(made_as)).make(out, keys)
+
+
+@functools.lru_cache(maxsize=1)
+def _workshop(out: Path, machine: Any, size: int, made_as: str) -> Workshop:
+    """The workshop of a synthesis under way, kept for its next part."""
+    job, record = Job("synthesize", out, machine=machine), SynthesisRecord.read(out)
+    runtime, facts = job.runtime(), read_run(out)
+    assert record.generator_run.path is not None
+    real, options = job.load_origin(record.generator_run.path)[1].train, record.options
+    wanted = [facts["options"]["budget"].get(name, 0) for name in real.class_names]
+    passes = Sampling.of(options).passes(sum(wanted))
+    asked: dict[str, Any] = {"wanted": wanted, "images": size, "seed": record.seed, "tell": job.tell}
+    asked["runtime"] = for_sampling(runtime, machine, image_side=side_of(real), passes=passes)
+    judges = load_judges([one.path for one in record.judge_runs if one.path is not None], real, runtime=runtime)
+    workshop = open_workshop(Generator.load(record.generator_run.path, runtime=runtime), real, judges, options, **asked)
+    return dataclasses.replace(workshop, generated=with_chosen_guidance(workshop.generated, facts["facts"]))

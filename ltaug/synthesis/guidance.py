@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ltaug.errors import OptionError
 from ltaug.generator.generate import GeneratedImages, Key
 from ltaug.methods import CRITERIA
 from ltaug.metrics.frechet import Gaussian, frechet_distance, gaussian
-from ltaug.runs import Run, read_run
+from ltaug.runs import Run
 from ltaug.runtime import derive_seed
 from ltaug.synthesis.places import Floats
 from ltaug.synthesis.select import Candidates, Judge, Real
@@ -45,14 +46,9 @@ def criterion_of(name: str, judges: Sequence[Judge]) -> Callable[[Tensor, Tensor
     return lambda x, labels: torch.stack([criterion(judge.logits(x), labels) for judge in judges]).mean(0)
 
 
-def with_chosen_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[float], *, run: Run) -> GeneratedImages:
-    """With the strength of the smallest of `guidance_distances`: chosen, said and noted in the process that leads.
-
-    It must do so before it shares the rounds; the others, which join then, read it in run.json.
-    """
-    facts = (run.record if run.place.leads else read_run(run.path))["facts"]
-    if FACT not in facts:
-        assert run.place.leads
+def choose_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[float], *, run: Run) -> None:
+    """Choose the strength of the smallest of `guidance_distances`, unless that was done before; say and note it in run.json."""
+    if FACT not in run.record["facts"]:
         distances = guidance_distances(generated, real, strengths)
         chosen = min(distances, key=distances.__getitem__)
         shown = {f"{w:g}": round(distance, 4) for w, distance in distances.items()}
@@ -60,6 +56,12 @@ def with_chosen_guidance(generated: GeneratedImages, real: Real, strengths: Sequ
         run.save()
         tried = ", ".join(f"{w}: {distance:g}" for w, distance in shown.items())
         run.event(f"Guidance {chosen:g} is chosen: distances to the covariances of real images by guidance are {tried}.")
+
+
+def with_chosen_guidance(generated: GeneratedImages, facts: Mapping[str, Any]) -> GeneratedImages:
+    """With the strength of guidance that a run's facts say was chosen, if one was."""
+    if FACT not in facts:
+        return generated
     sampling = dataclasses.replace(generated.sampling, guidance=float(facts[FACT]["chosen"]))
     return dataclasses.replace(generated, sampling=sampling)
 

@@ -17,8 +17,6 @@ from waiting import wait_for
 from ltaug import fit_generator
 from ltaug.distributed.group import Group, stop_together
 from ltaug.machine import Machine
-from ltaug.pipeline import run_shared
-from ltaug.pipeline.plan import plan_classifiers
 from ltaug.place import Place
 
 pytestmark = pytest.mark.slow
@@ -143,16 +141,3 @@ def test_a_ctrl_c_that_comes_twice_at_once_is_one_signal_to_a_process_of_a_group
         os.kill(os.getpid(), signal.SIGINT)
         kept_on = stop.requested
     assert kept_on == (echo > 0)
-
-
-def test_classifiers_shared_by_two_processes_are_byte_for_byte_those_of_one(tmp_path):
-    given = {"steps": 5}
-    tasks = plan_classifiers(DATASET, given, out=tmp_path / "alone", seeds=3, seed=0, synthetic=None, arm="real")
-    run_shared(tasks, out=tmp_path / "alone", what="train-classifier", workers=1, machine=Machine(device="cpu"))
-    train = ("-m", "ltaug", "train-classifier", *SMALL, "--steps", "5", "--seeds", "3", "--out", "shared", "--json")
-    first, second = (ended(process, code=0)[0] for process in by_hand(tmp_path, *train))
-    assert set(json.loads(first)["arms"]) == {"real"}
-    assert second == ""
-    for task in tasks:
-        for name in ("weights.safetensors", "metrics.json", "predictions.npz"):
-            assert (tmp_path / "shared" / task.name / name).read_bytes() == (task.directory / name).read_bytes()

@@ -157,7 +157,7 @@ class Laboratory:
             device=DEVICE,
         ) as run:
             rows = [row for name, n in wanted.items() for row in self._images(path, real, name, n, rng)]
-            (path / "manifest.csv").write_bytes(rows_to_csv(rows, header=True))
+            (path / "manifest.csv").write_bytes(rows_to_csv(rows))
             run.timing("sample", 2.5)
             run.note(
                 wanted=dict(wanted),

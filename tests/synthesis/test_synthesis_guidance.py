@@ -163,7 +163,7 @@ def test_the_chosen_guidance_is_used_said_and_noted_with_the_whole_table(world, 
     facts = read_run(tmp_path / "s")["facts"]
     assert facts["guidance"] == {"chosen": 1.5, "distances": {"0.5": 3.0, "1.5": 0.25, "3": 0.75}}
     sentence = "Guidance 1.5 is chosen: distances to the covariances of real images by guidance are 0.5: 3, 1.5: 0.25, 3: 0.75."
-    assert sentence in said[-1]
+    assert [sentence in texts for texts in said].count(True) == 1
     synthesize(tmp_path / "given", generator, real, **wanted, guidance=1.5)
     assert files(tmp_path / "s") == files(tmp_path / "given")
 

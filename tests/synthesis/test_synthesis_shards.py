@@ -8,18 +8,23 @@ import uuid
 import fsspec
 import numpy as np
 import pytest
-from making import NAMES, HalfJudge, Rank, synthesize, together
-from waiting import wait_for
+from making import NAMES, HalfJudge, synthesize, together
 
-from ltaug import meeting
 from ltaug.data.folder import class_folder
 from ltaug.data.shards import read_images
 from ltaug.errors import CorruptError, DataError, OptionError
 from ltaug.manifest import read_manifest, read_synthetic
 from ltaug.synthesis import stores
-from ltaug.synthesis.stores import check_store, check_url, open_store
+from ltaug.synthesis.stores import check_store, check_url
 
 WANTED = {"budget": {"cat": 17, "sea/lion": 0, "..": 14}, "judges": [HalfJudge()], "select_agreement": True, "sample_batch": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eight_images_a_shard():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores, "SHARD", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def folders(generator, real, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sharded(generator, real, tmp_path_factory):
-    """The set as shards of two processes."""
+    """The set as shards, made in two shares."""
     path = tmp_path_factory.mktemp("sharded") / "s"
     together(path, generator, real, 2, images_to="shards", **WANTED)
     return path
@@ -77,11 +82,19 @@ def test_shards_hold_exactly_the_images_of_folders_with_their_labels(sharded, fo
     assert seen == rows.keys()
 
 
-def test_the_same_synthesis_makes_shards_of_the_same_bytes(sharded, generator, real, tmp_path):
-    together(tmp_path / "s", generator, real, 2, images_to="shards", **WANTED)
+def test_whoever_makes_the_parts_shards_have_the_same_bytes(sharded, generator, real, tmp_path):
+    synthesize(tmp_path / "s", generator, real, images_to="shards", **{**WANTED, "sample_batch": 5})
     for shard in (sharded / "shards").iterdir():
         assert (tmp_path / "s" / "shards" / shard.name).read_bytes() == shard.read_bytes()
     assert (tmp_path / "s" / "manifest.csv").read_bytes() == (sharded / "manifest.csv").read_bytes()
+
+
+def test_shards_mix_the_classes_and_are_of_one_size_but_the_last(sharded):
+    shards = [line.split(",") for line in (sharded / "shards.csv").read_text().split()[1:]]
+    assert [int(images) for _, images, _ in shards] == [8, 8, 8, 7]
+    rows = [row for row in read_manifest(sharded) if row.file]
+    first = [row.class_ for row in rows if row.file.startswith("shards/000000.tar/")]
+    assert set(first) == {"cat", ".."}
 
 
 def test_webdataset_reads_them(sharded):
@@ -100,61 +113,39 @@ def test_a_url_holds_them_and_what_is_there_is_read_back(url, folders, generator
     assert {p.name for p in (tmp_path / "s").iterdir()} >= {"manifest.csv", "shards.csv", "contact-sheet.png", "run.json"}
     assert not list((tmp_path / "s").rglob("*.tar"))
     assert all(row.file.startswith(f"{url}/") for row in read_manifest(tmp_path / "s") if row.file)
-    with fsspec.open(f"{url}/000000-1-of-2.tar") as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
+    with fsspec.open(f"{url}/000001.tar") as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
         assert len(archive.getnames()) % 3 == 0
 
 
-def test_a_url_of_files_does_too_and_keeps_nothing_of_a_part_that_does_not_count(folders, generator, real, tmp_path, monkeypatch):
+def test_a_url_of_files_does_too_and_one_that_fills_up_is_written_to_its_end_by_the_same_command(
+    folders, generator, real, tmp_path, monkeypatch
+):
     url = (tmp_path / "bucket" / "set").as_uri()
     check_url(url, tmp_path / "s")
-    mark = stores.Shards.write
+    write = stores.write_url
 
-    def fails_in_the_third_round(self, part, *rest):
-        shard = mark(self, part, *rest)
-        if part.number == 2:
+    def full(name, content):
+        if name.endswith("000002.tar"):
             raise OSError(28, "No space left on device")
-        return shard
+        write(name, content)
 
-    monkeypatch.setattr(stores.Shards, "write", fails_in_the_third_round)
-    with pytest.raises(OSError, match="No space left"):
-        synthesize(tmp_path / "s", generator, real, images_to=url, **WANTED)
-    assert (tmp_path / "bucket/set/000002-0-of-1.tar").exists()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "write_url", full)
+        with pytest.raises(OSError, match="No space left"):
+            synthesize(tmp_path / "s", generator, real, images_to=url, **WANTED)
+    assert (tmp_path / "bucket/set/000001.tar").exists()
     check_url(url, tmp_path / "s")
-    together(tmp_path / "s", generator, real, 2, images_to=url, **WANTED)
+    synthesize(tmp_path / "s", generator, real, images_to=url, **WANTED)
     same_set(tmp_path / "s", folders)
     named = {row.file.rsplit("/", 2)[0].rsplit("/", 1)[1] for row in read_manifest(tmp_path / "s") if row.file}
     assert {p.name for p in (tmp_path / "bucket" / "set").iterdir()} == named | {stores.CLAIM}
-    assert {"000001-0-of-1.tar", "000002-0-of-2.tar"} <= named
-
-
-def test_rank_0_waits_for_shards_that_another_has_yet_to_write(generator, real, tmp_path, monkeypatch):
-    monkeypatch.setattr(meeting, "PATIENCE", 0.05)
-    path, write = tmp_path / "s", stores.Shards.write
-    one_round = {"budget": {"cat": 12, "..": 4}, "images_to": "shards"}
-
-    def fails_for_rank_1(self, part, *rest):
-        if part.rank == 1:
-            raise OSError(28, "No space left on device")
-        return write(self, part, *rest)
-
-    monkeypatch.setattr(stores.Shards, "write", fails_for_rank_1)
-    first, second = (Rank(path, generator, real, rank, 2, **one_round) for rank in range(2))
-    with pytest.raises(OSError, match="No space left"):
-        second.end()
-    sentence = "Waiting for rank 1 of 2 to write images of round 1; start it again if it has ended."
-    wait_for(lambda: sentence in first.said)
-    monkeypatch.setattr(stores.Shards, "write", write)
-    Rank(path, generator, real, 1, 2, **one_round).end()
-    first.end()
-    assert read_synthetic(path).class_counts.tolist() == [12, 0, 4]
 
 
 @pytest.mark.parametrize("damage", ["byte", "missing", "list"])
 def test_a_damaged_or_missing_shard_is_refused_by_name(damage, generator, real, tmp_path):
     path = tmp_path / "s"
     synthesize(path, generator, real, images_to="shards", budget={"..": 4})
-    tar = path / "shards" / "000000-0-of-1.tar"
+    tar = path / "shards" / "000000.tar"
     if damage == "byte":
         content = bytearray(tar.read_bytes())
         content[600] ^= 1
@@ -163,19 +154,19 @@ def test_a_damaged_or_missing_shard_is_refused_by_name(damage, generator, real, 
         tar.unlink()
     else:
         (path / "shards.csv").write_text("file,images,sha256\n")
-    with pytest.raises(CorruptError, match=r"shards\.csv is damaged" if damage == "list" else r"000000-0-of-1\.tar"):
+    with pytest.raises(CorruptError, match=r"shards\.csv is damaged" if damage == "list" else r"000000\.tar"):
         read_synthetic(path)
 
 
 def test_an_image_that_its_shard_lacks_is_named(sharded):
-    with pytest.raises(CorruptError, match=r"000000-0-of-2\.tar lacks cat/000999\.png"):
-        list(read_images(sharded, ["shards/000000-0-of-2.tar/cat/000999.png"], [""]))
+    with pytest.raises(CorruptError, match=r"000000\.tar lacks cat/000999\.png"):
+        list(read_images(sharded, ["shards/000000.tar/cat/000999.png"], [""]))
 
 
 def test_a_missing_shard_at_a_url_is_named(url, generator, real, tmp_path):
     synthesize(tmp_path / "s", generator, real, images_to=url, budget={"..": 4})
-    fsspec.filesystem("memory").rm_file(f"{url.removeprefix('memory:/')}/000000-0-of-1.tar")
-    with pytest.raises(CorruptError, match=rf"{url}/000000-0-of-1\.tar is missing"):
+    fsspec.filesystem("memory").rm_file(f"{url.removeprefix('memory:/')}/000000.tar")
+    with pytest.raises(CorruptError, match=rf"{url}/000000\.tar is missing"):
         read_synthetic(tmp_path / "s")
 
 
@@ -183,7 +174,7 @@ def test_a_url_of_another_set_or_another_run_is_refused_before_anything_is_made(
     check_url(url, tmp_path / "a")
     synthesize(tmp_path / "a", generator, real, images_to=url, budget={"..": 4})
     check_url(url, tmp_path / "a")
-    with pytest.raises(DataError, match=r"holds 1 shards of another set \(000000-0-of-1.tar, ...\); empty it"):
+    with pytest.raises(DataError, match=r"holds 1 shards of another set \(000000.tar, ...\); empty it"):
         check_url(url, tmp_path / "b")
     with pytest.raises(DataError, match=r"belongs to another run .* name another URL"):
         synthesize(tmp_path / "b", generator, real, images_to=url, budget={"..": 4})
@@ -198,11 +189,9 @@ def test_a_url_of_another_set_or_another_run_is_refused_before_anything_is_made(
         ("nothing://bucket/set", r"nothing://bucket/set cannot be opened .* install the fsspec package"),
     ],
 )
-def test_a_place_that_is_none_is_an_option_error(images_to, sentence, tmp_path):
+def test_a_place_that_is_none_is_an_option_error(images_to, sentence):
     with pytest.raises(OptionError, match=sentence):
         check_store(images_to)
-    with pytest.raises(OptionError, match=sentence):
-        open_store(images_to, tmp_path, NAMES)
 
 
 def test_a_url_that_cannot_be_written_is_said_first(tmp_path):

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from making import NAMES, HalfJudge, files, synthesize
 from PIL import Image
 
+from ltaug import files as files_module
 from ltaug.data.folder import class_folder
 from ltaug.data.imageset import ImageSet
-from ltaug.errors import BudgetError, CorruptError, MismatchError
+from ltaug.errors import BudgetError, CorruptError, MismatchError, OptionError
 from ltaug.generator import generate as generated
 from ltaug.manifest import read_manifest, read_synthetic, synthetic_digest, verify_images
-from ltaug.synthesis import stores
-from ltaug.synthesis.candidates import Tally
-from ltaug.synthesis.rounds import FOLDER
+from ltaug.synthesis import parts, stores
+from ltaug.synthesis.candidates import Share, Tally
+from ltaug.synthesis.parts import FOLDER
 
 
 def test_the_budget_is_met_exactly_and_read_back_as_it_was_made(generator, real, tmp_path):
@@ -147,28 +148,29 @@ def test_an_interrupted_synthesis_goes_on_to_the_same_images(generator, real, tm
     monkeypatch.setattr(generated, "generate", dies_in_the_third_round)
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path / "cut", generator, real, **wanted)
-    (tmp_path / "cut" / FOLDER / "000002").mkdir()
-    (tmp_path / "cut" / FOLDER / "000002" / ".0-of-1x4.csv.half").write_bytes(b"images/half a li")  # what a kill leaves
+    (tmp_path / "cut" / FOLDER / ".000002.zip.half").write_bytes(b"images/half a li")  # what a kill leaves
     made[:] = [0] * 10
     synthesize(tmp_path / "cut", generator, real, **wanted)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
-    assert len(made) == 10 + 4  # 23 images in rounds of 4, two of which were not made again
+    assert len(made) == 10 + 4  # 23 images in parts of 4, two of which were not made again
 
 
 def test_a_disk_that_fills_up_is_an_error_and_the_same_command_goes_on_to_the_same_images(generator, real, tmp_path, monkeypatch):
     wanted = {"budget": {"sea/lion": 11, "..": 12}, "sample_batch": 4, "guidance": 1.0, "guidance_interval": (0.2, 0.7)}
     synthesize(tmp_path / "whole", generator, real, **wanted)
-    write = stores.write_image
+    write, put = files_module.write_bytes, stores._write_file
 
-    def full(path, image):
-        if path.name.endswith("7.png"):
+    def full(path, *content):
+        if path.name.endswith("7.png") or (path.parent.name == FOLDER and sum(1 for _ in path.parent.glob("*.zip")) == 3):
             raise OSError(28, "No space left on device")
-        write(path, image)
+        (put if path.suffix == ".png" else write)(path, *content)
 
-    monkeypatch.setattr(stores, "write_image", full)
-    with pytest.raises(OSError, match="No space left"):
-        synthesize(tmp_path / "cut", generator, real, **wanted)
-    monkeypatch.setattr(stores, "write_image", write)
+    for module, name in ((parts, "write_bytes"), (stores, "_write_file")):
+        monkeypatch.setattr(module, name, full)
+        with pytest.raises(OSError, match="No space left"):
+            synthesize(tmp_path / "cut", generator, real, **wanted)
+        assert not (tmp_path / "cut" / "manifest.csv").exists()
+        monkeypatch.undo()
     synthesize(tmp_path / "cut", generator, real, **wanted)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
     assert {row.guidance_interval for row in read_manifest(tmp_path / "cut")} == {"0.2,0.7"}
@@ -241,10 +243,11 @@ def test_other_classes_or_shapes_are_refused(generator, real, tmp_path):
 
 def test_a_round_is_full_where_classes_may_have_more_and_each_has_its_share():
     tally = Tally([10, 20, 0], 50)
-    assert tally.next_round(30) == [(0, i) for i in range(10)] + [(1, i) for i in range(20)]
-    keys = tally.next_round(30)
-    assert all(tally.count(keys, ["kept" if index % 2 else "far" for _, index in keys]))
-    keys = tally.next_round(60)  # 5 and 10 are wanting, of which about half will be kept
+    keys = tally.next(30)
+    assert keys == [(0, i) for i in range(10)] + [(1, i) for i in range(20)]
+    assert tally.next(30) == [], "those under way should suffice"
+    tally.add((key, bool(key[1] % 2)) for key in keys)
+    keys = tally.next(60)  # 5 and 10 are wanting, of which about half will be kept
     assert [sum(c == k for c, _ in keys) for k in range(3)] == [20, 40, 0]
     assert [min(i for k, i in keys if k == c) for c in (0, 1)] == [10, 20]
 
@@ -253,28 +256,36 @@ def test_a_round_is_full_where_classes_may_have_more_and_each_has_its_share():
     wanted=st.lists(st.integers(0, 30), min_size=1, max_size=6),
     limit=st.integers(1, 5),
     size=st.integers(1, 16),
+    slots=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-def test_rounds_end_and_never_pass_a_budget_or_a_limit(wanted, limit, size, seed):
-    accept = np.random.RandomState(seed)
-    tally = Tally(wanted, limit)
-    for _ in range(10_000):
-        keys = tally.next_round(size)
-        assert len(keys) <= size
-        if not keys:
+def test_of_every_class_the_first_that_pass_are_kept_whatever_order_parts_come_in(wanted, limit, size, slots, seed):
+    random = np.random.RandomState(seed)
+    passes = random.rand(len(wanted), 200) < 0.3
+    tally, under_way, asked = Tally(wanted, limit), [], []
+    while True:
+        while len(under_way) < slots and (keys := tally.next(size)):
+            assert len(keys) <= size
+            under_way.append(keys)
+            asked += keys
+        if not under_way:
             break
-        before = list(tally.candidates)
-        counted = tally.count(keys, ["kept" if accept.rand() < 0.3 else "disagree" for _ in keys])
-        for c in range(len(wanted)):
-            own = [counts for (k, _), counts in zip(keys, counted, strict=True) if k == c]
-            assert own == sorted(own, reverse=True)
-            assert [i for k, i in keys if k == c] == list(range(before[c], before[c] + len(own)))
-            assert tally.candidates[c] == before[c] + sum(own)
-    else:
-        raise AssertionError("rounds do not end")
+        done = under_way.pop(random.randint(len(under_way)))
+        tally.add((key, bool(passes[key])) for key in done)
+    assert len(set(asked)) == len(asked), "none is made twice"
     for c, w in enumerate(wanted):
-        assert tally.kept[c] <= w
-        assert tally.kept[c] == w or tally.candidates[c] == w * limit
+        first = np.flatnonzero(passes[c, : w * limit])[:w]
+        assert tally.kept[c] == len(first)
+        assert tally.candidates[c] == (first[-1] + 1 if w and len(first) == w else w * limit)
+        assert all(index < w * limit for k, index in asked if k == c)
+
+
+@given(count=st.integers(0, 50), world=st.integers(1, 7), index=st.integers(0, 500))
+def test_shares_are_all_candidates_each_in_one(count, world, index):
+    shares = [Share(rank, world) for rank in range(world)]
+    assert sum(share.of(count) for share in shares) == count
+    owners = [share for share in shares if share.own((2, index)) is not None]
+    assert [share.whole(share.own((2, index))) for share in owners] == [(2, index)]
 
 
 @pytest.mark.parametrize("name", ["a", "sea/lion", "..", ".hidden", "über", "a\\b", "CON:", "100%"])
@@ -345,3 +356,34 @@ def test_a_damaged_cache_of_a_set_is_refused(generator, real, tmp_path, cached):
     array.write_bytes(content)
     with pytest.raises(CorruptError):
         read_synthetic(tmp_path / "s")
+
+
+def test_withdrawn_images_and_those_near_a_withdrawn_training_image_make_room_for_the_next(generator, real, tmp_path):
+    wanted = {"budget": {"cat": 6, "..": 6}}
+    synthesize(tmp_path / "before", generator, real, **wanted)
+    rows = read_manifest(tmp_path / "before")
+    near = rows[-1].nearest_real
+    (tmp_path / "gone.txt").write_text(f"{rows[2].file}\n\ncat/000004\nreal:{near}\n")
+    record = synthesize(tmp_path / "after", generator, real, **wanted, withdraw=str(tmp_path / "gone.txt"))
+    assert record["facts"]["kept"] == {"cat": 6, "sea/lion": 0, "..": 6}
+    found = {(row.class_, row.index): row for row in read_manifest(tmp_path / "after")}
+    out = {("cat", 2), ("cat", 4)} | {key for key, row in found.items() if row.nearest_real == near}
+    assert {key for key, row in found.items() if row.verdict == "withdrawn"} == out
+    assert record["facts"]["rejected"] == {"withdrawn": len(out)}
+    assert all(row.sha256 == found[row.class_, row.index].sha256 for row in rows if (row.class_, row.index) in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("cat", "'cat' is neither CLASS/000123, as the manifest names images, nor real:17"),
+        ("cta/000001", "cta/000001 is of no class of this set; .*cat"),
+        ("real:12", "real:12 is beyond the 12 training images, which count from 0"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_withdrawn_is_refused(line, said, generator, real, tmp_path):
+    (tmp_path / "gone.txt").write_bytes(line if isinstance(line, bytes) else line.encode())
+    with pytest.raises(OptionError, match=said):
+        synthesize(tmp_path / "s", generator, real, budget={"cat": 1}, withdraw=str(tmp_path / "gone.txt"))
+    assert not (tmp_path / "s" / "run.json").exists()

@@ -132,14 +132,14 @@ def test_images_from_real_ones_are_the_same_whoever_shares_them(world, generator
 def test_a_manifest_of_before_a_column_is_read_with_its_default(generator, real, tmp_path):
     synthesize(tmp_path / "s", generator, real, budget=BUDGET, start="real")
     rows = read_manifest(tmp_path / "s")
-    lines = [line.split(",") for line in rows_to_csv(rows, header=True).decode().replace('"0,1"', "all").splitlines()]
+    lines = [line.split(",") for line in rows_to_csv(rows).decode().replace('"0,1"', "all").splitlines()]
     place = HEADER.index("start")
     older = "\n".join(",".join(line[:place] + line[place + 1 :]) for line in lines).encode()
-    read = csv_to_rows(older, header=True)
+    read = csv_to_rows(older)
     assert {row.start for row in read} == {""}
     assert [(r.index, r.sha256, r.guidance) for r in read] == [(r.index, r.sha256, r.guidance) for r in rows]
     place = HEADER.index("verdict")
     broken = "\n".join(",".join(line[:place] + line[place + 1 :]) for line in lines).encode()
     for damaged in (broken, older.replace(b"kept,", b"kept", 1)):
         with pytest.raises(CorruptError, match="columns file, class, index"):
-            csv_to_rows(damaged, header=True)
+            csv_to_rows(damaged)
