@@ -181,9 +181,9 @@ def test_a_mistake_is_one_line_and_its_own_exit_code(capsys, tmp_path, monkeypat
 def test_of_several_processes_the_one_that_failed_says_which_it_is(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, out, err = call(capsys, "synthesize", str(tmp_path), "--out", str(tmp_path / "out"))
-    assert (code, out) == (7, "")
-    assert err.startswith(f"Error: rank 1: {tmp_path / 'run.json'} is missing")
+    code, out, err = call(capsys, "fit-generator", "--out", str(tmp_path / "out"))
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: rank 1: WORLD_SIZE=2 needs MASTER_ADDR and MASTER_PORT")
 
 
 def test_an_unknown_arm_is_refused_with_the_nearest(capsys, tmp_path):
