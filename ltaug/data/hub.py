@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ltaug.data.parts import TRAIN, Labelled, read_list
 from ltaug.data.sources import Request, Splits
 from ltaug.data.table import LABELS, text_of
 from ltaug.errors import DataError
+from ltaug.hub import from_hub
 from ltaug.registry import require_extra
 
 SAVED = ("dataset_dict.json", "state.json")  # in a folder that `save_to_disk` wrote
@@ -23,14 +25,18 @@ def read_hub(request: Request) -> Splits:
 
     Raises:
         OptionError: `datasets` is not installed.
-        DataError: it is not on this machine and `download` is off, the download failed, it cannot be read, or it lacks such
-            columns; see `read_list`.
+        DataError: see `from_hub` and `read_list`; it cannot be read, or lacks such columns.
     """
     source = f"hf:{request.argument}"
     require_extra("datasets", "hf", f"--dataset {source}")
     folder, notes = Path(request.argument).expanduser(), []
     if not folder.is_dir():
-        folder = _downloaded(request.argument, download=request.machine.download)
+        import huggingface_hub
+
+        name, _, revision = request.argument.partition("@")
+        ask = partial(huggingface_hub.snapshot_download, name, repo_type="dataset", revision=revision or None)
+        about = f"{source} (no folder, but https://huggingface.co/datasets/{name})"
+        folder = from_hub(ask, about=lambda: about, instead="give hf:DIR", download=request.machine.download, renew=True)
         notes = [f"{source} is at revision {folder.name}"]
     sets = _loaded(folder, source)
     image, label, names = _columns(sets, source)
@@ -49,22 +55,6 @@ def read_hub(request: Request) -> Splits:
 
     pictures = {split: part.select_columns([image]).cast_column(image, Image(decode=False)) for split, part in sets.items()}
     return read_list(folder, images, request, source=source, class_names=names, content=content, notes=notes)
-
-
-def _downloaded(argument: str, *, download: bool) -> Path:
-    """The folder in the hub's cache (HF_HOME) that this revision of a dataset lies in."""
-    import huggingface_hub
-
-    name, _, revision = argument.partition("@")
-    try:
-        how: dict[str, Any] = {"repo_type": "dataset", "revision": revision or None, "local_files_only": not download}
-        return Path(huggingface_hub.snapshot_download(name, **how))
-    except (OSError, ValueError) as error:
-        if download:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"hf:{argument} could not be downloaded ({reason}); check its name, or give hf:DIR") from error
-        what = f"neither a folder nor in the hub's cache on this machine, as https://huggingface.co/datasets/{name}"
-        raise DataError(f"hf:{argument} is {what}; pass --download, or correct the name") from error
 
 
 def _loaded(folder: Path, source: str) -> dict[str, Any]:
