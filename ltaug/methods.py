@@ -196,6 +196,7 @@ SOURCES = Registry(
         "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
         "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
         "hf": Entry(where="ltaug.data.hub:read_hub", path="NAME[@REVISION] or hf:DIR"),
+        "shards": Entry(where="ltaug.data.archives:read_archives", path="DIR or shards:URL"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )

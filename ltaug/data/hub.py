@@ -12,7 +12,7 @@ from ltaug.data.cache import File
 from ltaug.data.longtail import listed
 from ltaug.data.parts import TRAIN, Labelled, read_list
 from ltaug.data.sources import Request, Splits
-from ltaug.data.table import LABELS, text_of
+from ltaug.data.table import LABELS, label_of
 from ltaug.errors import DataError
 from ltaug.hub import from_hub
 from ltaug.registry import require_extra
@@ -41,8 +41,8 @@ def read_hub(request: Request) -> Splits:
     sets = _loaded(folder, source)
     image, label, names = _columns(sets, source)
     images = [
-        Labelled(File(f"{split}/{i}", part._fingerprint), _label(value, names, f"{source}: {label} of row {i} of {split}"), split)
-        for split, part in sets.items()
+        Labelled(File(f"{name}/{i}", part._fingerprint), label_of(value, names, f"{source}: {label} of row {i} of {name}"), name)
+        for name, part in sets.items()
         for i, value in enumerate(part[label][:])
     ]
 
@@ -97,11 +97,3 @@ def _columns(sets: dict[str, Any], source: str) -> tuple[str, str, tuple[str, ..
         lacking = "images" if not images else f"labels (of type ClassLabel, or called {' or '.join(LABELS)})"
         raise DataError(f"{source} has no column of {lacking}, only {listed(list(features))}; add one")
     return images[0], labels[0], tuple(features[labels[0]].names) if named else None
-
-
-def _label(value: Any, names: tuple[str, ...] | None, where: str) -> str:
-    if names is None:
-        return text_of(value, where)
-    if value is None or not 0 <= value < len(names):
-        raise DataError(f"{where} is {value}, no place among its {len(names)} names; leave the row or the split out")
-    return names[int(value)]

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltaug.data.cache import ABOUT, LATENTS, cache_directory, entries_in, lock_of
+from ltaug.data.cache import ABOUT, INDICES, LATENTS, cache_directory, entries_in, lock_of
 from ltaug.errors import CorruptError, OptionError, RunExistsError
 from ltaug.files import HALF, MANIFEST, is_half, read_json, read_manifest, write_manifest
 from ltaug.records import REPORT_FILE
@@ -127,6 +127,8 @@ def _half(path: Path) -> Leftover:
 def _cached(path: Path) -> Leftover:
     if is_half(path):
         return _half(path)
+    if path.parent.name == INDICES:
+        return _leftover(path, "cached index of shards", "reading the shards again")
     if path.parent.name == LATENTS:
         return _leftover(path, "cached latents", "encoding a dataset's images again")
     with suppress(CorruptError):

@@ -20,6 +20,7 @@ from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsErro
 from ltaug.exporting import layouts
 from ltaug.manifest import read_synthetic
 from ltaug.methods import LAYOUTS
+from ltaug.options import DatasetOptions
 from ltaug.records import GeneratorRecord
 
 KEPT = max(Path(__file__).parents[1].joinpath("kept").glob("*.tar.xz"), key=lambda file: int(file.name.partition(".")[0]))
@@ -60,6 +61,16 @@ def test_an_export_has_every_image_once_and_all_classes(arm, tmp_path, with_real
     assert sorted((pixel_digest(np.asarray(image.convert("L"))[None]), label) for image, label in found) == expected
     assert (said["real"] + said["synthetic"], said["real"] > 0) == (len(expected), with_real)
     assert sum(said["per_class"].values()) == len(expected)
+
+
+def test_exported_shards_are_a_dataset_with_the_same_images_classes_and_labels(arm, tmp_path, monkeypatch):
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
+    ltaug.export(arm / "synthetic", to="webdataset", out=tmp_path / "out", with_real=True)
+    options = DatasetOptions(dataset=f"shards:{tmp_path / 'out'}", test_per_class=1)
+    data = ltaug.load_dataset(options, seed=0)
+    pairs = [pair for s in (data.train, data.test) for pair in zip(s.images, s.labels.tolist(), strict=True)]
+    assert sorted((pixel_digest(image), label) for image, label in pairs) == images_of(arm, with_real=True)
+    assert data.train.class_names == GeneratorRecord.read(arm / "generator").class_names
 
 
 def test_the_card_says_what_a_reader_of_the_images_should_know(arm, tmp_path):
