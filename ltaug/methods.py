@@ -210,6 +210,14 @@ LAYOUTS = Registry(
         "webdataset": "ltaug.exporting.layouts:webdataset",
     },
 )
+# (generator.generate.Generator, its generator.pipeline.Pipeline or None, empty folder)
+GENERATOR_LAYOUTS = Registry(
+    "--to",
+    {
+        "diffusers": "ltaug.generator.exporting:write_pipeline",
+        "safetensors": "ltaug.generator.exporting:write_weights",
+    },
+)
 # evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.
 EXTRACTORS = Registry(
     "--extractor",
