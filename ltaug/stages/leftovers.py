@@ -127,10 +127,9 @@ def _half(path: Path) -> Leftover:
 def _cached(path: Path) -> Leftover:
     if is_half(path):
         return _half(path)
-    if path.parent.name == INDICES:
-        return _leftover(path, "cached index of shards", "reading the shards again")
-    if path.parent.name == LATENTS:
-        return _leftover(path, "cached latents", "encoding a dataset's images again")
+    latents, index = ("cached latents", "encoding a dataset's images again"), ("cached index of shards", "reading them again")
+    if other := {LATENTS: latents, INDICES: index}.get(path.parent.name):
+        return _leftover(path, *other)
     with suppress(CorruptError):
         about = read_json(path / ABOUT)
         gone = "" if Path(about["root"]).is_dir() else ", a folder that is not there now"
