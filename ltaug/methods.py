@@ -196,6 +196,7 @@ SOURCES = Registry(
         "folder": Entry(where="ltaug.data.folder:read_folder", path="PATH"),
         "table": Entry(where="ltaug.data.table:read_table", path="FILE"),
         "hf": Entry(where="ltaug.data.hub:read_hub", path="NAME[@REVISION] or hf:DIR"),
+        "shards": Entry(where="ltaug.data.archives:read_archives", path="DIR or shards:URL"),
         "arrays": Entry(where="ltaug.data.sources:read_arrays", suffix=".npz"),
     },
 )
@@ -207,6 +208,14 @@ LAYOUTS = Registry(
         "parquet": "ltaug.exporting.layouts:parquet",
         "hf": "ltaug.exporting.layouts:saved",
         "webdataset": "ltaug.exporting.layouts:webdataset",
+    },
+)
+# (generator.generate.Generator, its generator.pipeline.Pipeline or None, empty folder)
+GENERATOR_LAYOUTS = Registry(
+    "--to",
+    {
+        "diffusers": "ltaug.generator.exporting:write_pipeline",
+        "safetensors": "ltaug.generator.exporting:write_weights",
     },
 )
 # evaluation.extractors.BuiltIn, but for the classifier, which stages train or load.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ltaug.errors import CorruptError, DataError, OptionError
 from ltaug.files import file_digest
+from ltaug.hub import from_hub
 from ltaug.outside import Outside
 
 HUB = "hub"
@@ -99,6 +101,7 @@ def find_pretrained(given: str | None, *, model: str, download: bool, tell: Call
     """
     if given is None:
         return None
+    import huggingface_hub
     import timm
 
     cfg = timm.models.get_pretrained_cfg(model)
@@ -108,7 +111,10 @@ def find_pretrained(given: str | None, *, model: str, download: bool, tell: Call
     if given == HUB:
         if not cfg.hf_hub_id:
             raise OptionError(f"--pretrained {HUB}: timm knows no weights of {model} there; give a file, or another --model")
-        path = _from_hub(cfg.hf_hub_id, cfg.hf_hub_filename or SAFETENSORS, cfg.license, download, tell)
+        file = cfg.hf_hub_filename or SAFETENSORS
+        about = f"{file} of https://huggingface.co/{cfg.hf_hub_id} (licence: {cfg.license or 'not stated'})"
+        ask, instead = partial(huggingface_hub.hf_hub_download, cfg.hf_hub_id, file), "pass --pretrained with the file"
+        path = from_hub(ask, about=lambda: about, instead=instead, download=download, tell=tell)
         origin = {"repository": cfg.hf_hub_id, "revision": path.parent.name}
     else:
         path = weights_file(given)
@@ -118,26 +124,6 @@ def find_pretrained(given: str | None, *, model: str, download: bool, tell: Call
     digest = file_digest(path)
     outside = Outside(role="classifier", name=name, files={path.name: digest}, **origin)
     return Pretrained(path, digest, outside, {"mean": list(cfg.mean), "std": list(cfg.std)})
-
-
-def _from_hub(repository: str, name: str, licence: str | None, download: bool, tell: Callable[[str], None]) -> Path:
-    import huggingface_hub
-
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
-    except (OSError, ValueError) as error:
-        of = f"{name} of https://huggingface.co/{repository} (licence: {licence or 'not stated'})"
-        if not download:
-            raise DataError(
-                f"--pretrained {HUB} needs {of}, which is not on this machine; pass --download, or --pretrained with the file"
-            ) from error
-    tell(f"Downloading {of}.")
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, name))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        remedy = "fetch it elsewhere and pass --pretrained with the file"
-        raise DataError(f"{of} could not be downloaded ({reason}); {remedy}") from error
 
 
 def with_weights(fresh: nn.Module, path: Path, *, name: str, make: Callable[..., nn.Module]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""`ltaug export`: the images of a synthesis in the forms that other tools read."""
+"""`ltaug export`: the images of a synthesis, or the network of a generator, in the forms that other tools read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from ltaug.cli.progress import progress
 from ltaug.cli.show import as_object
 from ltaug.errors import OptionError
 from ltaug.machine import READING
-from ltaug.methods import LAYOUTS
-
-DIFFUSERS = "diffusers"
+from ltaug.methods import GENERATOR_LAYOUTS, LAYOUTS
 
 
 @click.command("export", cls=SectionCommand)
@@ -22,8 +20,8 @@ DIFFUSERS = "diffusers"
 @option(
     "--to",
     required=True,
-    metavar=f"[{'|'.join([*LAYOUTS, DIFFUSERS])}]",
-    help="how images are laid out; diffusers is for a generator",
+    metavar=f"[{'|'.join([*LAYOUTS, *GENERATOR_LAYOUTS])}]",
+    help=f"how images are laid out; {' and '.join(GENERATOR_LAYOUTS)} are for a generator",
 )
 @option("--with-real", is_flag=True, help="the real training images too, before the synthetic ones")
 @option("--out", type=DIRECTORY, required=True, metavar="DIR", help="appears complete or not at all")
@@ -34,19 +32,20 @@ def export(run: Path, to: str, out: Path, with_real: bool, as_json: bool, quiet:
     \b
     ltaug export runs/syn --to imagefolder --with-real --out merged
     ltaug export runs/syn --to parquet --out synthetic
-    ltaug export runs/gen --to diffusers --out pipeline
+    ltaug export runs/gen --to safetensors --out network
 
     imagefolder is read by torchvision's ImageFolder and load_dataset("imagefolder", data_dir=DIR), parquet by
     load_dataset(DIR), hf by load_from_disk(DIR), webdataset by its own package. A label has ltaug's number in all of them.
-    A generator that was fitted with --pretrained becomes a pipeline of diffusers.
+    A generator that was fitted with --pretrained becomes a pipeline of diffusers, any other one safetensors with its options; a
+    card says how they are loaded and sampled.
     """
     from ltaug import stages
 
-    if to == DIFFUSERS:
+    if to in GENERATOR_LAYOUTS:
         if with_real:
-            raise OptionError("--with-real is for the images of a synthesis, and --to diffusers for a generator; leave it out")
-        made = stages.export_generator(run, out=out, machine=machine(values))
-        as_object(made) if as_json else click.echo(f"{out} has a pipeline of diffusers for {len(made['classes'])} classes.")
+            raise OptionError(f"--with-real is for the images of a synthesis, and --to {to} for a generator; leave it out")
+        made = stages.export_generator(run, to=to, out=out, machine=machine(values))
+        as_object(made) if as_json else click.echo(f"{out} has a generator of {len(made['classes'])} classes for {to}.")
         return
     with progress(quiet=quiet) as listener:
         found = stages.export(run, to=to, out=out, with_real=with_real, machine=machine(values), listener=listener)

@@ -1,4 +1,4 @@
-"""Arrays that are made once and kept under the user's cache directory, never beside the data: decoded images, latents."""
+"""Arrays that are made once and kept under the user's cache directory, never beside the data: decoded images and the like."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ltaug.files import HALF, atomic_directory, read_json, remove_halves, verify
 from ltaug.formats import CACHE
 from ltaug.machine import Machine
 
-FOLDERS = FOLDER, LATENTS = "images", "latents"  # of the cache, a folder an entry
+FOLDERS = FOLDER, LATENTS, INDICES = "images", "latents", "indices"  # of the cache, a folder an entry
 ENTRY = IMAGES, HASHES, ABOUT = "images.npy", "hashes.npy", "files.json"  # beside them is the manifest of their digests
 DERIVED = "array.npy"
 Progress = Callable[[str, int, int], None]

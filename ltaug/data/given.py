@@ -7,7 +7,6 @@ class_names, digits in a .cls), a number is a place in the training set's class 
 from __future__ import annotations
 
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ltaug.data.archives import content_of, open_tar, samples_in
 from ltaug.data.cache import conversions_note, require_readable
-from ltaug.data.decoding import EXTENSIONS, Decoded, decode_all, to_pixels, try_decode
+from ltaug.data.decoding import Decoded, decode_all, to_pixels, try_decode
 from ltaug.data.folder import class_folder, list_tree
 from ltaug.data.imageset import Images, ImageSet
 from ltaug.data.longtail import listed
@@ -167,42 +167,18 @@ def _in_shards(target: Target) -> Iterator[Found]:
     tars = _tars(target.path) if target.path.is_dir() else [target.path]
     numbered = False
     for tar in tars:
-        images, classes = _samples(tar, target)
-        for keys, lacking in ((images.keys() - classes.keys(), ".cls"), (classes.keys() - images.keys(), "image")):
-            if keys:
-                raise DataError(f"{tar}: no {lacking} for {listed(sorted(keys), 5)}; give KEY.png (or .jpg) and KEY.cls of each")
-        numbers = {text: int(text) for text in classes.values() if re.fullmatch(r"-?\d{1,18}", text)}
-        check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
-        known = target.labels(sorted({text for text in classes.values() if text not in numbers})) | numbers
-        numbered = numbered or bool(numbers)
-        for key, (name, decoded) in images.items():
-            yield Found(f"{tar.name}/{name}", known[classes[key]], decoded)
+        with tar.open("rb") as file, open_tar(file, str(tar)) as archive:
+            samples = samples_in(archive, str(tar))
+            classes = {label for _, label in samples}
+            numbers = {text: int(text) for text in classes if re.fullmatch(r"-?\d{1,18}", text)}
+            check_labels(tar, ".cls numbers", np.array([0, *numbers.values()]), target.class_names)
+            known = target.labels(sorted(classes - numbers.keys())) | numbers
+            numbered = numbered or bool(numbers)
+            for member, label in samples:
+                decoded = try_decode(content_of(archive, member), target.size, target.max_pixels)
+                yield Found(f"{tar.name}/{member.name}", known[label], decoded)
     if numbered:
         target.note_numbers()
-
-
-def _samples(tar: Path, target: Target) -> tuple[dict[str, tuple[str, Decoded | str]], dict[str, str]]:
-    """By key, the images of a shard, each with its member's name, and what their .cls say."""
-    images: dict[str, tuple[str, Decoded | str]] = {}
-    classes: dict[str, str] = {}
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                if content is None:
-                    continue
-                folder, slash, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")  # as WebDataset has it
-                key, extension = f"{folder}{slash}{stem}", extension.lower()
-                if extension == "cls":
-                    classes[key] = content.read().decode(errors="replace").strip()
-                elif f".{extension}" in EXTENSIONS:
-                    if key in images:
-                        raise DataError(f"{tar}: {key} has two images, {images[key][0]} and {member.name}; keep one")
-                    images[key] = member.name, try_decode(content.read(), target.size, target.max_pixels)
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(f"{tar} is not a readable tar ({error}); make it again") from error
-    return images, classes
 
 
 def _tars(folder: Path) -> list[Path]:

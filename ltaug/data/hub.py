@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from ltaug.data.cache import File
 from ltaug.data.longtail import listed
 from ltaug.data.parts import TRAIN, Labelled, read_list
 from ltaug.data.sources import Request, Splits
-from ltaug.data.table import LABELS, text_of
+from ltaug.data.table import LABELS, label_of
 from ltaug.errors import DataError
+from ltaug.hub import from_hub
 from ltaug.registry import require_extra
 
 SAVED = ("dataset_dict.json", "state.json")  # in a folder that `save_to_disk` wrote
@@ -23,20 +25,24 @@ def read_hub(request: Request) -> Splits:
 
     Raises:
         OptionError: `datasets` is not installed.
-        DataError: it is not on this machine and `download` is off, the download failed, it cannot be read, or it lacks such
-            columns; see `read_list`.
+        DataError: see `from_hub` and `read_list`; it cannot be read, or lacks such columns.
     """
     source = f"hf:{request.argument}"
     require_extra("datasets", "hf", f"--dataset {source}")
     folder, notes = Path(request.argument).expanduser(), []
     if not folder.is_dir():
-        folder = _downloaded(request.argument, download=request.machine.download)
+        import huggingface_hub
+
+        name, _, revision = request.argument.partition("@")
+        ask = partial(huggingface_hub.snapshot_download, name, repo_type="dataset", revision=revision or None)
+        about = f"{source} (no folder, but https://huggingface.co/datasets/{name})"
+        folder = from_hub(ask, about=lambda: about, instead="give hf:DIR", download=request.machine.download, renew=True)
         notes = [f"{source} is at revision {folder.name}"]
     sets = _loaded(folder, source)
     image, label, names = _columns(sets, source)
     images = [
-        Labelled(File(f"{split}/{i}", part._fingerprint), _label(value, names, f"{source}: {label} of row {i} of {split}"), split)
-        for split, part in sets.items()
+        Labelled(File(f"{name}/{i}", part._fingerprint), label_of(value, names, f"{source}: {label} of row {i} of {name}"), name)
+        for name, part in sets.items()
         for i, value in enumerate(part[label][:])
     ]
 
@@ -49,22 +55,6 @@ def read_hub(request: Request) -> Splits:
 
     pictures = {split: part.select_columns([image]).cast_column(image, Image(decode=False)) for split, part in sets.items()}
     return read_list(folder, images, request, source=source, class_names=names, content=content, notes=notes)
-
-
-def _downloaded(argument: str, *, download: bool) -> Path:
-    """The folder in the hub's cache (HF_HOME) that this revision of a dataset lies in."""
-    import huggingface_hub
-
-    name, _, revision = argument.partition("@")
-    try:
-        how: dict[str, Any] = {"repo_type": "dataset", "revision": revision or None, "local_files_only": not download}
-        return Path(huggingface_hub.snapshot_download(name, **how))
-    except (OSError, ValueError) as error:
-        if download:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"hf:{argument} could not be downloaded ({reason}); check its name, or give hf:DIR") from error
-        what = f"neither a folder nor in the hub's cache on this machine, as https://huggingface.co/datasets/{name}"
-        raise DataError(f"hf:{argument} is {what}; pass --download, or correct the name") from error
 
 
 def _loaded(folder: Path, source: str) -> dict[str, Any]:
@@ -107,11 +97,3 @@ def _columns(sets: dict[str, Any], source: str) -> tuple[str, str, tuple[str, ..
         lacking = "images" if not images else f"labels (of type ClassLabel, or called {' or '.join(LABELS)})"
         raise DataError(f"{source} has no column of {lacking}, only {listed(list(features))}; add one")
     return images[0], labels[0], tuple(features[labels[0]].names) if named else None
-
-
-def _label(value: Any, names: tuple[str, ...] | None, where: str) -> str:
-    if names is None:
-        return text_of(value, where)
-    if value is None or not 0 <= value < len(names):
-        raise DataError(f"{where} is {value}, no place among its {len(names)} names; leave the row or the split out")
-    return names[int(value)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
-from ltaug.errors import DataError, OptionError
+from ltaug.errors import DataError, LtaugError, OptionError
 
 
 def is_url(place: str) -> bool:
@@ -21,15 +22,32 @@ def require_backend(url: str) -> None:
         pass
 
 
-def read_url(url: str) -> bytes:
-    """A whole file.
+def read_url(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """A file, or its bytes from `start` up to `end`.
 
     Raises:
         FileNotFoundError: there is none.
         DataError: it cannot be read.
     """
     with _opened(url, "read") as (files, path):
-        return bytes(files.cat_file(path))
+        return bytes(files.cat_file(path, start, end))
+
+
+@contextmanager
+def open_url(url: str) -> Iterator[IO[bytes]]:
+    """A file, of which what is asked for is read; raises as `read_url` does."""
+    with _opened(url, "read") as (files, path), files.open(path, "rb") as file:
+        yield file
+
+
+def states_at(url: str, names: Sequence[str]) -> dict[str, str]:
+    """The files below a URL, or these alone: of each, by its path from there, a digest that changes with its content."""
+    with _opened(url, "listed") as (files, path):
+        files.invalidate_cache()
+        root = path.rstrip("/") + "/"
+        found = [root + name for name in names] if names else files.find(path)
+        about = {file.removeprefix(root): repr(files.info(file)) for file in found}
+        return {name: hashlib.sha256(said.encode()).hexdigest() for name, said in about.items()}
 
 
 def write_url(url: str, content: bytes) -> None:
@@ -72,6 +90,8 @@ def _opened(url: str, done: str) -> Iterator[tuple[Any, str]]:
         raise OptionError(f"{url} cannot be opened ({error}); {remedy}") from error
     try:
         yield files, str(path)
+    except LtaugError:
+        raise
     except Exception as error:  # back ends share no class of errors: botocore's and gcsfs's are no OSErrors
         if done == "read" and isinstance(error, FileNotFoundError):
             raise

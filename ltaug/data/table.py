@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def text_of(value: Any, where: str) -> str:
     if not isinstance(value, str | int) or not str(value).strip() or shown([str(value)]) != [str(value)]:
         raise DataError(f"{where} is {value!a}, neither text nor a whole number; correct or remove the row")
     return str(value)
+
+
+def label_of(value: Any, names: Sequence[str] | None, where: str) -> str:
+    """The class of a label: the one at that place among `names`, or without names what `text_of` says."""
+    if names is None:
+        return text_of(value, where)
+    if not re.fullmatch(r"\d{1,9}", str(value)) or int(value) >= len(names):
+        raise DataError(f"{where} is {value!a}, no place among its {len(names)} names; correct it or leave it out")
+    return names[int(value)]
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:

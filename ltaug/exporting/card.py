@@ -27,9 +27,9 @@ Where sorted folder names would not be in this order, the number stands in front
 
 ## What is known of an image
 
-{columns}. Of a real image only the first four. `sha256` is that of its pixels, `nearest_distance` the distance to the
+{columns}. Of a real image only the first five. `sha256` is that of its pixels, `nearest_distance` the distance to the
 nearest real image in grey levels (root mean square). `nearest_real`, `start` and the `index` of real images are places
-among the images that the generator was trained on.
+among the images that the generator was trained on. Images drawn by `weight` are of every class equally often.
 
 ## Memorisation
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ltaug.data.imageset import Images, ImageSet, Labels
 from ltaug.manifest import COLUMNS as MANIFEST_COLUMNS
@@ -15,7 +16,8 @@ from ltaug.manifest import Row
 REAL, SYNTHETIC = "real", "synthetic"
 _TYPES = {"str": "string", "int": "int64", "float": "float64", "Digits": "float64"}  # by a field's annotation
 # What `about` says, and the type of each as Arrow and `datasets` call it. A real image has no more than its first five.
-COLUMNS = {"source": "string", "class": "string", "index": "int64", "sha256": "string", "generator": "string"}
+COLUMNS = {"source": "string", "class": "string", "index": "int64", "sha256": "string"}
+COLUMNS |= {"weight": "float64", "generator": "string"}
 COLUMNS |= {name: _TYPES[str(f.type)] for name, f in MANIFEST_COLUMNS.items() if name not in ("file", *COLUMNS)}
 
 
@@ -45,6 +47,11 @@ class Merged:
         """Places in `class_names`, int64 (N,)."""
         return np.concatenate([self.real.labels, self.synthetic.labels])
 
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """One over the images of its class, of each image, (N,): drawn with these weights, all classes come equally often."""
+        return 1 / np.bincount(self.labels)[self.labels]
+
     def source(self, i: int) -> str:
         return REAL if i < len(self.real) else SYNTHETIC
 
@@ -58,7 +65,7 @@ class Merged:
 
         The index of a real image is its place among the training images, as in `nearest_real` and `start`.
         """
-        known = {"source": self.source(i), "class": self.class_names[self.labels[i]]}
+        known = {"source": self.source(i), "class": self.class_names[self.labels[i]], "weight": float(self.weights[i])}
         if i < len(self.real):
             return dict.fromkeys(COLUMNS) | known | {"index": i, "sha256": self.real.hashes[i].tobytes().hex()}
         row = self.rows[i - len(self.real)]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
@@ -21,8 +20,7 @@ class MergedSet(Dataset[tuple[Any, int]]):
         classes: names; a label is a place among them.
         targets: the label of each image.
         sources: "real" or "synthetic" of each image.
-        weights: one over the images of its class, of each image, float64: with them WeightedRandomSampler draws every class
-            equally often.
+        weights: `Merged.weights`, for WeightedRandomSampler.
     """
 
     def __init__(self, merged: Merged, transform: Callable[[Any], Any] | None = None) -> None:
@@ -30,7 +28,7 @@ class MergedSet(Dataset[tuple[Any, int]]):
         self.classes = list(merged.class_names)
         self.targets: list[int] = merged.labels.tolist()
         self.sources = [merged.source(i) for i in range(len(merged))]
-        self.weights: npt.NDArray[np.float64] = 1 / np.bincount(merged.labels)[merged.labels]
+        self.weights = merged.weights
 
     def __len__(self) -> int:
         return len(self._merged)

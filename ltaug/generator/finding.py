@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 from ltaug.errors import DataError, MismatchError, OptionError
 from ltaug.generator.pipeline import AUTOENCODER_PART, CONFIG, INDEX, NETWORK_PARTS, WEIGHTS, Pipeline, digest_of, weights_taken
+from ltaug.hub import from_hub
 from ltaug.options import GeneratorOptions
 from ltaug.records import GeneratorRecord
 
@@ -40,22 +42,17 @@ def find_pipeline(given: str, *, download: bool, tell: Callable[[str], None]) ->
     import huggingface_hub
 
     name, _, revision = given.removeprefix(HUB).partition("@")
-    how: dict[str, Any] = {"revision": revision or None}
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, **how, local_files_only=True))
-        if any(folder.rglob(CONFIG)):
-            return Pipeline(given, folder, name, folder.name)
-    except (OSError, ValueError):
-        pass  # it is not on this machine
-    about, files = _on_the_hub(name, revision)
-    if not download:
-        raise DataError(f"{about} is not on this machine; pass --download, or a folder with it in place of {given}")
-    tell(f"Downloading {about}.")
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, **how, allow_patterns=files))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{about} could not be downloaded ({reason}); fetch it elsewhere and give its folder") from error
+    on_hub = cache(partial(_on_the_hub, name, revision))
+
+    def ask(local_files_only: bool = False) -> str:
+        how: dict[str, Any] = {"local_files_only": True} if local_files_only else {"allow_patterns": on_hub()[1]}
+        folder: str = huggingface_hub.snapshot_download(name, revision=revision or None, **how)
+        if local_files_only and not any(Path(folder).rglob(CONFIG)):
+            raise FileNotFoundError(CONFIG)
+        return folder
+
+    instead = f"give a folder with it in place of {given}"
+    folder = from_hub(ask, about=lambda: on_hub()[0], instead=instead, download=download, tell=tell)
     return Pipeline(given, folder, name, folder.name)
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltaug.data.cache import ABOUT, LATENTS, cache_directory, entries_in, lock_of
+from ltaug.data.cache import ABOUT, INDICES, LATENTS, cache_directory, entries_in, lock_of
 from ltaug.errors import CorruptError, OptionError, RunExistsError
 from ltaug.files import HALF, MANIFEST, is_half, read_json, read_manifest, write_manifest
 from ltaug.records import REPORT_FILE
@@ -127,8 +127,9 @@ def _half(path: Path) -> Leftover:
 def _cached(path: Path) -> Leftover:
     if is_half(path):
         return _half(path)
-    if path.parent.name == LATENTS:
-        return _leftover(path, "cached latents", "encoding a dataset's images again")
+    latents, index = ("cached latents", "encoding a dataset's images again"), ("cached index of shards", "reading them again")
+    if other := {LATENTS: latents, INDICES: index}.get(path.parent.name):
+        return _leftover(path, *other)
     with suppress(CorruptError):
         about = read_json(path / ABOUT)
         gone = "" if Path(about["root"]).is_dir() else ", a folder that is not there now"

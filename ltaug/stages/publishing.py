@@ -1,62 +1,65 @@
-"""export of a generator: its published network, tuned, as a pipeline of diffusers."""
+"""export of a generator: its averaged network as others load it, with a card."""
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ltaug.errors import LtaugError
+from ltaug.exporting.model_card import model_card
 from ltaug.exporting.once import made_once
-from ltaug.generator.exporting import write_pipeline
+from ltaug.fields import plain
 from ltaug.generator.finding import pipeline_of
 from ltaug.generator.generate import Generator
 from ltaug.generator.trainee import final_weights
 from ltaug.machine import Machine
-from ltaug.records import GeneratorRecord
+from ltaug.methods import GENERATOR_LAYOUTS
+from ltaug.options import DatasetOptions, GeneratorOptions
+from ltaug.records import METRICS_FILE, EvaluationRecord, GeneratorRecord
+from ltaug.runs import RUN_FILE
 from ltaug.runtime import make_runtime
+from ltaug.stages.remaking import flags
 
 
-def export_generator(run: Path, *, out: Path, machine: Machine = Machine()) -> dict[str, Any]:  # noqa: B008
-    """Write a finished generator that was fitted with --pretrained as a pipeline of diffusers, with a card; `ltaug export`.
+def export_generator(run: Path, *, out: Path, to: str = "diffusers", machine: Machine = Machine()) -> dict[str, Any]:  # noqa: B008
+    """Write the network of a finished generator for others, with a card; `ltaug export`.
 
     Args:
+        to: diffusers, for a network that was fitted with --pretrained, or safetensors, for one of ltaug's own.
         out: appears complete or not at all; left as it is where the same call filled it before.
 
     Returns:
         out, to, and the classes that it knows.
 
     Raises:
+        OptionError: no such layout.
         RunExistsError: `out` exists and is something else.
-        MismatchError: not a finished fit-generator run with a published network; that is not what it was.
+        MismatchError: not a finished fit-generator run, or its network is of the other kind; that is not what it was.
     """
+    write = GENERATOR_LAYOUTS.find(to)
     made = GeneratorRecord.read(run, finished=True)
+    weights = made.outputs[final_weights(made.options.steps)]
+    evaluation = _evaluation(run, weights)
 
     def make(folder: Path) -> dict[str, Any]:
         generator = Generator.load(run, runtime=make_runtime("cpu", threads=machine.threads))
-        write_pipeline(generator, pipeline_of(made, download=False), folder)
-        (folder / "README.md").write_text(_card(made), encoding="utf-8")
+        write(generator, pipeline_of(made, download=False), folder)
+        options = [*flags(DatasetOptions, plain(made.dataset)), *flags(GeneratorOptions, plain(made.options))]
+        measured = evaluation and evaluation.metrics()["summary"]
+        (folder / "README.md").write_text(model_card(made, shlex.join(options), measured, to=to), encoding="utf-8")
         return {"classes": list(made.class_names)}
 
-    asked = {"generator": made.outputs[final_weights(made.options.steps)], "to": "diffusers"}
+    asked = {"generator": weights, "to": to, "evaluation": evaluation and evaluation.outputs[METRICS_FILE]}
     return {"out": str(out), **made_once(out, asked, make)}
 
 
-def _card(made: GeneratorRecord) -> str:
-    """The model card: what it was tuned from and to, and under which licences."""
-    base = next(one for one in made.outside if one.role == "generator")
-    licence = f"license: {base.licence}\n" if base.licence else ""
-    origins = "".join(f"- {one.role}: {one}\n" for one in made.outside)
-    return f"""---
-library_name: diffusers
-{licence}tags: [long-tailed, ltaug]
----
-# {base.name}, tuned to {len(made.class_names)} classes
-
-{base.name} was tuned by ltaug ({made.options.objective}, {made.options.tune}, {made.steps} steps) to
-{sum(made.class_counts)} real images of {made.train_source} (SHA-256 {made.train_digest}).
-Classes by number: {", ".join(made.class_names)}.
-
-Outside weights, whose licences hold here too:
-
-{origins}
-The licence of the real images holds as well; ltaug knows nothing of it.
-"""
+def _evaluation(run: Path, weights: str) -> EvaluationRecord | None:
+    """The first finished evaluation of these weights among the runs beside `run`, where `ltaug run` has it."""
+    for path in sorted(run.resolve().parent.glob(f"*/{RUN_FILE}")):
+        with suppress(LtaugError):  # another stage's run, or damaged
+            found = EvaluationRecord.read(path.parent, finished=True)
+            if found.generator_run.digest == weights:
+                return found
+    return None

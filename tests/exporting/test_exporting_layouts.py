@@ -4,6 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ltaug.data.imageset import ImageSet, pixel_digest
 from ltaug.exporting.layouts import PER_FILE, folder_names
@@ -62,6 +63,20 @@ def test_names_that_sort_in_class_order_stay_and_others_get_their_number_in_fron
     assert folder_names(("ant", "bee")) == ["ant", "bee"]
     assert folder_names(tuple(map(str, range(11))))[9:] == ["09_9", "10_10"]
     assert folder_names(NAMES) == ["0_zebra", "1_sea%2Flion", "2_empty", "3_ant"]
+
+
+def test_the_weight_of_an_image_is_one_over_the_images_of_its_class(merged):
+    known = [merged.about(i) for i in range(len(merged))]
+    assert [one["weight"] for one in known if one["class"] == "zebra"] == [0.5, 0.5]
+    assert [one["weight"] for one in known if one["class"] == "ant"] == pytest.approx([1 / 3] * 3)
+
+
+def test_ultralytics_finds_the_classes_in_order_and_each_image_in_its_own(merged, tmp_path):
+    train = written(merged, "imagefolder", tmp_path / "e") / "train"
+    classes = sorted(path.name for path in train.glob("*") if path.is_dir())  # as its check_cls_dataset does
+    assert classes == folder_names(NAMES)
+    found = {pixel_digest(pixels_of(Image.open(path))): classes.index(path.parent.name) for path in train.rglob("*.png")}
+    assert found == {merged.about(i)["sha256"]: int(merged.labels[i]) for i in range(len(merged))}
 
 
 def test_torchvision_gives_every_image_of_a_folder_its_label(merged, tmp_path):

@@ -18,9 +18,12 @@ from ltaug.cli import main
 from ltaug.data.imageset import pixel_digest
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
 from ltaug.exporting import layouts
+from ltaug.generator.generate import Generator, generate
 from ltaug.manifest import read_synthetic
 from ltaug.methods import LAYOUTS
-from ltaug.records import GeneratorRecord
+from ltaug.options import DatasetOptions
+from ltaug.records import EvaluationRecord, GeneratorRecord
+from ltaug.runtime import make_runtime
 
 KEPT = max(Path(__file__).parents[1].joinpath("kept").glob("*.tar.xz"), key=lambda file: int(file.name.partition(".")[0]))
 
@@ -62,6 +65,16 @@ def test_an_export_has_every_image_once_and_all_classes(arm, tmp_path, with_real
     assert sum(said["per_class"].values()) == len(expected)
 
 
+def test_exported_shards_are_a_dataset_with_the_same_images_classes_and_labels(arm, tmp_path, monkeypatch):
+    monkeypatch.setenv("LTAUG_CACHE", str(tmp_path / "cache"))
+    ltaug.export(arm / "synthetic", to="webdataset", out=tmp_path / "out", with_real=True)
+    options = DatasetOptions(dataset=f"shards:{tmp_path / 'out'}", test_per_class=1)
+    data = ltaug.load_dataset(options, seed=0)
+    pairs = [pair for s in (data.train, data.test) for pair in zip(s.images, s.labels.tolist(), strict=True)]
+    assert sorted((pixel_digest(image), label) for image, label in pairs) == images_of(arm, with_real=True)
+    assert data.train.class_names == GeneratorRecord.read(arm / "generator").class_names
+
+
 def test_the_card_says_what_a_reader_of_the_images_should_know(arm, tmp_path):
     import yaml
 
@@ -80,6 +93,43 @@ def test_the_card_says_what_a_reader_of_the_images_should_know(arm, tmp_path):
 def test_the_card_of_every_layout_says_how_an_image_is_withdrawn(arm, tmp_path, to):
     ltaug.export(arm / "synthetic", to=to, out=tmp_path / "out")
     assert "Here, " in (tmp_path / "out/README.md").read_text()
+
+
+def test_the_lines_in_the_card_of_exported_weights_load_them_and_make_the_generators_images(arm, tmp_path, monkeypatch):
+    said = ltaug.export_generator(arm / "generator", to="safetensors", out=tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    made: dict = {}
+    exec(Path("README.md").read_text().split("```python")[1].split("```")[0].replace("range(8)", "range(2)"), made)
+    runtime = make_runtime("cpu")
+    own = Generator.load(arm / "generator", runtime=runtime)
+    keys = [(k, i) for k in range(10) for i in range(2)]
+    expected = generate(own.denoiser, keys, image_shape=own.image_shape, seed=0, runtime=runtime)
+    assert np.array_equal(made["images"], expected)
+    assert (said["to"], said["classes"]) == ("safetensors", list(own.class_names))
+
+
+def test_the_card_of_a_generator_says_data_options_licence_and_what_an_evaluation_beside_it_measured(copied, tmp_path):
+    def card(name):
+        ltaug.export_generator(copied / "generator", to="safetensors", out=tmp_path / name)
+        return " ".join((tmp_path / name / "README.md").read_text().split())
+
+    summary = EvaluationRecord.read(copied / "evaluation").metrics()["summary"]
+    made, found = GeneratorRecord.read(copied / "generator"), card("evaluated")
+    for said in (made.train_digest, "64 real images of digits", "in 20 steps of cbdm", "--imbalance 20.0", "9: 9, 1"):
+        assert said in found
+    assert f"Of its images {summary['memorised_1']:.1%} are nearer" in found
+    shutil.rmtree(copied / "evaluation")
+    assert "## Memorisation Not measured. ##" in card("not-evaluated")
+
+
+def test_a_generator_is_not_exported_as_what_it_is_not(arm, tmp_path):
+    with pytest.raises(MismatchError, match="give --to safetensors"):
+        ltaug.export_generator(arm / "generator", out=tmp_path / "out")
+    with pytest.raises(OptionError, match="did you mean 'safetensors'"):
+        ltaug.export_generator(arm / "generator", to="safetensor", out=tmp_path / "out")
+    with pytest.raises(MismatchError, match="fit-generator"):
+        ltaug.export_generator(arm / "synthetic", to="safetensors", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_that_fails_leaves_nothing(arm, tmp_path, monkeypatch):
@@ -139,6 +189,10 @@ def test_a_synthesis_without_its_generator_is_refused(copied):
 
 
 def test_the_command_says_how_many_images_there_are(arm, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(arm / "generator"), "--to", "safetensors", "--out", str(tmp_path / "weights")])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.endswith("weights has a generator of 10 classes for safetensors.\n")
     for words in (["-q", "--json"], ["-q"]):
         out = str(tmp_path / str(len(words)))
         with pytest.raises(SystemExit) as ended:

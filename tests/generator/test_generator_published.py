@@ -381,11 +381,11 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_without_download_a_repository_is_named_with_size_licence_and_both_remedies(hub):
-    said = r"huggingface.co/org/name \(3.0 GB, licence: cc-by-nc-4.0\) is not on this machine; pass --download, or a folder"
+    said = r"huggingface.co/org/name \(3.0 GB, licence: cc-by-nc-4.0\) is not on this machine; pass --download, or give a folder"
     with pytest.raises(DataError, match=said):
         find_pipeline("hf:org/name", download=False, tell=pytest.fail)
     hub.siblings = None
-    with pytest.raises(DataError, match=r"size and licence unknown: no network.*--download, or a folder"):
+    with pytest.raises(DataError, match=r"size and licence unknown: no network.*--download, or give a folder"):
         find_pipeline("hf:org/name", download=False, tell=pytest.fail)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -162,9 +163,14 @@ def test_a_fit_that_was_killed_ends_with_the_same_weights_and_its_images_are_mad
         export_generator(whole, out=tmp_path / "exported")
         assert diffusers.DiTPipeline.from_pretrained(tmp_path / "exported").labels == {"dog": 0, "zebra": 1}
         assert "license: mit" in (tmp_path / "exported" / "README.md").read_text()
+        with pytest.raises(MismatchError, match="give --to diffusers"):
+            export_generator(whole, to="safetensors", out=tmp_path / "weights")
     else:
-        with pytest.raises(MismatchError, match="ltaug's own"):
-            export_generator(whole, out=tmp_path / "exported")
+        export_generator(whole, to="safetensors", out=tmp_path / "exported")
+        monkeypatch.chdir(tmp_path / "exported")
+        made = {}
+        exec(Path("README.md").read_text().split("```python")[1].split("```")[0], made)
+        assert made["images"].shape == (16, 3, 16, 16)
     made = synthesize(whole, {"per_class_budget": 3, "sample_steps": 2}, out=tmp_path / "synthesis", machine=machine)
     assert len(list(made.glob("images/*/*.png"))) == 6
     further = fit_generator(dataset, {"steps": 2}, source=whole, out=tmp_path / "further", machine=machine)
