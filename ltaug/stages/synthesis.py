@@ -95,10 +95,10 @@ def synthesize(
             remove_parts(out)  # a kill between the run's end and this leaves them
             return out
         asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
-        workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event)
-        if chosen.choose_guidance:
-            choose_guidance(workshop.generated, workshop.selection.real, chosen.choose_guidance, run=run)
-            workshop = dataclasses.replace(workshop, generated=with_chosen_guidance(workshop.generated, run.record["facts"]))
+        workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event if part is None else job.tell)
+        if strengths := chosen.choose_guidance:
+            guided = choose_guidance(workshop.generated, workshop.selection.real, strengths, run=run)
+            workshop = dataclasses.replace(workshop, generated=guided)
         if part is None:
             run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
             return out

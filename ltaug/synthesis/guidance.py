@@ -46,8 +46,8 @@ def criterion_of(name: str, judges: Sequence[Judge]) -> Callable[[Tensor, Tensor
     return lambda x, labels: torch.stack([criterion(judge.logits(x), labels) for judge in judges]).mean(0)
 
 
-def choose_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[float], *, run: Run) -> None:
-    """Choose the strength of the smallest of `guidance_distances`, unless that was done before; say and note it in run.json."""
+def choose_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[float], *, run: Run) -> GeneratedImages:
+    """With the strength of the smallest of `guidance_distances`; it is said and noted in run.json, and chosen once for a run."""
     if FACT not in run.record["facts"]:
         distances = guidance_distances(generated, real, strengths)
         chosen = min(distances, key=distances.__getitem__)
@@ -56,6 +56,7 @@ def choose_guidance(generated: GeneratedImages, real: Real, strengths: Sequence[
         run.save()
         tried = ", ".join(f"{w}: {distance:g}" for w, distance in shown.items())
         run.event(f"Guidance {chosen:g} is chosen: distances to the covariances of real images by guidance are {tried}.")
+    return with_chosen_guidance(generated, run.record["facts"])
 
 
 def with_chosen_guidance(generated: GeneratedImages, facts: Mapping[str, Any]) -> GeneratedImages:

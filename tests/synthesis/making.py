@@ -14,7 +14,7 @@ from ltaug.options import SynthesisOptions
 from ltaug.runs import open_run
 from ltaug.runtime import Runtime
 from ltaug.synthesis.candidates import Share, Tally
-from ltaug.synthesis.guidance import choose_guidance, with_chosen_guidance
+from ltaug.synthesis.guidance import choose_guidance
 from ltaug.synthesis.stage import Alone, make_parts, open_workshop, run_synthesis
 
 CPU = Runtime(torch.device("cpu"), None)
@@ -73,8 +73,8 @@ def synthesize(
         asked = {"wanted": wanted, "images": sum(wanted), "runtime": CPU, "seed": 0, "tell": run.event}
         workshop = open_workshop(generator, real, list(judges), options, **asked)
         if options.choose_guidance:
-            choose_guidance(workshop.generated, workshop.selection.real, options.choose_guidance, run=run)
-            workshop = replace(workshop, generated=with_chosen_guidance(workshop.generated, run.record["facts"]))
+            guided = choose_guidance(workshop.generated, workshop.selection.real, options.choose_guidance, run=run)
+            workshop = replace(workshop, generated=guided)
         if share is None:
             hire = None if hands is None else lambda listener: nullcontext(hands(workshop, run.path))
             run_synthesis(workshop, options, budget=budget, run=run, hire=hire)
