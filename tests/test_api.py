@@ -21,6 +21,8 @@ def test_the_public_names_are_these():
         "LtaugError",
         "Machine",
         "Recipe",
+        "Report",
+        "RunPath",
         "draw_figure",
         "estimate",
         "evaluate_generator",

@@ -16,6 +16,7 @@ from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.place import ALONE, Place
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, outside_of, trained_judge
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.rounds import Rounds
 from ltaug.synthesis.stage import run_synthesis
@@ -31,7 +32,7 @@ def synthesize(
     judges: Sequence[Path] | None = None,
     place: Place = ALONE,
     **how: Unpack[How],
-) -> Path:
+) -> RunPath:
     """Generate images up to a per-class budget and keep those that pass the selection; `ltaug synthesize`.
 
     Args:
@@ -76,4 +77,4 @@ def synthesize(
             run_synthesis(source, real, seen, chosen, budget=budget, run=run, runtime=sampling, seed=seed)
         elif run.place.leads:
             Rounds(run.path).remove()  # a kill between the run's end and this leaves them
-    return out
+    return RunPath(out)
