@@ -97,7 +97,7 @@ def fit_generator(
         with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs, outside=outside) as run:
             if not run.finished:
                 told: dict[str, Any] = {"source": start, "judged": judged_by(seen, train) if seen else None, "group": group}
-                told["pipeline"] = pipeline
+                told |= {"pipeline": pipeline, "preview": job.machine.preview}
                 run_generator(train, generator, run=run, runtime=runtime, seed=seed, **told)
     return RunPath(out)
 
