@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ltaug.data.load import load_dataset as load_dataset
     from ltaug.errors import LtaugError as LtaugError
     from ltaug.machine import Machine as Machine
+    from ltaug.options import DatasetOptions as DatasetOptions
     from ltaug.pipeline import run_recipe as run_recipe
     from ltaug.pipeline import run_until_decided as run_until_decided
     from ltaug.pipeline.grow import grow as grow
@@ -43,6 +44,7 @@ _NAMES = {
     "ltaug.data.load": ("Dataset", "load_dataset"),
     "ltaug.errors": ("LtaugError",),
     "ltaug.machine": ("Machine",),
+    "ltaug.options": ("DatasetOptions",),
     "ltaug.pipeline": ("run_recipe", "run_until_decided"),
     "ltaug.pipeline.grow": ("grow",),
     "ltaug.recipes": ("Recipe", "read_recipe"),

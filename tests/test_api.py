@@ -17,6 +17,7 @@ from ltaug.stages.estimation import MEASURED
 def test_the_public_names_are_these():
     assert set(ltaug.__all__) == {
         "Dataset",
+        "DatasetOptions",
         "ImageSet",
         "LtaugError",
         "Machine",

@@ -87,6 +87,7 @@ def test_runs_and_reports_open_in_the_browser(made, monkeypatch):
     made.report.open()
     assert opened == [made.images.resolve().as_uri(), (made.folder / "report/report.html").resolve().as_uri()]
     assert Path(made.report) == made.folder / "report"
+    assert repr(made.report) == f"Report({str(made.folder / 'report')!r})"
 
 
 def test_a_notebook_shows_the_pictures_of_a_run_and_the_counts_of_a_synthesis(made, tmp_path):

@@ -86,6 +86,9 @@ class Report:
     gallery: Gallery | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Report({str(self.path)!r})"
+
     def __fspath__(self) -> str:
         return str(self.path)
 
