@@ -72,16 +72,20 @@ class RunPath(SystemPath):
             MismatchError: another stage's run, or not finished.
             CorruptError: its weights are damaged.
         """
+        from ltaug.generator.batching import ON_CPU
         from ltaug.generator.generate import Generator, open_generated
         from ltaug.generator.sampling import Sampling
         from ltaug.runtime import for_sampling, make_runtime
 
         made = GeneratorRecord.read(self, finished=True)
         side, names = max(made.image_shape[1:]), made.class_names
+        keys = [(c, i) for c in range(len(names)) for i in range(n)]
+        given = {
+            "sample_batch": min(max(len(keys), 1), ON_CPU)
+        } | given  # a batch is filled up: of more than is asked for in vain
         options = resolve(SamplingOptions, given, image_side=side, where="sample")
         runtime = make_runtime(machine.device, threads=machine.threads)
         generator = Generator.load(self, runtime=runtime)
-        keys = [(c, i) for c in range(len(names)) for i in range(n)]
         sampling = for_sampling(runtime, machine, image_side=side, passes=Sampling.of(options).passes(len(keys)))
         seed = made.seed if seed is None else seed
         images = open_generated(generator, options, len(keys), seed=seed, runtime=sampling, tell=lambda text: None)(keys)
