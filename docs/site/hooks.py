@@ -65,10 +65,13 @@ def api_page() -> str:
         signature = "" if inspect.isclass(found) else str(inspect.signature(found))
         lines += [f"## {name}", *_described(f"ltaug.{name}{signature}", found)]
         for own, member in vars(found).items() if inspect.isclass(found) else ():
-            if isinstance(member, property):
-                lines += _described(f"{name}.{own}", member)
-            elif inspect.isfunction(member) and not own.startswith("_") and inspect.getdoc(member):
-                lines += _described(f"{name}.{own}{inspect.signature(member)}", member)
+            if (
+                not own.startswith("_")
+                and (isinstance(member, property) or inspect.isfunction(member))
+                and inspect.getdoc(member)
+            ):
+                signature = inspect.signature(member) if inspect.isfunction(member) else ""
+                lines += _described(f"{name}.{own}{signature}", member)
     return "\n".join(lines)
 
 
