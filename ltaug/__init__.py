@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from ltaug.data.load import load_dataset as load_dataset
     from ltaug.errors import LtaugError as LtaugError
     from ltaug.machine import Machine as Machine
+    from ltaug.options import DatasetOptions as DatasetOptions
     from ltaug.pipeline import run_recipe as run_recipe
     from ltaug.pipeline import run_until_decided as run_until_decided
     from ltaug.pipeline.grow import grow as grow
     from ltaug.recipes import Recipe as Recipe
     from ltaug.recipes import read_recipe as read_recipe
+    from ltaug.report.document import Report as Report
     from ltaug.stages import draw_figure as draw_figure
     from ltaug.stages import estimate as estimate
     from ltaug.stages import evaluate_generator as evaluate_generator
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ltaug.stages import synthesize as synthesize
     from ltaug.stages import train_classifier as train_classifier
     from ltaug.stages import write_report as write_report
+    from ltaug.stages.made import RunPath as RunPath
 
 _STAGES = (
     *("draw_figure", "estimate", "evaluate_generator", "export", "export_generator", "fit_generator", "inspect", "merged"),
@@ -41,10 +44,13 @@ _NAMES = {
     "ltaug.data.load": ("Dataset", "load_dataset"),
     "ltaug.errors": ("LtaugError",),
     "ltaug.machine": ("Machine",),
+    "ltaug.options": ("DatasetOptions",),
     "ltaug.pipeline": ("run_recipe", "run_until_decided"),
     "ltaug.pipeline.grow": ("grow",),
     "ltaug.recipes": ("Recipe", "read_recipe"),
+    "ltaug.report.document": ("Report",),
     "ltaug.stages": _STAGES,
+    "ltaug.stages.made": ("RunPath",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -58,6 +58,9 @@ class Machine:
         part=FITTING,
     )
     checkpoint_activations: bool = option(False, "recompute blocks backwards: less memory, a third more time", part=FITTING)
+    preview: int | None = option(
+        None, "steps between sheets of samples in OUT/previews, of the same noise [default: none]", low=1, part=FITTING
+    )
     plain: bool = option(False, "fit the generator the slow reference way: float32, one pass a conditioning, loops", part=FITTING)
 
     def __post_init__(self) -> None:

@@ -37,8 +37,8 @@ BEFORE_SEALS = {key.rstrip("?") for key in RECORD} - {FORMAT}
 class Event:
     """Progress of a run ("cbdm/seed-0/generator") in units of its stage, or without a total a message, a complete sentence.
 
-    `values` are figures to show beside it (loss, images/s). A message that is to be shown `once` comes from several runs of a
-    command.
+    `values` are figures to show beside it (loss, images/s), `picture` is a file. A message that is to be shown `once` comes from
+    several runs of a command.
     """
 
     run: str
@@ -47,6 +47,7 @@ class Event:
     total: int | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     once: bool = False
+    picture: Path | None = None
 
 
 Listener = Callable[[Event], None]
@@ -111,8 +112,11 @@ class Run:
         return bool(self.record["status"] == "finished")
 
     def event(self, text: str, step: int = 0, total: int | None = None, **values: float) -> None:
-        """Tell the listener and, while the run is unfinished, its sinks; figures that are not finite are left out."""
-        event = Event(self.record["label"], text, step, total, {k: v for k, v in values.items() if math.isfinite(v)})
+        """Tell of progress, or a message; figures that are not finite are left out."""
+        self.tell(Event(self.record["label"], text, step, total, {k: v for k, v in values.items() if math.isfinite(v)}))
+
+    def tell(self, event: Event) -> None:
+        """Tell the listener and, while the run is unfinished, its sinks."""
         for hear in (self.listener, *(() if self.finished else self.sinks)):
             hear(event)
 

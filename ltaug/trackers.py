@@ -1,8 +1,8 @@
-"""Experiment trackers as sinks: figures by step, at the end what was measured, and the report; methods.TRACKERS names them.
+"""Experiment trackers as sinks: figures and pictures by step, at the end what was measured, and the report.
 
-A tracker is begun with a run's first figures, and begun again where the run is continued. Which server, project or account it
-writes to is its own configuration (WANDB_PROJECT, MLFLOW_TRACKING_URI, ...). All of it goes through run objects, never through a
-tracker's global one, as a stage may open a run while another one is open.
+methods.TRACKERS names them. A tracker is begun with a run's first figures or picture, and begun again where the run is continued.
+Which server, project or account it writes to is its own configuration (WANDB_PROJECT, MLFLOW_TRACKING_URI, ...). All of it goes
+through run objects, never through a tracker's global one, as a stage may open a run while another one is open.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from ltaug.errors import LtaugError, resource_error
 from ltaug.files import read_json, write_bytes
 from ltaug.records import METRICS_FILE
@@ -25,13 +28,15 @@ from ltaug.runs import Event
 
 PROJECT = "ltaug"
 REPORT = "report.html"
+PREVIEW = "preview"
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """A run as a tracker has it: what takes figures of a step, and a file, and what ends it."""
+    """A run as a tracker has it: what takes figures of a step, a picture of a step, and a file, and what ends it."""
 
     figures: Callable[[Mapping[str, float], int], object]
+    picture: Callable[[Path, int], object]
     file: Callable[[Path], object]
     end: Callable[[], object]
 
@@ -55,6 +60,9 @@ class Tracked:
             self._step = event.step
             with _named(self._begin):
                 self._tracker.figures(event.values, event.step)
+        if event.picture:
+            with _named(self._begin):
+                self._tracker.picture(event.picture, event.step)
 
     def close(self) -> None:
         """Hand over the figures and the report that lie in the directory, if any, and end the tracker's run.
@@ -87,10 +95,13 @@ def tensorboard(run: Path, label: str) -> Tracker:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
 
+    def picture(path: Path, step: int) -> None:
+        writer.add_image(PREVIEW, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+
     def file(path: Path) -> None:
         writer.add_text(path.stem, path.with_suffix(".md").read_text(encoding="utf-8"))
 
-    return Tracker(figures, file, writer.close)
+    return Tracker(figures, picture, file, writer.close)
 
 
 @_sink
@@ -109,7 +120,14 @@ def wandb(run: Path, label: str) -> Tracker:
     )
     # A continued fit repeats steps, which W&B's own steps must not.
     made.define_metric("*", step_metric="step")
-    return Tracker(lambda values, step: made.log({**values, "step": step}), partial(_log_artifact, made), made.finish)
+
+    def figures(values: Mapping[str, object], step: int) -> None:
+        made.log({**values, "step": step})
+
+    def picture(path: Path, step: int) -> None:
+        figures({PREVIEW: wandb.Image(str(path))}, step)
+
+    return Tracker(figures, picture, partial(_log_artifact, made), made.finish)
 
 
 @_sink
@@ -120,7 +138,14 @@ def trackio(run: Path, label: str) -> Tracker:
     name = f"{label} {_remembered(run / 'trackio.id', _new_id)}"
     # In a context of its own it does not find, and so does not finish, the run of a stage that waits for this one.
     made = Context().run(trackio.init, PROJECT, name=name, resume="allow")
-    return Tracker(lambda values, step: made.log(dict(values), step=step), partial(_log_artifact, made), made.finish)
+
+    def figures(values: Mapping[str, object], step: int) -> None:
+        made.log(dict(values), step=step)
+
+    def picture(path: Path, step: int) -> None:
+        figures({PREVIEW: trackio.Image(str(path))}, step)
+
+    return Tracker(figures, picture, partial(_log_artifact, made), made.finish)
 
 
 @_sink
@@ -140,7 +165,10 @@ def mlflow(run: Path, label: str) -> Tracker:
         for name, value in values.items():  # its file store takes "fid/many" for a file in a directory "fid"
             client.log_metric(made, re.sub(r"[^\w\-. :]", "_", name.replace("/", ".")), value, step=step)
 
-    return Tracker(figures, lambda path: client.log_artifact(made, path), lambda: client.set_terminated(made))
+    def file(path: Path) -> None:
+        client.log_artifact(made, path)
+
+    return Tracker(figures, lambda path, step: file(path), file, lambda: client.set_terminated(made))
 
 
 def _log_artifact(made: object, path: Path) -> None:

@@ -17,10 +17,13 @@ from ltaug.stages.estimation import MEASURED
 def test_the_public_names_are_these():
     assert set(ltaug.__all__) == {
         "Dataset",
+        "DatasetOptions",
         "ImageSet",
         "LtaugError",
         "Machine",
         "Recipe",
+        "Report",
+        "RunPath",
         "draw_figure",
         "estimate",
         "evaluate_generator",

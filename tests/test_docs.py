@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+import ltaug
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/RESULTS.md"]
 
@@ -29,6 +31,13 @@ def test_every_link_leads_to_a_file_and_a_heading_in_it(page):
             assert not anchor or anchor in anchors(target), link
 
 
+def test_every_figure_of_the_gallery_is_shown_and_they_are_small():
+    figures = list((ROOT / "docs/gallery").iterdir())
+    page = (ROOT / "docs/gallery.md").read_text()
+    assert not [figure for figure in figures if f"](gallery/{figure.name})" not in page]
+    assert sum(figure.stat().st_size for figure in figures) < 300_000
+
+
 def test_the_readme_has_at_most_130_lines():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
 
@@ -46,6 +55,12 @@ def test_the_page_of_options_has_a_row_of_three_cells_for_every_option(hooks):
     assert {len(cells) for cells in rows} == {3}
     flags = [f"`--{f.name.replace('_', '-')}`" for cls in hooks.TABLES.values() for f in dataclasses.fields(cls)]
     assert [cells[0].strip() for cells in rows] == flags
+
+
+def test_the_page_of_the_python_api_has_every_name_and_what_runs_can_do(hooks):
+    page = hooks.api_page()
+    assert not [name for name in ltaug.__all__ if f"\n## {name}\n" not in page]
+    assert not [own for own in ("metrics", "images(", "sample(", "open(") if f"\nRunPath.{own}" not in page]
 
 
 def test_links_on_the_site_lead_to_the_places_there(hooks):

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ltaug.cli import main
+from ltaug.data.sheet import png_of
 from ltaug.errors import LtaugError, OptionError
 from ltaug.machine import Machine
 from ltaug.methods import TRACKERS
-from ltaug.runs import open_run
-from ltaug.stages import train_classifier, write_report
+from ltaug.runs import Event, open_run
+from ltaug.stages import fit_generator, train_classifier, write_report
 
 METRICS = {
     "summary": {"macro_recall": 0.5, "ece": None},
@@ -65,7 +67,7 @@ class Fake:
         return SimpleNamespace(
             create_run=create_run,
             log_metric=lambda run, key, value, step: self.tell(run, {key: value}, step),
-            log_artifact=lambda run, path: self.told.append((run, None, "file", path.read_text())),
+            log_artifact=lambda run, path: self.told.append((run, None, "file", path.read_bytes().decode("latin1"))),
             set_terminated=self.ended.append,
         )
 
@@ -74,6 +76,7 @@ class Fake:
         module.__spec__ = ModuleSpec(self.name, None)
         module.init = lambda project, **how: self.init(project, **how)
         module.Settings = dict
+        module.Image = lambda path: ("picture", Path(path).read_bytes())
         module.MlflowClient = self.client
         module.set_experiment = lambda name: SimpleNamespace(experiment_id=name)
         return module
@@ -129,6 +132,16 @@ def test_a_run_without_figures_begins_nothing_and_a_report_is_an_artefact(fake, 
     assert len(fake.ended) == 1
 
 
+def test_a_picture_is_handed_over_with_its_step(fake, tmp_path):
+    file = tmp_path / "step-5.png"
+    file.write_bytes(png_of(Image.new("L", (2, 2))))
+    with opened(tmp_path / "run", fake.name) as run:
+        run.tell(Event("a/b", "Samples.", 5, picture=file))
+    content = file.read_bytes()
+    as_file = (None, "file", content.decode("latin1"))
+    assert [told[1:] for told in fake.told] == [as_file if fake.name == "mlflow" else (5, "preview", ("picture", content))]
+
+
 @pytest.mark.parametrize("error", [ValueError, ConnectionError])
 def test_what_a_tracker_refuses_is_one_sentence_with_its_name(fake, tmp_path, monkeypatch, error):
     def refuse(*args, **how):
@@ -170,3 +183,13 @@ def test_tensorboard_has_the_losses_the_recall_of_every_class_and_the_report(tmp
     report = write_report([out], out=tmp_path / "report", machine=machine)
     (text,) = EventAccumulator(str(report.path / "tensorboard")).Reload().Tensors("report/text_summary")
     assert text.tensor_proto.string_val[0].decode() == (report.path / "report.md").read_text()
+
+
+def test_tensorboard_has_the_previews_of_a_fit(tmp_path):
+    machine = Machine(device="cpu", track=("tensorboard",), preview=2)
+    options = {"steps": 4, "channels": 8, "batch_size": 4}
+    out = fit_generator({"imbalance": 10}, options, out=tmp_path / "gen", machine=machine)
+    pictures = EventAccumulator(str(out / "tensorboard")).Reload().Images("preview")
+    assert [picture.step for picture in pictures] == [2, 4]
+    with Image.open(out / "previews/step-4.png") as sheet:
+        assert (pictures[1].width, pictures[1].height) == sheet.size

@@ -63,6 +63,19 @@ def api_page() -> str:
     for name in ltaug.__all__:
         found = getattr(ltaug, name)
         signature = "" if inspect.isclass(found) else str(inspect.signature(found))
-        about = f'<pre style="white-space: pre-wrap">{escape(inspect.getdoc(found) or "")}</pre>'
-        lines += [f"## {name}", "", "```python", f"ltaug.{name}{signature}", "```", "", about, ""]
+        lines += [f"## {name}", *_described(f"ltaug.{name}{signature}", found)]
+        for own, member in vars(found).items() if inspect.isclass(found) else ():
+            if (
+                not own.startswith("_")
+                and (isinstance(member, property) or inspect.isfunction(member))
+                and inspect.getdoc(member)
+            ):
+                signature = inspect.signature(member) if inspect.isfunction(member) else ""
+                lines += _described(f"{name}.{own}{signature}", member)
     return "\n".join(lines)
+
+
+def _described(code: str, found: object) -> list[str]:
+    """Code, and the docstring of what it names."""
+    about = f'<pre style="white-space: pre-wrap">{escape(inspect.getdoc(found) or "")}</pre>'
+    return ["", "```python", code, "```", "", about, ""]

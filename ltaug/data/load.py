@@ -16,6 +16,7 @@ from ltaug.data.sources import Request, Splits
 from ltaug.errors import MismatchError, OptionError
 from ltaug.machine import Machine
 from ltaug.methods import SOURCES, parse_dataset
+from ltaug.notebook import html_table
 from ltaug.options import DatasetOptions
 
 
@@ -28,6 +29,10 @@ class Dataset:
     rest: ImageSet | None  # training images that the draw left out, None without a draw; never trained on
     notes: tuple[str, ...]  # what a person should know about how these sets were made, one sentence each
     source_notes: tuple[str, ...]  # those of them that are the same for every draw
+
+    def _repr_html_(self) -> str:
+        rows = zip(self.train.class_names, self.train.class_counts, self.test.class_counts, strict=True)
+        return html_table(("class", "training images", "test images"), rows)
 
 
 def load_dataset(

@@ -37,10 +37,11 @@ from ltaug.generator.trainee import (
     save_checkpoint,
 )
 from ltaug.options import GeneratorOptions
-from ltaug.runs import Run
+from ltaug.runs import Event, Run
 from ltaug.runtime import Runtime, derive_seed
 
 SAMPLES = "samples.png"
+PREVIEWS = "previews"
 LOGS = 50
 PATIENCE = 10  # steps in a row without finite gradients, after which they are not waited for
 HALVED = "lr_halved_at"  # the fact that a fit diverged: the step
@@ -57,6 +58,7 @@ def run_generator(
     judged: Judged | None = None,
     pipeline: Pipeline | None = None,
     group: Group = SOLO,
+    preview: int | None = None,
 ) -> None:
     """Fill `run` with checkpoints/step-N and samples.png, and finish it.
 
@@ -66,6 +68,7 @@ def run_generator(
         judged: the real images in the features of judges, if the objective needs them.
         pipeline: the one that --pretrained or --latent names.
         group: the processes that share every batch; `run` is open in rank 0, which alone reads and writes it.
+        preview: steps between sheets of samples in previews/, which the run can do without; None makes none.
 
     Raises:
         DataError: the training set is empty.
@@ -77,11 +80,19 @@ def run_generator(
     if len(train) == 0:
         raise DataError(f"{train.source} has no training images; give a dataset with at least one")
     build = partial(build_trainee, train=train, seed=seed, device=runtime.device, judged=judged, pipeline=pipeline)
-    trainee = _fitted(train, options, source, build, run=run, runtime=runtime, group=group, seed=seed)
+    sheet = partial(_sheet, train, runtime=runtime, seed=seed)
+
+    def show(step: int, trainee: Trainee) -> None:
+        if preview is not None and step % preview == 0 and group.place.leads:
+            with group.unhurried:
+                file = run.path / PREVIEWS / f"step-{step}.png"
+                file.parent.mkdir(exist_ok=True)
+                write_bytes(file, sheet(trainee, rows=8, columns=4))
+            run.tell(Event(run.record["label"], f"Samples after {step} steps are in {file}.", step, picture=file))
+
+    trainee = _fitted(train, options, source, build, show, run=run, runtime=runtime, group=group, seed=seed)
     if group.place.leads:
-        final = trainee.ema.module
-        assert isinstance(final, Denoiser)
-        _save_samples(final, train, run=run, runtime=runtime, seed=seed)
+        write_bytes(run.path / SAMPLES, sheet(trainee))
         run.finish([final_weights(options.steps), SAMPLES])
 
 
@@ -90,6 +101,7 @@ def _fitted(
     options: GeneratorOptions,
     source: Generator | None,
     build: Callable[[GeneratorOptions], Trainee],
+    show: Callable[[int, Trainee], None],
     *,
     run: Run,
     runtime: Runtime,
@@ -121,7 +133,7 @@ def _fitted(
             require_space(run.path, disk_bytes(sum(p.numel() for p in learning(trainee.denoiser))))
         for sentence in started:
             run.event(sentence)
-        lost = _train(trainee, train, own, run=run, runtime=runtime, group=group, seed=draws, start=start)
+        lost = _train(trainee, train, own, show, run=run, runtime=runtime, group=group, seed=draws, start=start)
         if lost is None:
             return trainee
         if halved:
@@ -138,6 +150,7 @@ def _train(
     trainee: Trainee,
     train: ImageSet,
     options: GeneratorOptions,
+    show: Callable[[int, Trainee], None],
     *,
     run: Run,
     runtime: Runtime,
@@ -169,6 +182,7 @@ def _train(
             if due and group.place.leads and (not skipped or stopped or step == options.steps):
                 with group.unhurried:
                     save_checkpoint(run.path / CHECKPOINTS, step, trainee)
+            show(step, trainee)
             return not stopped
 
         took = fit(trainee, train, options, runtime, seed=seed, start=start, group=group, after_step=after_step, tell=run.event)
@@ -206,12 +220,13 @@ def _start_from(source: Generator, trainee: Trainee, train: ImageSet, options: G
     return said
 
 
-def _save_samples(denoiser: Denoiser, train: ImageSet, *, run: Run, runtime: Runtime, seed: int) -> None:
-    """A sheet of 8 samples each of the classes (at most 20), most frequent first."""
-    shown = by_frequency(train.class_counts)[:20]
-    keys = [(c, i) for c in shown for i in range(8)]
+def _sheet(train: ImageSet, trainee: Trainee, *, rows: int = 20, columns: int = 8, runtime: Runtime, seed: int) -> bytes:
+    """A picture of so many samples of each class, a row a class, most frequent first; as PNG. Their noise is always the same."""
+    denoiser, shown = trainee.ema.module, by_frequency(train.class_counts)[:rows]
+    assert isinstance(denoiser, Denoiser)
+    keys = [(c, i) for c in shown for i in range(columns)]
     images = generate(denoiser, keys, image_shape=train.image_shape, seed=seed, runtime=runtime, batch_size=len(keys))
-    write_bytes(run.path / SAMPLES, contact_sheet(np.split(images, len(shown))))
+    return contact_sheet(np.split(images, len(shown)))
 
 
 def seconds_per_step(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
+from webbrowser import open_new_tab
 
+from ltaug.notebook import html_table
 from ltaug.report.classes import ClassTable, ConfusionChange
 from ltaug.report.cost import PARTS, Cost
 from ltaug.report.gains import BeforeAfter, Worth
@@ -82,6 +85,20 @@ class Report:
     published: Published | None = None
     gallery: Gallery | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.path)!r})"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def open(self) -> bool:
+        """Show the page in the browser; False where there is none."""
+        return open_new_tab((self.path / "report.html").resolve().as_uri())
+
+    def _repr_html_(self) -> str:
+        said = dict.fromkeys((self.verdict.recommendation.text, self.verdict.headline))
+        return "".join(f"<p>{escape(text)}</p>" for text in said) + html_table(*self.brief)
 
     @property
     def compared(self) -> str | None:

@@ -24,6 +24,7 @@ from ltaug.records import ClassifierRecord, SynthesisRecord
 from ltaug.runs import RUN_FILE
 from ltaug.runtime import Runtime, derive_seed, for_classifier
 from ltaug.stages.adding import Added, note_images, to_add
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
 
 
@@ -75,7 +76,7 @@ def train_classifier(
     judge_index: int = 0,
     published: Given | None = None,
     **how: Unpack[How],
-) -> Path:
+) -> RunPath:
     """Train a classifier on the real images, merged with synthetic ones if given, and evaluate it on the test images;
     `ltaug train-classifier`.
 
@@ -128,7 +129,7 @@ def train_classifier(
             images, resampled = (None, False) if added is None else (added.images, added.resampled)
             how_fitted: dict[str, Any] = {"resampled": resampled, "teachers": taught_by, "pretrained": pretrained}
             run_classifier(data.train, data.test, images, chosen, run=run, runtime=runtime, seed=seed, **how_fitted)
-    return out
+    return RunPath(out)
 
 
 def _inputs(data: Dataset, draw_seed: int, added: Added | None, taught: list[dict[str, Any]]) -> dict[str, Any]:

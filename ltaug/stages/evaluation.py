@@ -25,6 +25,7 @@ from ltaug.methods import extractor_of
 from ltaug.options import DatasetOptions, EvaluationOptions
 from ltaug.runtime import Runtime, for_sampling
 from ltaug.stages.classifier import outside_of, train_extractor, without_draw
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 
 CLASSIFIER = "classifier"
@@ -41,7 +42,7 @@ def evaluate_generator(
     arm: str = "",
     about: str = "",
     **how: Unpack[How],
-) -> Path:
+) -> RunPath:
     """Measure a generator's images: quality, diversity and memorisation, per class; `ltaug evaluate-generator`.
 
     Args:
@@ -95,7 +96,7 @@ def evaluate_generator(
         if not run.finished:
             seen: dict[str, Any] = {"mirrored": saw_mirrored(made), "provenance": {"dataset": made.dataset.dataset}}
             run_evaluation(source, train, reference, extractor, chosen, run=run, runtime=sampling, seed=seed, **seen)
-    return out
+    return RunPath(out)
 
 
 def weights_folder(machine: Machine) -> Path:

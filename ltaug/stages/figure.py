@@ -27,10 +27,13 @@ from ltaug.runs import Run, read_run
 from ltaug.runtime import Runtime
 from ltaug.stages.classifier import train_extractor
 from ltaug.stages.evaluation import CLASSIFIER, evaluate_generator
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, source_of
 
 
-def draw_figure(kind: str, runs: Sequence[Path], given: Given, *, out: Path, seed: int | None = None, **how: Unpack[How]) -> Path:
+def draw_figure(
+    kind: str, runs: Sequence[Path], given: Given, *, out: Path, seed: int | None = None, **how: Unpack[How]
+) -> RunPath:
     """Draw one figure into a run directory: the picture, figure.csv with its data, run.json; `ltaug figure`.
 
     Args:
@@ -62,7 +65,7 @@ def draw_figure(kind: str, runs: Sequence[Path], given: Given, *, out: Path, see
     with job.open(at.runtime, seed=at.seed, options={"figure": kind, kind: plain(options)}, inputs=inputs) as run:
         if not run.finished:
             _fill(run, draw)
-    return out
+    return RunPath(out)
 
 
 def _fill(run: Run, draw: Callable[[Progress], Drawn]) -> None:

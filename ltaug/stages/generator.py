@@ -26,6 +26,7 @@ from ltaug.place import ALONE, Place
 from ltaug.records import GeneratorRecord
 from ltaug.runs import Run, follow_run
 from ltaug.runtime import Runtime, for_fit
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, dataset_options, side_of, source_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def fit_generator(
     seed: int | None = None,
     place: Place = ALONE,
     **how: Unpack[How],
-) -> Path:
+) -> RunPath:
     """Fit a diffusion model to the training images; `ltaug fit-generator`.
 
     Args:
@@ -96,9 +97,9 @@ def fit_generator(
         with _open_together(job, group, runtime, seed=seed, options=options, inputs=inputs, outside=outside) as run:
             if not run.finished:
                 told: dict[str, Any] = {"source": start, "judged": judged_by(seen, train) if seen else None, "group": group}
-                told["pipeline"] = pipeline
+                told |= {"pipeline": pipeline, "preview": job.machine.preview}
                 run_generator(train, generator, run=run, runtime=runtime, seed=seed, **told)
-    return out
+    return RunPath(out)
 
 
 def judged_by(judges: Sequence[Judge], train: ImageSet) -> Judged:

@@ -21,6 +21,7 @@ from ltaug.records import SynthesisRecord
 from ltaug.runs import read_run
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, outside_of, trained_judge
+from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.candidates import Share, Tally, Workshop
 from ltaug.synthesis.guidance import choose_guidance, with_chosen_guidance
@@ -41,7 +42,7 @@ def synthesize(
     part: tuple[int, int] | None = None,
     hire: Hire | None = None,
     **how: Unpack[How],
-) -> Path:
+) -> RunPath:
     """Generate images up to a per-class budget and keep those that pass the selection; `ltaug synthesize`.
 
     Args:
@@ -93,7 +94,7 @@ def synthesize(
     ) as run:
         if run.finished:
             remove_parts(out)  # a kill between the run's end and this leaves them
-            return out
+            return RunPath(out)
         asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
         workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event if part is None else job.tell)
         if strengths := chosen.choose_guidance:
@@ -101,12 +102,12 @@ def synthesize(
             workshop = dataclasses.replace(workshop, generated=guided)
         if part is None:
             run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
-            return out
+            return RunPath(out)
     own = Tally([share.of(count) for count in wanted], chosen.max_candidates)
     make_parts(own, Alone(workshop, out), run=out, class_names=real.class_names, tell=job.tell, share=share)
     if read_run(out)["status"] == "finished":
         remove_parts(out)  # those of this share that came too late
-    return out
+    return RunPath(out)
 
 
 def make_part(out: Path, keys: Sequence[Key], *, size: int, **how: Unpack[How]) -> list[Row]:

@@ -1,11 +1,13 @@
 """The fit: every step's randomness is its own, so an interrupted run ends bit for bit where it would have."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ltaug.checkpoints import checkpoint_steps
 from ltaug.errors import CorruptError, MismatchError
@@ -180,7 +182,7 @@ def test_the_average_warms_up_and_then_decays_as_told():
     assert ema.module.weight.item() == pytest.approx(0.95)
 
 
-def stage(path, tiny_set, options, cpu):
+def stage(path, tiny_set, options, cpu, **how):
     opened = open_run(
         path,
         stage="fit-generator",
@@ -193,7 +195,7 @@ def stage(path, tiny_set, options, cpu):
     )
     with opened as run:
         if not run.finished:
-            run_generator(tiny_set, options, run=run, runtime=cpu, seed=0)
+            run_generator(tiny_set, options, run=run, runtime=cpu, seed=0, **how)
         return run.record
 
 
@@ -206,6 +208,26 @@ def test_the_stage_leaves_a_generator_that_can_be_loaded(tiny_set, tiny_options,
     assert loaded.image_shape == (1, 8, 8)
     assert record["outputs"]["checkpoints/step-8/ema.safetensors"] == loaded.digest
     assert not any(p.requires_grad for p in loaded.denoiser.parameters())
+
+
+@pytest.mark.parametrize("changed", [{}, {"preconditioning": "edm"}, {"objective": "t2h+cbdm+coral"}], ids=str)
+def test_previews_show_the_same_noise_every_n_steps_and_change_no_weight(changed, tiny_set, tiny_options, cpu, tmp_path):
+    options = dataclasses.replace(tiny_options, **changed)
+    without = stage(tmp_path / "without", tiny_set, options, cpu)
+    record = stage(tmp_path / "gen", tiny_set, options, cpu, preview=4)
+    assert record["outputs"] == without["outputs"]
+    for file in (tmp_path / "without").rglob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "gen" / file.relative_to(tmp_path / "without")).read_bytes()
+    assert not (tmp_path / "without/previews").exists()
+    sheets = [tmp_path / f"gen/previews/step-{step}.png" for step in (4, 8)]
+    assert sorted((tmp_path / "gen/previews").iterdir()) == sheets
+    first, last = (np.asarray(Image.open(sheet)) for sheet in sheets)
+    np.testing.assert_array_equal(last, np.asarray(Image.open(tmp_path / "gen/samples.png"))[: len(last), : last.shape[1]])
+    assert last.shape == (3 * 66 + 2, 4 * 66 + 2)
+    assert not np.array_equal(first, last)
+    told = [json.loads(line) for line in (tmp_path / "gen/metrics.jsonl").read_text().splitlines()]
+    said = [(line["step"], line["text"]) for line in told if "Samples" in line["text"]]
+    assert said == [(n, f"Samples after {n} steps are in {sheet}.") for n, sheet in zip((4, 8), sheets, strict=True)]
 
 
 def test_a_generator_is_loaded_under_the_preconditioning_it_was_fitted_with(tiny_set, tiny_options, cpu, tmp_path):
