@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], **more: Any) ->
 
 
 def _end(out: Path, already_done: bool, seconds: float | None = None) -> None:
-    took = "" if seconds is None else f" ({duration(seconds)})"
+    took = "" if seconds is None else f" ({duration(seconds)} of work)"
     click.echo(f"{out} is already done; nothing to do." if already_done else f"{out} is done{took}.")
 
 

@@ -42,7 +42,8 @@ among the images that the generator was trained on. Images drawn by `weight` are
 ## To withdraw an image
 
 Here, {withdraw}. If a real image is withdrawn, withdraw the synthetic ones that have it
-as `nearest_real` or `start` too, and fit the generator again without it.
+as `nearest_real` or `start` too, and fit the generator again without it. `ltaug synthesize --withdraw FILE`
+makes the set again with others in their places.
 """
 
 
