@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from waiting import LONG, wait_for
 from ltaug.cli import main
 from ltaug.errors import BudgetError, OptionError, WorkerError
 from ltaug.machine import Machine
-from ltaug.pipeline import dask
+from ltaug.pipeline import dask, run_recipe, run_until_decided
+from ltaug.pipeline.grow import grow
 from ltaug.pipeline.run import run_tasks
+from ltaug.recipes import read_recipe, recipe_path
 
 pytest.importorskip("distributed")
+DIGITS = read_recipe(recipe_path("digits-lt"))
 
 
 class Cluster:
@@ -155,10 +159,12 @@ def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy(tmp_path, cluste
     wait_for(lambda: not alive(log(tmp_path)[0]["pid"]))
 
 
-@pytest.mark.parametrize("engine", ["dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])
-def test_an_engine_that_is_none_is_refused(tmp_path, engine):
+@pytest.mark.parametrize("engine", ["", "dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])
+@pytest.mark.parametrize("call", [partial(run_recipe, DIGITS), partial(run_until_decided, DIGITS), partial(grow, HERE)])
+def test_an_engine_that_is_none_is_refused_and_nothing_is_written(tmp_path, call, engine):
     with pytest.raises(OptionError, match=r"names no scheduler; give dask:tcp://HOST:8786"):
-        run_tasks([task(tmp_path, "a")], engine=engine)
+        call(out=tmp_path / "out", engine=engine)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
@@ -167,12 +173,17 @@ def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
         run_tasks([task(tmp_path, "a")], engine="dask:tcp://127.0.0.1:9")
 
 
-def test_without_the_package_the_command_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", [["run", "digits-lt"], ["run", "digits-lt", "--dry-run"], ["grow", str(HERE)]])
+def test_an_engine_without_its_package_or_with_workers_of_ours_is_refused_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys, command
+):
+    command = [*command, "--engine", "dask:tcp://host:8786", "--out", str(tmp_path / "out"), "--json"]
+    with pytest.raises(SystemExit):
+        main([*command, "--workers", "2"])
+    assert "--workers 2 is read only without --engine" in json.loads(capsys.readouterr().out)["error"]
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(SystemExit) as ended:
-        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--out", str(tmp_path / "out"), "--json"])
+        main(command)
     assert ended.value.code == OptionError.exit_code
     assert "pip install 'ltaug[dask]'" in json.loads(capsys.readouterr().out)["error"]
-    with pytest.raises(SystemExit):
-        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--workers", "2", "--out", str(tmp_path / "out")])
-    assert "--workers 2 is read only without --engine" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from ltaug.cli.options import (
     RUN,
     SectionCommand,
     common_options,
+    engine_option,
     given,
     machine,
     option,
@@ -42,7 +43,7 @@ from ltaug.options import (
     SynthesisOptions,
     fit_judges_needed,
 )
-from ltaug.pipeline import run_recipe, run_shared, run_until_decided
+from ltaug.pipeline import require_workers, run_recipe, run_shared, run_until_decided
 from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
 
 EPILOG = """\b
@@ -245,8 +246,7 @@ def report(runs: tuple[Path, ...], out: Path, as_json: bool, quiet: bool, **valu
 @option("--max-seeds", type=click.IntRange(min=1), metavar="N",
               help=f"with --until-decided: the last look [default: {MAX_SEEDS}]")  # fmt: skip
 @option("--stage", metavar="NAME", help="only this one of the stages that `ltaug plan` lists; those that it needs must be done")
-@option("--engine", metavar="dask:SCHEDULER",
-              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
+@engine_option
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS, FITTING)
 def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None, as_json: bool, **values: Any) -> None:
@@ -270,8 +270,7 @@ def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None
         return
     turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
     workers, first_seed, engine = values["workers"], values["first_seed"], values["engine"]
-    if engine and workers:
-        raise OptionError(f"--workers {workers} is read only without --engine; leave it out, and start as many Dask workers")
+    require_workers(workers, engine)
     if values["dry_run"]:
         planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
         dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())

@@ -182,6 +182,12 @@ workers_option = option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="processes side by side [default: one a core or GPU]"
 )
 
+engine_option = option(
+    "--engine",
+    metavar="dask:SCHEDULER",
+    help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file",
+)
+
 
 def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:
     """--seed, with what it means for this command."""

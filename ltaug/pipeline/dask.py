@@ -1,4 +1,4 @@
-"""Stage calls on the workers of a Dask cluster, each in a child process there: `ltaug run RECIPE --engine dask:ADDRESS`."""
+"""Stage calls on the workers of a Dask cluster, each in a child process there: `--engine dask:ADDRESS`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Dask:
         machine, module, tell: see `run.run_tasks` and `local.Local`.
 
     Raises:
-        OptionError: `engine` is neither, or the package `distributed` is not installed.
+        OptionError: see `require_scheduler`.
         WorkerError: no scheduler answers there.
     """
 
@@ -81,15 +81,23 @@ class Dask:
         self._client.close()
 
 
-def _connected(engine: str) -> Any:
-    try:
-        from distributed import Client
-    except ImportError:
-        raise OptionError(f"--engine {engine} needs the package distributed; pip install 'ltaug[dask]'") from None
+def require_scheduler(engine: str) -> None:
+    """Raise OptionError unless `engine` is a scheduler's address or file, and the package `distributed` is installed."""
     address = engine.removeprefix(KIND)
-    where = {"address": address} if "://" in address else {"scheduler_file": address}
     if not engine.startswith(KIND) or not ("://" in address or Path(address).is_file()):
         raise OptionError(f"--engine {engine!r} names no scheduler; give dask:tcp://HOST:8786, or dask:FILE for a scheduler file")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise OptionError(f"--engine {engine} needs the package distributed; pip install 'ltaug[dask]'") from None
+
+
+def _connected(engine: str) -> Any:
+    require_scheduler(engine)
+    from distributed import Client
+
+    address = engine.removeprefix(KIND)
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it meets is raised as well
     try:
         return Client(**where, timeout=PATIENCE, set_as_default=False)

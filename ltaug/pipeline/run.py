@@ -8,20 +8,18 @@ from concurrent.futures import Future
 from contextlib import closing
 from graphlib import TopologicalSorter
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ltaug.fields import settings_of
 from ltaug.machine import Machine
 from ltaug.methods import REGULARISERS, terms_of
 from ltaug.options import GeneratorOptions
 from ltaug.pipeline.child import Answer
+from ltaug.pipeline.dask import Dask
 from ltaug.pipeline.local import Local
 from ltaug.pipeline.plan import Task
 from ltaug.place import ALONE, Place
 from ltaug.runs import Event, Listener, ignore_events
-
-if TYPE_CHECKING:
-    from ltaug.pipeline.dask import Dask
 
 STAGES_MODULE = "ltaug.stages"
 DONE = "done"
@@ -65,8 +63,6 @@ def run_tasks(
     if engine is None:
         taking: Local | Dask = Local(machine or Machine(), workers=workers, module=module, place=place, tell=heard.put)
     else:
-        from ltaug.pipeline.dask import Dask
-
         taking = Dask(engine, machine or Machine(), module=module, tell=heard.put)
     ready: list[str] = []
     at_work: dict[Future[Answer], str] = {}
