@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from queue import SimpleQueue
 from typing import Any
 
@@ -55,8 +56,8 @@ def run_tasks(
     """
     urgent = urgency(tasks)
     finished = {t.name for t in tasks if t.finished}
-    by_name = {t.name: t for t in sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))}
-    turn = {name: number for number, name in enumerate(by_name)}
+    order = sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))
+    turn = {task.name: number for number, task in enumerate(order)}
     sorter = TopologicalSorter({t.name: t.needs for t in tasks})
     sorter.prepare()
     heard: SimpleQueue[Event | Future[Answer]] = SimpleQueue()
@@ -64,16 +65,17 @@ def run_tasks(
         taking: Local | Dask = Local(machine or Machine(), workers=workers, module=module, place=place, tell=heard.put)
     else:
         taking = Dask(engine, machine or Machine(), module=module, tell=heard.put)
-    ready: list[str] = []
+    ready: list[int] = []  # a heap of turns
     at_work: dict[Future[Answer], str] = {}
     results: dict[str, bytes] = {}
     with closing(taking):
         while sorter.is_active():
-            ready = sorted([*ready, *sorter.get_ready()], key=turn.__getitem__)
+            for name in sorter.get_ready():
+                heappush(ready, turn[name])
             while ready and len(at_work) < taking.slots:
-                name = ready.pop(0)
-                answer = taking.submit(by_name[name], -turn[name])
-                at_work[answer] = name
+                number = heappop(ready)
+                answer = taking.submit(order[number], -number)
+                at_work[answer] = order[number].name
                 answer.add_done_callback(heard.put)
             message = heard.get()
             if isinstance(message, Event):
@@ -97,10 +99,11 @@ def urgency(tasks: Sequence[Task]) -> dict[str, float]:
     Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
     Units are roughly training steps of a generator; only the order matters.
     """
-    after: dict[str, float] = {}
+    after = {task.name: 0.0 for task in tasks}
     for task in reversed(tasks):
-        own = 0.0 if task.finished else _cost(task)
-        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
+        after[task.name] += 0.0 if task.finished else _cost(task)
+        for need in task.needs:
+            after[need] = max(after[need], after[task.name])
     return after
 
 
