@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -52,13 +53,26 @@ class Cluster:
             process.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+@contextmanager
+def started(folder):
+    made = Cluster(folder)
     made.add()
     made.add()
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """For the tests that leave it as it is."""
+    with started(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_cluster(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
 
 
 def run(tasks, cluster, machine=CPU, **kwargs):
@@ -95,20 +109,40 @@ def test_a_call_whose_process_is_killed_is_made_again_and_in_the_end_given_up(tm
         run([task(tmp_path, "b", "killed")], cluster)
 
 
-def test_when_a_worker_is_killed_its_call_is_made_elsewhere_and_none_of_its_processes_is_left(tmp_path, cluster):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_when_a_worker_is_told_to_end_or_killed_its_call_is_made_elsewhere_and_none_of_its_processes_is_left(
+    tmp_path, own_cluster, number
+):
     killed = []
 
-    def kill_its_worker(event):
+    def end_its_worker(event):
         if event.run == "a" and not killed:
             killed.append(log(tmp_path)[0]["pid"])
             parent = int(Path(f"/proc/{killed[0]}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(parent, signal.SIGKILL)
+            os.kill(parent, number)
             (tmp_path / "go").touch()
 
-    assert run([task(tmp_path, "a", "until", other=tmp_path / "go")], cluster, listener=kill_its_worker) == {"a": "a"}
+    assert run([task(tmp_path, "a", "until", other=tmp_path / "go")], own_cluster, listener=end_its_worker) == {"a": "a"}
     first, second = (line["pid"] for line in log(tmp_path) if line["what"] == "start")
     assert [line["pid"] for line in log(tmp_path) if line["what"] == "end"] == [second] != [first]
-    assert not alive(first)
+    wait_for(lambda: not alive(first))
+    assert [line["pid"] for line in log(tmp_path) if line["what"] == "saved"] == [first] * (number == signal.SIGTERM)
+
+
+def test_a_call_that_was_answered_is_not_made_again_when_its_worker_is_lost(tmp_path, own_cluster):
+    lost = []
+
+    def end_all_workers(event):
+        if event.run == "b" and not lost:
+            lost.extend(own_cluster.workers)
+            for worker in lost:
+                worker.kill()
+            own_cluster.add()
+            (tmp_path / "go").touch()
+
+    tasks = [task(tmp_path, "a"), task(tmp_path, "b", "until", needs=("a",), other=tmp_path / "go")]
+    assert run(tasks, own_cluster, listener=end_all_workers) == {"a": "a", "b": "b"}
+    assert [line["name"] for line in log(tmp_path) if line["what"] == "start"] == ["a", "b", "b"]
 
 
 SCRIPT = """
@@ -135,28 +169,29 @@ def test_children_save_their_state_when_the_driver_is_interrupted_or_dies(tmp_pa
     assert all(worker.poll() is None for worker in cluster.workers)
 
 
-def test_a_call_on_cuda_takes_a_gpu_of_a_worker_and_waits_for_one(tmp_path, cluster):
+def test_a_call_on_cuda_takes_a_gpu_of_a_worker_and_waits_for_one(tmp_path, own_cluster):
     heard = []
 
     def hear(event):
         heard.append(event.text)
         if "Waiting" in event.text:
-            cluster.add("--resources", "GPU=1")
+            own_cluster.add("--resources", "GPU=1")
 
     tasks = [task(tmp_path, "a", "device")]
-    assert run(tasks, cluster, machine=Machine(device="cuda"), listener=hear) == {"a": "cuda"}
-    assert heard[0] == f"Waiting for workers with --resources GPU=1: the scheduler {cluster.file} has none yet."
-    assert run(tasks, cluster, machine=Machine()) == {"a": "cuda"}, "auto"
+    assert run(tasks, own_cluster, machine=Machine(device="cuda"), listener=hear) == {"a": "cuda"}
+    assert heard[0] == f"Waiting for workers with --resources GPU=1: the scheduler {own_cluster.file} has none yet."
+    assert run(tasks, own_cluster, machine=Machine()) == {"a": "cuda"}, "auto"
 
 
-def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy(tmp_path, cluster):
+def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy_and_stages_save_their_state(tmp_path, own_cluster):
     def kill(event):
         if event.run == "a":
-            cluster.scheduler.kill()
+            own_cluster.scheduler.kill()
 
-    with pytest.raises(WorkerError, match=r"Dask gave up a .*rerun the command to resume"):
-        run([task(tmp_path, "a", "patient")], cluster, listener=kill)
+    with pytest.raises(WorkerError, match=r"Dask gave up a \(the scheduler was lost\).*rerun the command to resume"):
+        run([task(tmp_path, "a", "patient")], own_cluster, listener=kill)
     wait_for(lambda: not alive(log(tmp_path)[0]["pid"]))
+    assert [line["what"] for line in log(tmp_path)] == ["start", "saved"]
 
 
 @pytest.mark.parametrize("engine", ["", "dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from ltaug.pipeline.plan import Task
 from ltaug.runs import Event, Listener
 
 KIND = "dask:"
-RETRIES = 2  # of a call whose process was lost; a worker that is lost itself costs none
+RETRIES = 2  # of a call whose process was lost; how many workers may be lost at it is the scheduler's (allowed-failures)
 PATIENCE = 30.0  # seconds for the scheduler to answer
 POLL = 0.5  # seconds between two looks at whether a call is still wanted
+LEAVING = ("closing", "closed", "failed")  # a worker that was told to end, or has lost its scheduler
 SPARE = 2.0  # seconds for which a child is kept for the next call: it starts in seconds, most of which is torch
 _idle: dict[tuple[str, Machine, Path], list[Child]] = {}  # on a worker: children by what they were started with
 _at_work: set[str] = set()  # on a worker: the keys of the calls in progress
@@ -56,7 +57,7 @@ class Dask:
             which = "workers with --resources GPU=1" if cuda else "workers"
             tell(Event("", f"Waiting for {which}: the scheduler {engine.removeprefix(KIND)} has none yet."))
         self._module = module
-        self._futures: list[Any] = []
+        self._left: set[Any] = set()
         self._topic = uuid.uuid4().hex
         self._client.subscribe_topic(self._topic, lambda event: tell(pickle.loads(event[1])))
 
@@ -65,14 +66,29 @@ class Dask:
         key = f"{task.function}-{self._topic}-{task.name}"
         where = {"key": key, "priority": priority, "resources": self._resources, "retries": RETRIES, "pure": False}
         there = self._client.submit(_make, call, task.name, self._module, Path.cwd(), self._topic, **where)
-        self._futures.append(there)
+        self._left.add(there)
         here: Future[Answer] = Future()
-        there.add_done_callback(lambda done: _settle(done, here, task.name))
+        # In a thread of its own: where a worker is lost before its answer is here, it waits for the next worker's.
+        settling = threading.Thread(target=self._settle, args=(there, here, task.name), daemon=True)
+        there.add_done_callback(lambda _: settling.start())
         return here
+
+    def _settle(self, there: Any, here: Future[Answer], name: str) -> None:
+        """Hand on what became of a call, and forget it there: what Dask remembers it computes again when a worker is lost."""
+        try:
+            here.set_result(there.result())
+        except WorkerError as error:
+            here.set_exception(error)
+        except Exception as error:  # noqa: BLE001
+            why = "the scheduler was lost" if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
+            remedy = "see the logs of its workers, and rerun the command to resume"
+            here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))
+        self._left.discard(there)
+        there.release()
 
     def close(self) -> None:
         """Cancel what is not done: workers see that, as they see the death of this process, and interrupt their children."""
-        left = [future for future in self._futures if not future.done()]
+        left = [future for future in list(self._left) if not future.done()]
         keys, deadline = {future.key for future in left}, time.monotonic() + STOP_PATIENCE
         if left and self._client.status == "running":
             self._client.cancel(left, force=True)
@@ -105,19 +121,6 @@ def _connected(engine: str) -> Any:
         raise WorkerError(f"no Dask scheduler answers at {address}: {error}; start `dask scheduler` first") from error
 
 
-def _settle(there: Any, here: Future[Answer], name: str) -> None:
-    """Hand on what became of a call."""
-    error = there.exception() if there.status == "error" else None
-    if there.status == "finished":
-        here.set_result(there.result())
-    elif isinstance(error, WorkerError):
-        here.set_exception(error)
-    else:
-        why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
-        remedy = "see the logs of its workers, and rerun the command to resume"
-        here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))
-
-
 def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answer:
     """On a worker: make a call in a child process, which is stopped as soon as nobody wants its answer any more."""
     from distributed import get_worker
@@ -134,7 +137,7 @@ def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answe
     def watch() -> None:
         while not ended.wait(POLL):
             task = worker.state.tasks.get(key)
-            if task is None or task.state == "cancelled":
+            if task is None or task.state == "cancelled" or worker.status.name in LEAVING:
                 stop([child])
         time.sleep(SPARE)
         with contextlib.suppress(ValueError):  # it has been taken for another call
