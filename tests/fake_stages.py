@@ -72,13 +72,17 @@ def device(*, out: Path, machine, listener) -> str:
 
 
 def until(*, out: Path, other: Path, machine, listener) -> str:
-    """Returns at its second call, once `other` is there; the first one never ends by itself."""
+    """Returns at its second call, once `other` is there; the first one never ends by itself, but saves its state if told to."""
     _log(out, "start")
     first = not out.exists()
     out.touch()
     listener(Event(out.name, "waiting", 0, 10))
-    while first:
-        time.sleep(1.0)
+    try:
+        while first:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        _log(out, "saved")
+        raise
     wait_for(other.exists)
     _log(out, "end")
     return out.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,38 @@ def test_without_json_a_plan_is_a_script(capsys):
     assert code == 0
     assert out.startswith("ltaug run mine.toml --seeds 1 --out 'two words' --stage seed-0/judges/judge-0\n")
     assert out.endswith("\nltaug run mine.toml --seeds 1 --out 'two words' --stage report\n")
+
+
+def rules(text):
+    """The rules of a Snakefile by name, whose values are Python's."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("rule "):
+            rule = found[line.removeprefix("rule ").removesuffix(":")] = {}
+            assert line == f"rule {[*found][-1]}:", "no name stands twice"
+        elif line:
+            key, _, value = line.removeprefix("    ").partition(": ")
+            rule[key] = value if key == "resources" else eval(value, {"touch": lambda path: {path}})
+    return found
+
+
+def test_a_snakefile_has_a_rule_for_every_stage_which_waits_for_those_that_it_needs(capsys):
+    given = ["plan", "mine.toml", "--out", "{two} words", *FLAGS]
+    _, out, _ = call(capsys, *given, "--json")
+    stages = json.loads(out)["stages"]
+    code, out, _ = call(capsys, *given, "--snakemake")
+    first, *made = rules(out).values()
+    files = {f"_two_ words.done/{stage['name']}.done": stage["name"] for stage in stages}
+    assert (code, files[first["input"]]) == (0, "report")
+    for stage, rule in zip(stages, made, strict=True):
+        assert [files[path] for path in [*rule["output"], *rule["input"]]] == [stage["name"], *stage["needs"]]
+        assert shlex.split(rule["shell"].format()) == stage["argv"]
+        assert (rule["threads"], rule["resources"]) == (2, "gpu=0")
+
+
+def test_a_plan_has_one_form_at_a_time(capsys):
+    code, out, _ = call(capsys, "plan", "mine.toml", "--snakemake", "--json")
+    assert (code, "leave one of them out" in out) == (OptionError.exit_code, True)
 
 
 @pytest.mark.parametrize(

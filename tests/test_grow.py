@@ -121,6 +121,16 @@ def test_a_killed_loop_resumes_and_ends_as_if_nothing_had_happened(grown, tmp_pa
 
 
 @pytest.mark.slow
+def test_the_rounds_on_a_dask_cluster_leave_what_they_leave_on_this_machine(grown, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    alone = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**alone, protocol="tcp://", host="127.0.0.1") as cluster:
+        engine = f"dask:{cluster.scheduler_address}"
+        ltaug.grow(grown / "set-generator", out=tmp_path / "out", seeds=1, engine=engine, **SMALL)
+    assert rounds_of(tmp_path / "out") == rounds_of(grown / "out")
+
+
+@pytest.mark.slow
 def test_another_budget_in_the_same_directory_is_refused_and_names_the_difference(grown):
     asked = SMALL | {"per_round": 21}
     with pytest.raises(MismatchError, match=r"round-1/synthetic was made with other options .*per_class_budget"):

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,13 @@ from waiting import LONG, wait_for
 from ltaug.cli import main
 from ltaug.errors import BudgetError, OptionError, WorkerError
 from ltaug.machine import Machine
-from ltaug.pipeline import dask
+from ltaug.pipeline import dask, run_recipe, run_until_decided
+from ltaug.pipeline.grow import grow
 from ltaug.pipeline.run import run_tasks
+from ltaug.recipes import read_recipe, recipe_path
 
 pytest.importorskip("distributed")
+DIGITS = read_recipe(recipe_path("digits-lt"))
 
 
 class Cluster:
@@ -48,13 +53,26 @@ class Cluster:
             process.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path_factory):
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+@contextmanager
+def started(folder):
+    made = Cluster(folder)
     made.add()
     made.add()
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """For the tests that leave it as it is."""
+    with started(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_cluster(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
 
 
 def run(tasks, cluster, machine=CPU, **kwargs):
@@ -91,20 +109,40 @@ def test_a_call_whose_process_is_killed_is_made_again_and_in_the_end_given_up(tm
         run([task(tmp_path, "b", "killed")], cluster)
 
 
-def test_when_a_worker_is_killed_its_call_is_made_elsewhere_and_none_of_its_processes_is_left(tmp_path, cluster):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_when_a_worker_is_told_to_end_or_killed_its_call_is_made_elsewhere_and_none_of_its_processes_is_left(
+    tmp_path, own_cluster, number
+):
     killed = []
 
-    def kill_its_worker(event):
+    def end_its_worker(event):
         if event.run == "a" and not killed:
             killed.append(log(tmp_path)[0]["pid"])
             parent = int(Path(f"/proc/{killed[0]}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(parent, signal.SIGKILL)
+            os.kill(parent, number)
             (tmp_path / "go").touch()
 
-    assert run([task(tmp_path, "a", "until", other=tmp_path / "go")], cluster, listener=kill_its_worker) == {"a": "a"}
+    assert run([task(tmp_path, "a", "until", other=tmp_path / "go")], own_cluster, listener=end_its_worker) == {"a": "a"}
     first, second = (line["pid"] for line in log(tmp_path) if line["what"] == "start")
     assert [line["pid"] for line in log(tmp_path) if line["what"] == "end"] == [second] != [first]
-    assert not alive(first)
+    wait_for(lambda: not alive(first))
+    assert [line["pid"] for line in log(tmp_path) if line["what"] == "saved"] == [first] * (number == signal.SIGTERM)
+
+
+def test_a_call_that_was_answered_is_not_made_again_when_its_worker_is_lost(tmp_path, own_cluster):
+    lost = []
+
+    def end_all_workers(event):
+        if event.run == "b" and not lost:
+            lost.extend(own_cluster.workers)
+            for worker in lost:
+                worker.kill()
+            own_cluster.add()
+            (tmp_path / "go").touch()
+
+    tasks = [task(tmp_path, "a"), task(tmp_path, "b", "until", needs=("a",), other=tmp_path / "go")]
+    assert run(tasks, own_cluster, listener=end_all_workers) == {"a": "a", "b": "b"}
+    assert [line["name"] for line in log(tmp_path) if line["what"] == "start"] == ["a", "b", "b"]
 
 
 SCRIPT = """
@@ -131,34 +169,37 @@ def test_children_save_their_state_when_the_driver_is_interrupted_or_dies(tmp_pa
     assert all(worker.poll() is None for worker in cluster.workers)
 
 
-def test_a_call_on_cuda_takes_a_gpu_of_a_worker_and_waits_for_one(tmp_path, cluster):
+def test_a_call_on_cuda_takes_a_gpu_of_a_worker_and_waits_for_one(tmp_path, own_cluster):
     heard = []
 
     def hear(event):
         heard.append(event.text)
         if "Waiting" in event.text:
-            cluster.add("--resources", "GPU=1")
+            own_cluster.add("--resources", "GPU=1")
 
     tasks = [task(tmp_path, "a", "device")]
-    assert run(tasks, cluster, machine=Machine(device="cuda"), listener=hear) == {"a": "cuda"}
-    assert heard[0] == f"Waiting for workers with --resources GPU=1: the scheduler {cluster.file} has none yet."
-    assert run(tasks, cluster, machine=Machine()) == {"a": "cuda"}, "auto"
+    assert run(tasks, own_cluster, machine=Machine(device="cuda"), listener=hear) == {"a": "cuda"}
+    assert heard[0] == f"Waiting for workers with --resources GPU=1: the scheduler {own_cluster.file} has none yet."
+    assert run(tasks, own_cluster, machine=Machine()) == {"a": "cuda"}, "auto"
 
 
-def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy(tmp_path, cluster):
+def test_the_loss_of_the_scheduler_ends_the_run_with_the_remedy_and_stages_save_their_state(tmp_path, own_cluster):
     def kill(event):
         if event.run == "a":
-            cluster.scheduler.kill()
+            own_cluster.scheduler.kill()
 
-    with pytest.raises(WorkerError, match=r"Dask gave up a .*rerun the command to resume"):
-        run([task(tmp_path, "a", "patient")], cluster, listener=kill)
+    with pytest.raises(WorkerError, match=r"Dask gave up a \(the scheduler was lost\).*rerun the command to resume"):
+        run([task(tmp_path, "a", "patient")], own_cluster, listener=kill)
     wait_for(lambda: not alive(log(tmp_path)[0]["pid"]))
+    assert [line["what"] for line in log(tmp_path)] == ["start", "saved"]
 
 
-@pytest.mark.parametrize("engine", ["dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])
-def test_an_engine_that_is_none_is_refused(tmp_path, engine):
+@pytest.mark.parametrize("engine", ["", "dask", "dask:", "dask:nowhere.json", "ray:tcp://host:1", "tcp://host:1"])
+@pytest.mark.parametrize("call", [partial(run_recipe, DIGITS), partial(run_until_decided, DIGITS), partial(grow, HERE)])
+def test_an_engine_that_is_none_is_refused_and_nothing_is_written(tmp_path, call, engine):
     with pytest.raises(OptionError, match=r"names no scheduler; give dask:tcp://HOST:8786"):
-        run_tasks([task(tmp_path, "a")], engine=engine)
+        call(out=tmp_path / "out", engine=engine)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
@@ -167,12 +208,17 @@ def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
         run_tasks([task(tmp_path, "a")], engine="dask:tcp://127.0.0.1:9")
 
 
-def test_without_the_package_the_command_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", [["run", "digits-lt"], ["run", "digits-lt", "--dry-run"], ["grow", str(HERE)]])
+def test_an_engine_without_its_package_or_with_workers_of_ours_is_refused_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys, command
+):
+    command = [*command, "--engine", "dask:tcp://host:8786", "--out", str(tmp_path / "out"), "--json"]
+    with pytest.raises(SystemExit):
+        main([*command, "--workers", "2"])
+    assert "--workers 2 is read only without --engine" in json.loads(capsys.readouterr().out)["error"]
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(SystemExit) as ended:
-        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--out", str(tmp_path / "out"), "--json"])
+        main(command)
     assert ended.value.code == OptionError.exit_code
     assert "pip install 'ltaug[dask]'" in json.loads(capsys.readouterr().out)["error"]
-    with pytest.raises(SystemExit):
-        main(["run", "digits-lt", "--engine", "dask:tcp://host:8786", "--workers", "2", "--out", str(tmp_path / "out")])
-    assert "--workers 2 is read only without --engine" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -25,7 +25,6 @@ from ltaug.cli.options import (
     options_of,
     out_option,
     recipe_options,
-    require_one,
     require_source,
     seed_option,
     workers_option,
@@ -45,7 +44,7 @@ from ltaug.options import (
     SynthesisOptions,
     fit_judges_needed,
 )
-from ltaug.pipeline import run_planned, run_recipe, run_until_decided
+from ltaug.pipeline import require_workers, run_planned, run_recipe, run_until_decided
 from ltaug.pipeline.parts import PART, hired, workers_for
 from ltaug.pipeline.plan import WITH_SYNTHETIC, origin, plan, plan_classifiers
 
@@ -139,8 +138,9 @@ def synthesize(generator: Path, seed: int | None, judge_runs: tuple[Path, ...], 
     options, judges = given(SynthesisOptions, values), list(judge_runs) or None
     asked = {"generator": generator, "given": options, "seed": seed, "judges": judges, "part": values["part"]}
     workers, engine = values["workers"], values["engine"]
-    require_one(**{"--part": values["part"], "--workers": workers, "--engine": engine})
-    require_one(**{"--part": values["part"], "--dry-run": values["dry_run"] or None})
+    require_workers(workers, engine)
+    if values["part"] is not None and (workers or engine or values["dry_run"]):
+        raise OptionError("--part is made by this process alone; leave out --workers, --engine and --dry-run")
     if values["part"] is None and not values["dry_run"] and (number := workers_for(machine(values), workers, engine)):
         how = {"machine": machine(values), "workers": number, "engine": engine}
         asked["hire"] = partial(hired, out=values["out"], size=options.get("sample_batch") or PART, **how)
@@ -204,7 +204,7 @@ def train_classifier(out: Path, synthetic: Path | None, as_json: bool, quiet: bo
     DIR/ARM/seed-S. All arms take the same number of steps.
     """
     dataset, options = given(DatasetOptions, values), given(ClassifierOptions, values)
-    require_one(**{"--workers": values["workers"], "--engine": values["engine"]})
+    require_workers(values["workers"], values["engine"])
     seed = values["seed"]
     if synthetic is not None:
         dataset, seed = origin(synthetic, dataset, seed)
@@ -286,7 +286,7 @@ def run(recipe: str, seeds: int | None, max_seeds: int | None, stage: str | None
         return
     turns = _looks(seeds, max_seeds, until_decided=values["until_decided"])
     workers, first_seed, engine = values["workers"], values["first_seed"], values["engine"]
-    require_one(**{"--workers": workers, "--engine": engine})
+    require_workers(workers, engine)
     if values["dry_run"]:
         planned = [plan(experiment, out, n, first_seed=first_seed) for n in turns or (seeds,)]
         dryrun.tasks(planned[-1], machine(values), workers, as_json=as_json, first=planned[0] if turns else ())

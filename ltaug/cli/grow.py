@@ -14,6 +14,7 @@ from ltaug.cli.options import (
     Decorated,
     SectionCommand,
     common_options,
+    engine_option,
     given,
     machine,
     option,
@@ -26,6 +27,7 @@ from ltaug.cli.progress import progress
 from ltaug.machine import COMPUTING, NETWORKS, READING
 from ltaug.options import ClassifierOptions, SynthesisOptions
 from ltaug.pipeline import grow as pipeline
+from ltaug.pipeline import require_workers
 from ltaug.pipeline.grow import Loop
 
 NUMBERS = ("per_round", "max_rounds", "folds", "repeats", "seeds")
@@ -48,6 +50,7 @@ def _number(name: str, text: str) -> Callable[[Decorated], Decorated]:
 @options_of(ClassifierOptions, "Classifier")
 @recipe_options
 @out_option
+@engine_option
 @workers_option
 @common_options(READING, COMPUTING, NETWORKS)
 def grow(generator: Path, out: Path, as_json: bool, quiet: bool, dry_run: bool, **values: Any) -> None:
@@ -64,11 +67,13 @@ def grow(generator: Path, out: Path, as_json: bool, quiet: bool, dry_run: bool, 
     """
     asked: dict[str, Any] = {"synthesis": given(SynthesisOptions, values), "classifier": given(ClassifierOptions, values)}
     asked |= {name: values[name] for name in NUMBERS if values[name] is not None}
+    workers, engine = values["workers"], values["engine"]
+    require_workers(workers, engine)
     if dry_run:
         planned = Loop(generator=generator, out=out, **asked).plan()
-        dryrun.tasks(planned, machine(values), values["workers"], as_json=as_json)
+        dryrun.tasks(planned, machine(values), workers, as_json=as_json)
         return
     with progress(quiet=quiet) as listener:
-        how: dict[str, Any] = {"workers": values["workers"], "machine": machine(values), "listener": listener}
+        how: dict[str, Any] = {"workers": workers, "machine": machine(values), "listener": listener, "engine": engine}
         made = pipeline.grow(generator, out=out, **asked, **how)
     show.report(made, as_json=as_json)

@@ -193,17 +193,11 @@ out_option = option("--out", type=DIRECTORY, required=True, metavar="DIR", help=
 workers_option = option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="processes side by side [default: one a core or GPU]"
 )
-
-
-engine_option = option("--engine", metavar="dask:SCHEDULER",
-              help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file")  # fmt: skip
-
-
-def require_one(**flags: Any) -> None:
-    """Raise OptionError where more than one of these flags was given."""
-    named = [flag for flag, value in flags.items() if value is not None]
-    if len(named) > 1:
-        raise OptionError(f"{named[0]} does not go with {named[1]}; leave one of them out")
+engine_option = option(
+    "--engine",
+    metavar="dask:SCHEDULER",
+    help="compute on a Dask cluster: dask:tcp://HOST:8786, or dask:FILE with its scheduler file",
+)
 
 
 def seed_option(help: str, **more: Any) -> Callable[[Decorated], Decorated]:

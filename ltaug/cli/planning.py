@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from ltaug.pipeline.run import run_tasks
 from ltaug.recipes import Recipe, read_recipe, recipe_path, shipped_recipes
 from ltaug.records import REPORT_FILE
 from ltaug.runs import RUN_FILE
+
+Stage = dict[str, Any]  # of a plan, as --json has it
 
 
 def experiment_options(function: Decorated) -> Decorated:
@@ -47,16 +50,20 @@ def read_experiment(recipe: str, values: Mapping[str, Any]) -> tuple[Recipe, Pat
 
 @click.command("plan", cls=SectionCommand)
 @experiment_options
+@option("--snakemake", is_flag=True, help="as a Snakefile")
 @common_options(READING, COMPUTING, NETWORKS, FITTING, dry_run=False, writes=False)
-def plan_recipe(recipe: str, seeds: int | None, first_seed: int, as_json: bool, **values: Any) -> None:
+def plan_recipe(recipe: str, seeds: int | None, first_seed: int, snakemake: bool, as_json: bool, **values: Any) -> None:
     """List the stages of an experiment, each with its command, the stages that it needs, its output and what it takes.
 
     \b
     ltaug plan digits-lt
     ltaug plan folder --dataset folder:birds --out runs/birds --device cuda --json
+    ltaug plan digits-lt --snakemake > Snakefile && snakemake --cores 8
 
     Each command may run on its own, on any machine with the same files, once the stages that it needs are done.
     """
+    if snakemake and as_json:
+        raise OptionError("--snakemake and --json are two forms of the same plan; leave one of them out")
     experiment, out = read_experiment(recipe, values)
     given = {"--dataset": values["dataset"], "--seeds": seeds, "--first-seed": first_seed or None}
     words = ["ltaug", "run", recipe, *(str(word) for pair in given.items() if pair[1] is not None for word in pair)]
@@ -65,7 +72,7 @@ def plan_recipe(recipe: str, seeds: int | None, first_seed: int, as_json: bool, 
     words += ["--out", str(out), *flags(Machine, dataclasses.asdict(machine(values)))]
     where, _ = settled(machine(values))
     takes = {"gpu": int(where.device == "cuda"), "threads": where.threads}
-    stages = [
+    stages: list[Stage] = [
         {
             "name": task.name,
             "argv": [*words, "--stage", task.name],
@@ -78,8 +85,32 @@ def plan_recipe(recipe: str, seeds: int | None, first_seed: int, as_json: bool, 
     if as_json:
         show.as_object({"recipe": experiment.name, "out": str(out), "stages": stages})
         return
+    if snakemake:
+        click.echo(_snakefile(stages, done=f"{out}.done"))
+        return
     for stage in stages:
         click.echo(shlex.join(stage["argv"]))
+
+
+def _snakefile(stages: Sequence[Stage], *, done: str) -> str:
+    """A rule for every stage, with an empty file below `done` as its output.
+
+    A run's own files are none of Snakemake's outputs, since it removes those before it repeats a rule: a stage could not resume.
+    """
+    files = {stage["name"]: re.sub(r"[{}]", "_", f"{done}/{stage['name']}.done") for stage in stages}  # {name}: a wildcard
+    rules = [f"rule all:\n    input: {files[stages[-1]['name']]!r}"]
+    for number, stage in enumerate(stages):
+        name, needs, takes = stage["name"], [files[need] for need in stage["needs"]], stage["resources"]
+        command = shlex.join(stage["argv"]).replace("{", "{{").replace("}", "}}")
+        rules.append(
+            f"rule stage_{number}_{re.sub(r'[^a-zA-Z0-9]+', '_', name)}:\n"
+            f"    input: {needs!r}\n"
+            f"    output: touch({files[name]!r})\n"
+            f"    threads: {takes['threads'] or 1}\n"
+            f"    resources: gpu={takes['gpu']}\n"
+            f"    shell: {command!r}"
+        )
+    return "\n\n".join(rules)
 
 
 def run_stage(name: str, planned: Sequence[Task], out: Path, what: str, values: Mapping[str, Any]) -> None:

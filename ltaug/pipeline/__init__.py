@@ -16,6 +16,7 @@ from ltaug.files import write_json
 from ltaug.looks import MAX_SEEDS, ending, looks
 from ltaug.machine import Machine
 from ltaug.options import DatasetOptions
+from ltaug.pipeline.dask import require_scheduler
 from ltaug.pipeline.plan import Task, check_of, plan
 from ltaug.pipeline.run import STAGES_MODULE, run_tasks
 from ltaug.recipes import Recipe
@@ -50,7 +51,8 @@ def run_recipe(
     Raises:
         LtaugError: a stage's mistake or mismatch; stages in progress are stopped and continue next time.
     """
-    require_some(("--seeds", seeds), ("--workers", workers))
+    require_some(("--seeds", seeds))
+    require_workers(workers, engine)
     tasks = with_check(plan(recipe, out, seeds, first_seed=first_seed))
     with claim(out, f"run {recipe.name}", tasks):
         results = run_tasks(tasks, workers=workers, machine=machine, listener=listener, engine=engine)
@@ -81,7 +83,7 @@ def run_until_decided(
     Raises:
         LtaugError: as `run_recipe`, or `max_seeds` is below the first look's.
     """
-    require_some(("--workers", workers))
+    require_workers(workers, engine)
     planned = looks(max_seeds)
     with claim(out, f"run {recipe.name}", plan(recipe, out, planned[0], first_seed=first_seed)):
         for number, seeds in enumerate(planned, 1):
@@ -105,6 +107,15 @@ def require_some(*options: tuple[str, int | None]) -> None:
     for option, number in options:
         if number is not None and number < 1:
             raise OptionError(f"{option} {number} must be at least 1")
+
+
+def require_workers(workers: int | None, engine: str | None) -> None:
+    """Raise OptionError for a number of workers that cannot be, or an engine that is none or brings its own workers."""
+    require_some(("--workers", workers))
+    if engine is not None and workers is not None:
+        raise OptionError(f"--workers {workers} is read only without --engine; leave it out, and start as many Dask workers")
+    if engine is not None:
+        require_scheduler(engine)
 
 
 def with_check(tasks: list[Task], *, asked: Sequence[Task] = ()) -> list[Task]:

@@ -1,4 +1,4 @@
-"""Stage calls on the workers of a Dask cluster, each in a child process there: `ltaug run RECIPE --engine dask:ADDRESS`."""
+"""Stage calls on the workers of a Dask cluster, each in a child process there: `--engine dask:ADDRESS`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from ltaug.pipeline.plan import Task
 from ltaug.runs import Event, Listener
 
 KIND = "dask:"
-RETRIES = 2  # of a call whose process was lost; a worker that is lost itself costs none
+RETRIES = 2  # of a call whose process was lost; how many workers may be lost at it is the scheduler's (allowed-failures)
 PATIENCE = 30.0  # seconds for the scheduler to answer
 POLL = 0.5  # seconds between two looks at whether a call is still wanted
+LEAVING = ("closing", "closed", "failed")  # a worker that was told to end, or has lost its scheduler
 SPARE = 2.0  # seconds for which a child is kept for the next call: it starts in seconds, most of which is torch
 _idle: dict[tuple[str, Machine, Path], list[Child]] = {}  # on a worker: children by what they were started with
 _at_work: set[str] = set()  # on a worker: the keys of the calls in progress
@@ -39,7 +40,7 @@ class Dask:
         machine, module, tell: see `run.run_tasks` and `local.Local`.
 
     Raises:
-        OptionError: `engine` is neither, or the package `distributed` is not installed.
+        OptionError: see `require_scheduler`.
         WorkerError: no scheduler answers there.
     """
 
@@ -56,7 +57,7 @@ class Dask:
             which = "workers with --resources GPU=1" if cuda else "workers"
             tell(Event("", f"Waiting for {which}: the scheduler {engine.removeprefix(KIND)} has none yet."))
         self._module = module
-        self._futures: list[Any] = []
+        self._left: set[Any] = set()
         self._topic = uuid.uuid4().hex
         self._client.subscribe_topic(self._topic, lambda event: tell(pickle.loads(event[1])))
 
@@ -70,14 +71,29 @@ class Dask:
         key = f"{task.function}-{self._topic}-{task.name}"
         where = {"key": key, "priority": priority, "resources": self._resources, "retries": RETRIES, "pure": False}
         there = self._client.submit(_make, call, task.name, self._module, Path.cwd(), self._topic, **where)
-        self._futures.append(there)
+        self._left.add(there)
         here: Future[Answer] = Future()
-        there.add_done_callback(lambda done: _settle(done, here, task.name))
+        # In a thread of its own: where a worker is lost before its answer is here, it waits for the next worker's.
+        settling = threading.Thread(target=self._settle, args=(there, here, task.name), daemon=True)
+        there.add_done_callback(lambda _: settling.start())
         return here
+
+    def _settle(self, there: Any, here: Future[Answer], name: str) -> None:
+        """Hand on what became of a call, and forget it there: what Dask remembers it computes again when a worker is lost."""
+        try:
+            here.set_result(there.result())
+        except WorkerError as error:
+            here.set_exception(error)
+        except Exception as error:  # noqa: BLE001
+            why = "the scheduler was lost" if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
+            remedy = "see the logs of its workers, and rerun the command to resume"
+            here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))
+        self._left.discard(there)
+        there.release()
 
     def close(self) -> None:
         """Cancel what is not done: workers see that, as they see the death of this process, and interrupt their children."""
-        left = [future for future in self._futures if not future.done()]
+        left = [future for future in list(self._left) if not future.done()]
         keys, deadline = {future.key for future in left}, time.monotonic() + STOP_PATIENCE
         if left and self._client.status == "running":
             self._client.cancel(left, force=True)
@@ -86,33 +102,28 @@ class Dask:
         self._client.close()
 
 
-def _connected(engine: str) -> Any:
-    try:
-        from distributed import Client
-    except ImportError:
-        raise OptionError(f"--engine {engine} needs the package distributed; pip install 'ltaug[dask]'") from None
+def require_scheduler(engine: str) -> None:
+    """Raise OptionError unless `engine` is a scheduler's address or file, and the package `distributed` is installed."""
     address = engine.removeprefix(KIND)
-    where = {"address": address} if "://" in address else {"scheduler_file": address}
     if not engine.startswith(KIND) or not ("://" in address or Path(address).is_file()):
         raise OptionError(f"--engine {engine!r} names no scheduler; give dask:tcp://HOST:8786, or dask:FILE for a scheduler file")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise OptionError(f"--engine {engine} needs the package distributed; pip install 'ltaug[dask]'") from None
+
+
+def _connected(engine: str) -> Any:
+    require_scheduler(engine)
+    from distributed import Client
+
+    address = engine.removeprefix(KIND)
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it meets is raised as well
     try:
         return Client(**where, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WorkerError(f"no Dask scheduler answers at {address}: {error}; start `dask scheduler` first") from error
-
-
-def _settle(there: Any, here: Future[Answer], name: str) -> None:
-    """Hand on what became of a call."""
-    error = there.exception() if there.status == "error" else None
-    if there.status == "finished":
-        here.set_result(there.result())
-    elif isinstance(error, WorkerError):
-        here.set_exception(error)
-    else:
-        why = f"{type(error).__name__}: {error}" if error else "the scheduler was lost"
-        remedy = "see the logs of its workers, and rerun the command to resume"
-        here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))
 
 
 def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answer:
@@ -131,7 +142,7 @@ def _make(call: Call, name: str, module: str, folder: Path, topic: str) -> Answe
     def watch() -> None:
         while not ended.wait(POLL):
             task = worker.state.tasks.get(key)
-            if task is None or task.state == "cancelled":
+            if task is None or task.state == "cancelled" or worker.status.name in LEAVING:
                 stop([child])
         time.sleep(SPARE)
         with contextlib.suppress(ValueError):  # it has been taken for another call

@@ -15,7 +15,7 @@ from ltaug.fields import checked, plain
 from ltaug.looks import require_seeds
 from ltaug.machine import Machine
 from ltaug.options import ClassifierOptions, SynthesisOptions, judges_needed, judging
-from ltaug.pipeline import claim, require_some, with_check
+from ltaug.pipeline import claim, require_some, require_workers, with_check
 from ltaug.pipeline.plan import WITH_SYNTHETIC, Given, Task, plan_classifiers, task_below
 from ltaug.pipeline.run import run_tasks
 from ltaug.records import GeneratorRecord
@@ -124,6 +124,7 @@ def grow(
     workers: int | None = None,
     machine: Machine | None = None,
     listener: Listener = ignore_events,
+    engine: str | None = None,
     **numbers: int | None,
 ) -> Report:
     """Synthesize in rounds where classifiers err most on real training images that they were not trained on; `ltaug grow`.
@@ -133,15 +134,16 @@ def grow(
     round. If interrupted, the same call resumes.
 
     Args:
-        workers: see `run_recipe`.
+        workers, engine: see `run_recipe`.
         numbers: per_round, max_rounds, folds, repeats, seeds. These and the others: see `Loop`.
 
     Raises:
         LtaugError: a stage's mistake or mismatch, and as `Loop` says.
     """
+    require_workers(workers, engine)
     numbers = {name: number for name, number in numbers.items() if number is not None}
     loop = Loop(generator=generator, out=out, synthesis=synthesis or {}, classifier=classifier or {}, **cast("Given", numbers))
-    how: Given = {"workers": workers, "machine": machine, "listener": listener}
+    how: Given = {"workers": workers, "machine": machine, "listener": listener, "engine": engine}
     everything = loop.plan()
     with claim(out, "grow", everything):
         run_tasks(with_check([*loop.judges(), *loop.round(0)], asked=everything), **how)

@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from ltaug.fields import settings_of
 from ltaug.machine import Machine
 from ltaug.methods import REGULARISERS, terms_of
 from ltaug.options import GeneratorOptions
 from ltaug.pipeline.child import Answer
+from ltaug.pipeline.dask import Dask
 from ltaug.pipeline.local import Local
 from ltaug.pipeline.plan import Task
 from ltaug.runs import Event, Listener, ignore_events
 
-if TYPE_CHECKING:
-    from ltaug.pipeline.dask import Dask
-
-Engine: TypeAlias = "Local | Dask"
+Engine = Local | Dask
 STAGES_MODULE = "ltaug.stages"
 DONE = "done"
 
@@ -55,22 +54,23 @@ def run_tasks(
     """
     urgent = urgency(tasks)
     finished = {t.name for t in tasks if t.finished}
-    by_name = {t.name: t for t in sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))}
-    turn = {name: number for number, name in enumerate(by_name)}
+    order = sorted(tasks, key=lambda t: (t.name not in finished, -urgent[t.name]))
+    turn = {task.name: number for number, task in enumerate(order)}
     sorter = TopologicalSorter({t.name: t.needs for t in tasks})
     sorter.prepare()
     heard: SimpleQueue[Event | Future[Answer]] = SimpleQueue()
     taking = open_engine(engine, machine or Machine(), workers=workers, module=module, tell=heard.put)
-    ready: list[str] = []
+    ready: list[int] = []  # a heap of turns
     at_work: dict[Future[Answer], str] = {}
     results: dict[str, bytes] = {}
     with closing(taking):
         while sorter.is_active():
-            ready = sorted([*ready, *sorter.get_ready()], key=turn.__getitem__)
+            for name in sorter.get_ready():
+                heappush(ready, turn[name])
             while ready and len(at_work) < taking.slots:
-                name = ready.pop(0)
-                answer = taking.submit(by_name[name], -turn[name])
-                at_work[answer] = name
+                number = heappop(ready)
+                answer = taking.submit(order[number], -number)
+                at_work[answer] = order[number].name
                 answer.add_done_callback(heard.put)
             message = heard.get()
             if isinstance(message, Event):
@@ -92,8 +92,6 @@ def open_engine(engine: str | None, machine: Machine, *, workers: int | None, mo
     """The engine that makes calls: this machine's, or a Dask cluster's; for the arguments and errors see `run_tasks`."""
     if engine is None:
         return Local(machine, workers=workers, module=module, tell=tell)
-    from ltaug.pipeline.dask import Dask
-
     return Dask(engine, machine, module=module, tell=tell)
 
 
@@ -103,10 +101,11 @@ def urgency(tasks: Sequence[Task]) -> dict[str, float]:
     Starting the most urgent first lets the long chains (generators) begin early and the short ones fill the gaps.
     Units are roughly training steps of a generator; only the order matters.
     """
-    after: dict[str, float] = {}
+    after = {task.name: 0.0 for task in tasks}
     for task in reversed(tasks):
-        own = 0.0 if task.finished else _cost(task)
-        after[task.name] = own + max((after[t.name] for t in tasks if task.name in t.needs), default=0.0)
+        after[task.name] += 0.0 if task.finished else _cost(task)
+        for need in task.needs:
+            after[need] = max(after[need], after[task.name])
     return after
 
 
