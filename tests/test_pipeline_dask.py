@@ -20,6 +20,7 @@ from ltaug.errors import BudgetError, OptionError, WorkerError
 from ltaug.machine import Machine
 from ltaug.pipeline import dask, run_recipe, run_until_decided
 from ltaug.pipeline.grow import grow
+from ltaug.pipeline.parts import hired
 from ltaug.pipeline.run import run_tasks
 from ltaug.recipes import read_recipe, recipe_path
 
@@ -129,6 +130,18 @@ def test_when_a_worker_is_told_to_end_or_killed_its_call_is_made_elsewhere_and_n
     assert [line["pid"] for line in log(tmp_path) if line["what"] == "saved"] == [first] * (number == signal.SIGTERM)
 
 
+def test_the_workers_make_parts_of_a_synthesis_and_one_that_is_lost_costs_none(tmp_path, own_cluster):
+    asked = {"out": tmp_path / "syn", "size": 8, "machine": CPU, "workers": 1, "module": "fake_stages"}
+    with hired(lambda event: None, engine=own_cluster.engine, **asked) as workers:
+        wait_for(lambda: workers.slots == 4)
+        answers = [workers.submit([(0, i), (1, i)]) for i in range(6)]
+        own_cluster.workers[0].kill()
+        assert [[key for key, _ in answer.result(LONG)] for answer in answers] == [[(0, i), (1, i)] for i in range(6)]
+        wait_for(lambda: workers.slots == 2)
+        with pytest.raises(BudgetError, match="try fill:max"):
+            workers.submit([(8, 0)]).result(LONG)
+
+
 def test_a_call_that_was_answered_is_not_made_again_when_its_worker_is_lost(tmp_path, own_cluster):
     lost = []
 
@@ -149,6 +162,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from test_pipeline_run import CPU, task
+from ltaug.pipeline.parts import hired
 from ltaug.pipeline.run import run_tasks
 out = Path(sys.argv[1])
 run_tasks([task(out, n, "patient") for n in "ab"], machine=CPU, module="fake_stages", engine=sys.argv[2])
