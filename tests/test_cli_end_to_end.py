@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from waiting import LONG, wait_for
 
 import ltaug
@@ -181,7 +182,7 @@ def test_the_commands_by_hand(experiment, here):
     assert (where / "rep/report.html").exists()
 
 
-def test_shares_side_by_side_one_of_them_killed_and_workers_make_the_set_of_one_process(experiment):
+def test_shares_side_by_side_one_of_them_killed_and_workers_make_the_set_of_one_process(experiment, here):
     where, _, _ = experiment
     generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
     flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
@@ -196,6 +197,11 @@ def test_shares_side_by_side_one_of_them_killed_and_workers_make_the_set_of_one_
     assert first.returncode == 0, err
     assert "two is not finished" in out
     assert not (where / "two/manifest.csv").exists()
+    with FileLock(where / "two/.lock-1-of-2"):
+        _, err = here(*arguments, "--part", "1/2", code=6)
+        assert "--part 1/2 of two is at work already; wait for it or stop it" in err
+        _, err = here(*arguments, code=6)
+        assert "--part 1/2 of two is still at work; wait for it or stop it" in err
     out, _ = call(where, *arguments, "--workers", "2")
     assert "two is done" in out
     judges, machine = [where / "two.judges" / "judge-0"], Machine(device="cpu", threads=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,14 +19,14 @@ from ltaug.generator.sampling import Sampling
 from ltaug.manifest import Row, verify_images
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.records import SynthesisRecord
-from ltaug.runs import read_run
+from ltaug.runs import LOCK_FILE, locked, read_run
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, outside_of, trained_judge
 from ltaug.stages.made import RunPath
 from ltaug.stages.opening import Given, How, Job, side_of, source_of
 from ltaug.synthesis.candidates import Share, Tally, Workshop
 from ltaug.synthesis.guidance import choose_guidance, with_chosen_guidance
-from ltaug.synthesis.parts import remove_parts
+from ltaug.synthesis.parts import FOLDER, remove_parts
 from ltaug.synthesis.stage import Alone, Hire, make_parts, open_workshop, run_synthesis
 from ltaug.synthesis.stores import check_url
 
@@ -58,6 +59,7 @@ def synthesize(
 
     Raises:
         OptionError: `part` is not a number from 1 to n, and n.
+        RunExistsError: another process makes this share or, without `part`, any.
     """
     if part is not None and not 1 <= part[0] <= part[1]:
         raise OptionError(f"--part {part[0]}/{part[1]} is no share; the first number must be from 1 to the second")
@@ -79,35 +81,46 @@ def synthesize(
     source = Generator.load(generator, runtime=runtime)
     seen = load_judges(judges, real, runtime=runtime)
     share = Share() if part is None else Share(part[0] - 1, part[1])
-    with job.open(
-        sampling,
-        seed=seed,
-        options={"dataset": plain(made.dataset), job.stage: plain(chosen), "budget": budget},
-        inputs={
+    spec: dict[str, Any] = {
+        "seed": seed,
+        "options": {"dataset": plain(made.dataset), job.stage: plain(chosen), "budget": budget},
+        "inputs": {
             "train": source_of(real),
             "generator": job.input(source.digest, generator),
             "judges": [job.input(judge.digest, path) for path, judge in zip(judges, seen, strict=True)],
             **({"withdraw": job.input(file_digest(Path(chosen.withdraw)), Path(chosen.withdraw))} if chosen.withdraw else {}),
         },
-        outside=[*made.outside, *outside_of(judges, "judge")],
-        verify=partial(verify_images, always=job.machine.verify),
-    ) as run:
-        if run.finished:
-            remove_parts(out)  # a kill between the run's end and this leaves them
-            return RunPath(out)
-        asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
-        workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event if part is None else job.tell)
-        if strengths := chosen.choose_guidance:
-            guided = choose_guidance(workshop.generated, workshop.selection.real, strengths, run=run)
-            workshop = dataclasses.replace(workshop, generated=guided)
-        if part is None:
-            run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
-            return RunPath(out)
-    own = Tally([share.of(count) for count in wanted], chosen.max_candidates)
-    make_parts(own, Alone(workshop, out), run=out, class_names=real.class_names, tell=job.tell, share=share)
-    if read_run(out)["status"] == "finished":
-        remove_parts(out)  # those of this share that came too late
+        "outside": [*made.outside, *outside_of(judges, "judge")],
+        "verify": partial(verify_images, always=job.machine.verify),
+    }
+    with ExitStack() as held:
+        with job.open(sampling, **spec) as run:
+            if run.finished:
+                remove_parts(out)  # a kill between the run's end and this leaves them
+                return RunPath(out)
+            asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
+            workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event if part is None else job.tell)
+            if strengths := chosen.choose_guidance:
+                guided = choose_guidance(workshop.generated, workshop.selection.real, strengths, run=run)
+                workshop = dataclasses.replace(workshop, generated=guided)
+            for lock in _locks(out, part):
+                held.enter_context(lock)
+            if part is None:
+                run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
+                return RunPath(out)
+        own = Tally([share.of(count) for count in wanted], chosen.max_candidates)
+        make_parts(own, Alone(workshop, out), run=out, class_names=real.class_names, tell=job.tell, share=share)
     return RunPath(out)
+
+
+def _locks(out: Path, part: tuple[int, int] | None) -> list[AbstractContextManager[None]]:
+    """What the process that makes a share holds, or that which finishes the run: the locks of all shares."""
+    if part is None:
+        left = {lock: lock.name.removeprefix(f"{LOCK_FILE}-").replace("-of-", "/") for lock in out.glob(f"{LOCK_FILE}-*")}
+        return [locked(lock, f"--part {share} of {out} is still at work; wait for it or stop it") for lock, share in left.items()]
+    (out / FOLDER).mkdir(exist_ok=True)
+    taken = f"--part {part[0]}/{part[1]} of {out} is at work already; wait for it or stop it"
+    return [locked(out / f"{LOCK_FILE}-{part[0]}-of-{part[1]}", taken)]
 
 
 def make_part(out: Path, keys: Sequence[Key], *, size: int, **how: Unpack[How]) -> list[Row]:
