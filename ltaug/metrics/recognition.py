@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -51,15 +50,17 @@ def per_class(labels: Ints, predicted: Ints, num_classes: int) -> dict[str, list
 
     What divides by zero (precision of a class never predicted, recall of one without test images) is 0.
     """
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(num_classes), average=None, zero_division=0
-    )
-    return {"precision": precision.tolist(), "recall": recall.tolist(), "f1": f1.tolist(), "support": support.tolist()}
+    counts = np.array(confusion(labels, predicted, num_classes))
+    right, support, named = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    found = {"precision": right / np.maximum(named, 1), "recall": right / np.maximum(support, 1)}
+    found["f1"] = 2 * right / np.maximum(support + named, 1)
+    return {name: values.tolist() for name, values in {**found, "support": support}.items()}
 
 
 def confusion(labels: Ints, predicted: Ints, num_classes: int) -> list[list[int]]:
     """Counts of images by true class (row) and predicted class (column)."""
-    counts: list[list[int]] = confusion_matrix(labels, predicted, labels=np.arange(num_classes)).tolist()
+    cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    counts: list[list[int]] = cells.reshape(num_classes, num_classes).tolist()
     return counts
 
 
