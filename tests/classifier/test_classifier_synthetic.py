@@ -20,7 +20,7 @@ from ltaug.runs import read_run
 
 CPU = Machine(device="cpu", threads=1)
 DRAW = {"dataset": "digits", "imbalance": 10, "head": 12}
-TINY = {"steps": 1}
+TINY = {"steps": 1, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
