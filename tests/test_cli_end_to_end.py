@@ -1,4 +1,4 @@
-"""The commands for real, in processes of their own: the whole chain on digits, interruption, resumption, refusal."""
+"""The whole chain on digits by commands in processes of their own: the first and the interrupted one real, the others forks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from forking import Python
 from waiting import LONG, wait_for
 
 import ltaug
@@ -55,8 +56,12 @@ def start(where: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=where, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-def call(where: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
-    process = start(where, *arguments)
+def begin(where: Path, *arguments: str) -> Python:
+    return Python(where, "-m", "ltaug", *arguments)
+
+
+def call(where: Path, *arguments: str, by=begin, code: int = 0) -> tuple[str, str]:
+    process = by(where, *arguments)
     out, err = process.communicate(timeout=LONG)
     assert process.returncode == code, err
     assert "Traceback" not in err
@@ -94,7 +99,7 @@ def experiment(tmp_path_factory):
     """A finished `ltaug run`, what it printed, and the folder it ran in."""
     where = tmp_path_factory.mktemp("experiment")
     (where / "mini.toml").write_text(RECIPE)
-    out, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--workers", "2")
+    out, err = call(where, "run", "mini.toml", "--seeds", "2", "--device", "cpu", "--workers", "2", by=start)
     return where, out, err
 
 
@@ -134,7 +139,7 @@ def test_killed_twice_and_run_again_by_one_worker_weights_and_images_are_those_o
     arguments = ["run", "mini.toml", "--seeds", "1", "--device", "cpu", "--workers", "1", "--out", "killed", "--quiet"]
     generator, synthetic = where / "killed/seed-0/cbdm/generator", where / "killed/seed-0/cbdm/synthetic"
     for reached in (lambda: (generator / "checkpoints/step-15").exists(), lambda: (synthetic / "run.json").exists()):
-        process = start(where, *arguments)
+        process = begin(where, *arguments)
         try:
             wait_for(reached, process)
         finally:
@@ -184,12 +189,13 @@ def test_the_commands_by_hand(experiment, here):
 
 def test_shares_side_by_side_one_of_them_killed_and_workers_make_the_set_of_one_process(experiment, here):
     where, _, _ = experiment
-    generator, given = "runs/mini/seed-0/cbdm/generator", {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8}
+    generator = "runs/mini/seed-0/cbdm/generator"
+    given = {"per-class-budget": "30", "max-candidates": 2, "sample-batch": 8, "sample-steps": 5}
     flags = [text for key, value in given.items() for text in (f"--{key}", str(value))]
     made_so = ["--start", "confusable", "--strength", "0.7", "--guide", "entropy", "--choose-guidance", "0,1"]
     judged = ["--select-agreement", "--judges", "1", *made_so]
     arguments = ["synthesize", generator, *flags, *judged, "--threads", "1", "--device", "cpu", "--out", "two"]
-    first, second = (start(where, *arguments, "--part", f"{number}/2") for number in (1, 2))
+    first, second = (begin(where, *arguments, "--part", f"{number}/2") for number in (1, 2))
     wait_for(lambda: len(list((where / "two/parts").glob("*.zip"))) > 3, second)
     second.kill()
     second.communicate()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_cli_end_to_end import start
+from forking import Python, fork_workers
 from waiting import LONG, wait_for
 
 import ltaug
@@ -55,6 +55,13 @@ def a_set(path: Path, *, noise: float, garbage: bool = False) -> Path:
 def fitted(folder: Path, name: str, **about) -> Path:
     dataset = {"dataset": str(a_set(folder / f"{name}.npz", **about))}
     return ltaug.fit_generator(dataset, GENERATOR, out=folder / f"{name}-generator", seed=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers():
+    with pytest.MonkeyPatch.context() as patching:
+        fork_workers(patching)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +113,13 @@ def test_a_test_set_of_garbage_changes_no_round(grown, tmp_path):
 def test_a_killed_loop_resumes_and_ends_as_if_nothing_had_happened(grown, tmp_path):
     shutil.copytree(grown / "set-generator", tmp_path / "set-generator")
     (tmp_path / "set.npz").symlink_to(grown / "set.npz")
-    command = ("grow", str(tmp_path / "set-generator"), "--out", str(tmp_path / "out"), *FLAGS.split())
-    process = start(tmp_path, *command)
+    command = ("-m", "ltaug", "grow", str(tmp_path / "set-generator"), "--out", str(tmp_path / "out"), *FLAGS.split())
+    process = Python(tmp_path, *command)
     wait_for((tmp_path / "out/round-0/fit-1-1/run.json").exists)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=LONG)
     assert not (tmp_path / "out/report").exists()
-    process = start(tmp_path, *command, "--json")
+    process = Python(tmp_path, *command, "--json")
     out, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
     assert rounds_of(tmp_path / "out") == rounds_of(grown / "out")

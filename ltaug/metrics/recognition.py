@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -51,6 +50,8 @@ def per_class(labels: Ints, predicted: Ints, num_classes: int) -> dict[str, list
 
     What divides by zero (precision of a class never predicted, recall of one without test images) is 0.
     """
+    from sklearn.metrics import precision_recall_fscore_support  # a second and a half to import
+
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(num_classes), average=None, zero_division=0
     )
@@ -59,6 +60,8 @@ def per_class(labels: Ints, predicted: Ints, num_classes: int) -> dict[str, list
 
 def confusion(labels: Ints, predicted: Ints, num_classes: int) -> list[list[int]]:
     """Counts of images by true class (row) and predicted class (column)."""
+    from sklearn.metrics import confusion_matrix
+
     counts: list[list[int]] = confusion_matrix(labels, predicted, labels=np.arange(num_classes)).tolist()
     return counts
 

@@ -10,8 +10,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, stdtr, stdtrit
-from scipy.stats import chi2
+from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 EQUAL = 1e-12  # differences closer than this are the same number
@@ -118,7 +117,8 @@ def dunnett_quantile(tail: float, df: int, k: int) -> float:
     if k == 1:
         return t_quantile(tail, df)
     z, weights = np.polynomial.hermite_e.hermegauss(64)
-    scale = np.sqrt(2 * chi2.ppf((np.arange(512) + 0.5) / 512, df) / df)
+    chi2 = 2 * gammaincinv(df / 2, (np.arange(512) + 0.5) / 512)  # its quantiles; scipy.stats takes a second to import
+    scale = np.sqrt(2 * chi2 / df)
 
     def exceeded(value: float) -> float:
         below = ndtr(value * scale[:, None] + z) ** k @ weights / weights.sum()

@@ -87,7 +87,7 @@ def fit_generator(
             inputs["source"] = {**job.input(start.digest, start.path), "steps": start.steps}
         seen: list[Judge] = []
         if needed:
-            from ltaug.stages.classifier import load_judges, outside_of, trained_judge  # loads scikit-learn
+            from ltaug.stages.classifier import load_judges, outside_of, trained_judge  # most fits need none
 
             paths = judges or group.led(lambda: [trained_judge(job, i, plain(drawn), seed=seed) for i in range(needed)])
             seen = load_judges(paths, train, runtime=job.runtime())

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from forking import fork_workers
 from PIL import Image
 
 from ltaug import stages
@@ -19,7 +20,7 @@ from ltaug.runs import read_run
 
 CPU = Machine(device="cpu", threads=1)
 DRAW = {"dataset": "digits", "imbalance": 10, "head": 12}
-TINY = {"steps": 1}
+TINY = {"steps": 1, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_test_images_among_the_training_images_are_said(tmp_path):
 
 def test_a_synthesis_is_as_before_and_says_where_its_images_come_from(tmp_path):
     sampled = {"sample_steps": 2, "per_class_budget": "1"}
-    tiny = {"steps": 1, "channels": 8, "batch_size": 4, "channel_mults": [1]}
+    tiny = {"steps": 1, "channels": 8, "batch_size": 4, "channel_mults": [1, 1], "attention": []}
     generator = stages.fit_generator(DRAW, tiny, out=tmp_path / "gen", seed=3, machine=CPU)
     synthetic = stages.synthesize(generator, sampled, out=tmp_path / "syn", machine=CPU)
     record = ClassifierRecord.read(train(tmp_path / "clf", synthetic))
@@ -138,6 +139,7 @@ def test_a_synthesis_is_as_before_and_says_where_its_images_come_from(tmp_path):
 
 def test_the_command_takes_images_with_their_dataset_and_ends_with_9_where_they_leak(digits, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    fork_workers(monkeypatch)
     tree(tmp_path / "leak", digits.test)
     np.savez("made.npz", images=digits.rest.images[:50], labels=digits.rest.labels[:50])
     dataset = ["--dataset", "digits", "--imbalance", "10", "--head", "12", "--seed", "3"]
@@ -166,7 +168,7 @@ def test_above_32_pixels_copies_are_searched_in_the_features_of_the_judges_of_a_
     np.savez(tmp_path / "noise.npz", images=images, test_images=tests, **labels)
     noise = {"dataset": str(tmp_path / "noise.npz")}
     judge = train(tmp_path / "judge", None, dataset=noise)
-    tiny = {"steps": 1, "channels": 8, "batch_size": 4, "channel_mults": [1]}
+    tiny = {"steps": 1, "channels": 8, "batch_size": 4, "channel_mults": [1, 1], "attention": []}
     generator = stages.fit_generator(noise, tiny, out=tmp_path / "generator", seed=3, machine=CPU)
     few = {"per_class_budget": "2", "sample_steps": 2}
     for name, judges in (("judged", [judge]), ("plain", [])):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import queue
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
-from waiting import LONG
+from forking import Python
+from waiting import LONG, wait_for
 
 from ltaug.distributed import watch
 from ltaug.distributed.connections import RANK, TOKEN, Meeting, connect
@@ -158,15 +157,15 @@ def share(meeting):
     port, token = (where / "meeting").read_text().split()
     return Meeting(("localhost",), int(port), bytes.fromhex(token))
 with watch.watched(Place(rank, 2, rank), connect(Place(rank, 2, rank), share, master="localhost")):
-    print("waiting", flush=True)
+    (where / f"waits-{rank}").touch()
     threading.Lock().acquire() and threading.Event().wait(600)
 """
 
 
 def test_a_main_thread_that_waits_for_a_killed_process_is_ended(tmp_path):
-    command, pipes = [sys.executable, "-c", STUCK], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    pair = [subprocess.Popen([*command, str(rank), str(tmp_path)], **pipes) for rank in range(2)]
-    assert [process.stdout.readline() for process in pair] == ["waiting\n"] * 2
+    pair = [Python(tmp_path, "-c", STUCK, str(rank), str(tmp_path)) for rank in range(2)]
+    for rank, process in enumerate(pair):
+        wait_for((tmp_path / f"waits-{rank}").exists, process)
     pair[1].kill()
     _, said = pair[0].communicate(timeout=LONG)
     assert pair[0].returncode == 8

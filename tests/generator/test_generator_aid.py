@@ -143,30 +143,30 @@ def test_judges_are_trained_or_named_for_the_term_alone(objective, needed):
 
 
 def test_a_fit_trains_its_judge_records_it_and_goes_on_with_it(tmp_path):
-    fit_generator(DIGITS, GIVEN, out=tmp_path / "gen", seed=3, machine=CPU)
-    judge = tmp_path / "gen.judges" / "judge-0"
-    record = GeneratorRecord.read(tmp_path / "gen", finished=True)
-    assert [run.digest for run in record.judge_runs] == [read_run(judge)["outputs"]["weights.safetensors"]]
-    assert [run.path for run in record.judges()] == [judge.resolve()]
-    assert record.train_digest == record.judges()[0].train_digest
-
     told = {"machine": CPU, "seed": 3}
-    named = fit_generator(DIGITS, GIVEN, judges=[judge], out=tmp_path / "named", **told)
-    assert not (tmp_path / "named.judges").exists()
-    assert read_run(named)["outputs"] == read_run(tmp_path / "gen")["outputs"]
-
-    tuned = fit_generator({}, {**GIVEN, "steps": 2}, source=named, judges=[judge], out=tmp_path / "tuned", machine=CPU)
-    assert [run.digest for run in GeneratorRecord.read(tuned).judge_runs] == [run.digest for run in record.judge_runs]
 
     def interrupt(event):
         if event.text == "training the generator" and event.step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_generator(DIGITS, GIVEN, out=tmp_path / "again", listener=interrupt, **told)
-    assert read_run(tmp_path / "again.judges" / "judge-0")["status"] == "finished"
-    fit_generator(DIGITS, GIVEN, out=tmp_path / "again", **told)
-    assert read_run(tmp_path / "again")["outputs"] == read_run(named)["outputs"]
+        fit_generator(DIGITS, GIVEN, out=tmp_path / "gen", listener=interrupt, **told)
+    judge = tmp_path / "gen.judges" / "judge-0"
+    before = read_run(judge)
+    assert before["status"] == "finished"
+    fit_generator(DIGITS, GIVEN, out=tmp_path / "gen", **told)
+    assert read_run(judge) == before
+    record = GeneratorRecord.read(tmp_path / "gen", finished=True)
+    assert [run.digest for run in record.judge_runs] == [before["outputs"]["weights.safetensors"]]
+    assert [run.path for run in record.judges()] == [judge.resolve()]
+    assert record.train_digest == record.judges()[0].train_digest
+
+    named = fit_generator(DIGITS, GIVEN, judges=[judge], out=tmp_path / "named", **told)
+    assert not (tmp_path / "named.judges").exists()
+    assert read_run(named)["outputs"] == read_run(tmp_path / "gen")["outputs"]
+
+    tuned = fit_generator({}, {**GIVEN, "steps": 2}, source=named, judges=[judge], out=tmp_path / "tuned", machine=CPU)
+    assert [run.digest for run in GeneratorRecord.read(tuned).judge_runs] == [run.digest for run in record.judge_runs]
     with pytest.raises(MismatchError, match="judge-0 was trained on other images"):
         fit_generator(DIGITS, GIVEN, judges=[judge], out=tmp_path / "other", seed=4, machine=CPU)
     assert not (tmp_path / "other").exists()

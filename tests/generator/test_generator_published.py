@@ -444,8 +444,9 @@ def test_an_exported_pipeline_gives_in_diffusers_what_the_generator_gives(tmp_pa
         assert images.shape == (1, 16, 16, 3)
 
 
-def test_a_fit_without_published_weights_loads_neither_diffusers_nor_peft():
-    loads = "import sys, ltaug.stages.generator, ltaug.stages.synthesis; print({'diffusers', 'peft'} & set(sys.modules))"
+def test_a_fit_without_published_weights_loads_neither_diffusers_nor_peft_and_no_fit_loads_scikit_learn():
+    stages = "ltaug.stages.generator, ltaug.stages.synthesis, ltaug.stages.classifier"
+    loads = f"import sys, {stages}; print({{'diffusers', 'peft', 'sklearn'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
