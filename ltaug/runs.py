@@ -30,6 +30,7 @@ from ltaug.shapes import RECORD, require_shape
 RUN_FILE = "run.json"
 MARKER = "experiment.json"  # says in a directory of several runs which command made it
 LOCK_FILE = ".lock"
+PATIENCE = 5.0  # seconds of waiting for a lock before that is said
 BEFORE_SEALS = {key.rstrip("?") for key in RECORD} - {FORMAT}
 
 
@@ -190,7 +191,7 @@ def open_run(
         MismatchError: it is a run of this stage with another spec; every difference is named.
     """
     recorders = [SINKS.find(name) for name in dict.fromkeys(log)] + [TRACKERS.find(name) for name in dict.fromkeys(track)]
-    with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait):
+    with hold(path, mark=RUN_FILE, otherwise="is not an ltaug run", wait=wait, tell=lambda text: listener(Event(label, text))):
         if (path / RUN_FILE).exists():
             record = read_run(path)
             require_same_spec(path, record, spec)
@@ -212,19 +213,23 @@ def open_run(
 
 
 @contextmanager
-def hold(path: Path, *, mark: str, otherwise: str, wait: float = 0.0) -> Iterator[None]:
+def hold(
+    path: Path, *, mark: str, otherwise: str, wait: float = 0.0, tell: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
     """Hold the lock of a directory that is new, empty, or has the file `mark` that says who made it.
 
     Args:
         otherwise: what to say of a directory without the mark.
-        wait: seconds to wait for another process's lock.
+        wait, tell: seconds to wait for another process's lock, and what hears of it.
 
     Raises:
         RunExistsError: it is a file or somebody else's directory, or another process holds it.
     """
     require_ours(path, mark=mark, otherwise=otherwise)
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path / LOCK_FILE, f"{path} is being written by another process; wait for it or name another --out", wait=wait):
+    with locked(
+        path / LOCK_FILE, f"{path} is being written by another process; wait for it or name another --out", wait=wait, tell=tell
+    ):
         remove_halves(path)
         yield
 
@@ -238,10 +243,20 @@ def require_ours(path: Path, *, mark: str, otherwise: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, taken: str, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock file; raises RunExistsError with the sentence `taken` if another process holds it for longer than `wait`."""
+def locked(path: Path, taken: str, *, wait: float = 0.0, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Hold a lock file; raises RunExistsError with the sentence `taken` if another process holds it for longer than `wait`.
+
+    Where the wait is long, `tell` hears of it.
+    """
+    lock = FileLock(path)
     try:
-        held = FileLock(path).acquire(timeout=wait)
+        try:
+            held = lock.acquire(timeout=min(wait, PATIENCE))
+        except Timeout:
+            if wait <= PATIENCE:
+                raise
+            tell(f"Waiting for another process, which is at work in {path.parent}.")
+            held = lock.acquire(timeout=wait - PATIENCE)
     except Timeout as error:
         raise RunExistsError(taken) from error
     with held:

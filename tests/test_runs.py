@@ -15,6 +15,7 @@ from killing import killed_at_every_write
 from rewriting import rewrite
 from waiting import LONG
 
+from ltaug import runs
 from ltaug.errors import CorruptError, MismatchError, OptionError, RunExistsError
 from ltaug.files import SEAL, atomic_directory, atomic_write, read_json, verify_changed, verify_directory, write_json
 from ltaug.formats import RUN
@@ -219,6 +220,21 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path):
         holder.join()
     with opened(tmp_path / "run", wait=5.0) as run:
         assert not run.finished
+
+
+def test_a_long_wait_for_another_process_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "PATIENCE", 0.05)
+    (tmp_path / "run").mkdir()
+    other, heard = FileLock(tmp_path / "run" / LOCK_FILE), []
+    other.acquire()
+
+    def hear(event):
+        heard.append(event.text)
+        other.release()
+
+    with opened(tmp_path / "run", wait=LONG, listener=hear) as run:
+        assert not run.finished
+    assert heard == [f"Waiting for another process, which is at work in {tmp_path / 'run'}."]
 
 
 def _hold(lock: str, ready, release) -> None:

@@ -131,7 +131,9 @@ def make_part(out: Path, keys: Sequence[Key], *, size: int, **how: Unpack[How]) 
     """
     job = Job("synthesize", out, **how)
     made_as = {key: value for key, value in read_run(out).items() if key in ("seed", "options", "inputs", "facts")}
-    return _workshop(job.out, job.machine, size, repr(made_as)).make(out, keys)
+    workshop = _workshop(job.out, job.machine, size, repr(made_as))
+    workshop.generated.batch.tell = job.tell
+    return workshop.make(out, keys)
 
 
 @functools.lru_cache(maxsize=1)
