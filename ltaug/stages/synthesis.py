@@ -16,6 +16,7 @@ from ltaug.fields import plain, resolve
 from ltaug.files import file_digest
 from ltaug.generator.generate import Generator, Key
 from ltaug.generator.sampling import Sampling
+from ltaug.machine import Machine
 from ltaug.manifest import Row, verify_images
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.records import SynthesisRecord
@@ -137,7 +138,7 @@ def make_part(out: Path, keys: Sequence[Key], *, size: int, **how: Unpack[How]) 
 
 
 @functools.lru_cache(maxsize=1)
-def _workshop(out: Path, machine: Any, size: int, made_as: str) -> Workshop:
+def _workshop(out: Path, machine: Machine, size: int, made_as: str) -> Workshop:
     """The workshop of a synthesis under way, kept for its next part."""
     job, record = Job("synthesize", out, machine=machine), SynthesisRecord.read(out)
     runtime, facts = job.runtime(), read_run(out)
