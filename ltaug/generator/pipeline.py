@@ -155,7 +155,7 @@ class Pipeline:
             network, found = cls.from_pretrained(
                 folder, torch_dtype=torch.float32, local_files_only=True, output_loading_info=True, **changed
             )
-        except (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError) as error:
+        except (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
             what = f"{folder} has weights of another network than its {CONFIG} describes, or that describes none"
             raise MismatchError(f"{self.name}: {what} ({reason}); give another") from error

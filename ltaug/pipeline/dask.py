@@ -84,7 +84,7 @@ class Dask:
             here.set_result(there.result())
         except WorkerError as error:
             here.set_exception(error)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # what broke in a worker or in Dask itself has no class in common
             why = "the scheduler was lost" if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
             remedy = "see the logs of its workers, and rerun the command to resume"
             here.set_exception(WorkerError(f"Dask gave up {name} ({why}); {remedy}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ltaug.machine import Machine
 from ltaug.manifest import Row, verify_images
 from ltaug.options import SynthesisOptions, judges_needed
 from ltaug.records import SynthesisRecord
-from ltaug.runs import LOCK_FILE, locked, read_run
+from ltaug.runs import LOCK_FILE, Run, locked, read_run
 from ltaug.runtime import for_sampling
 from ltaug.stages.classifier import load_judges, outside_of, trained_judge
 from ltaug.stages.made import RunPath
@@ -81,7 +81,6 @@ def synthesize(
         judges = [trained_judge(job, i, plain(made.dataset), seed=made.seed) for i in range(judges_needed(plain(chosen)))]
     source = Generator.load(generator, runtime=runtime)
     seen = load_judges(judges, real, runtime=runtime)
-    share = Share() if part is None else Share(part[0] - 1, part[1])
     spec: dict[str, Any] = {
         "seed": seed,
         "options": {"dataset": plain(made.dataset), job.stage: plain(chosen), "budget": budget},
@@ -94,24 +93,41 @@ def synthesize(
         "outside": [*made.outside, *outside_of(judges, "judge")],
         "verify": partial(verify_images, always=job.machine.verify),
     }
+    ready = partial(open_workshop, source, real, seen, chosen, wanted=wanted, runtime=sampling, seed=seed)
+    _make(job, job.open(sampling, **spec), ready, chosen, budget=budget, part=part, hire=hire)
+    return RunPath(out)
+
+
+def _make(
+    job: Job,
+    opened: AbstractContextManager[Run],
+    ready: Callable[..., Workshop],
+    options: SynthesisOptions,
+    *,
+    budget: Mapping[str, int],
+    part: tuple[int, int] | None,
+    hire: Hire | None,
+) -> None:
+    """Make a share of the synthesis, once the run is closed again; or all that is missing, and finish the run."""
+    share = Share() if part is None else Share(part[0] - 1, part[1])
     with ExitStack() as held:
-        with job.open(sampling, **spec) as run:
+        with opened as run:
             if run.finished:
-                remove_parts(out)  # a kill between the run's end and this leaves them
-                return RunPath(out)
-            asked: dict[str, Any] = {"wanted": wanted, "images": sum(map(share.of, wanted)), "runtime": sampling, "seed": seed}
-            workshop = open_workshop(source, real, seen, chosen, **asked, tell=run.event if part is None else job.tell)
-            if strengths := chosen.choose_guidance:
+                remove_parts(job.out)  # a kill between the run's end and this leaves them
+                return
+            tell = run.event if part is None else job.tell
+            workshop = ready(images=sum(map(share.of, budget.values())), tell=tell)
+            if strengths := options.choose_guidance:
                 guided = choose_guidance(workshop.generated, workshop.selection.real, strengths, run=run)
                 workshop = dataclasses.replace(workshop, generated=guided)
-            for lock in _locks(out, part):
+            for lock in _locks(job.out, part):
                 held.enter_context(lock)
             if part is None:
-                run_synthesis(workshop, chosen, budget=budget, run=run, hire=hire)
-                return RunPath(out)
-        own = Tally([share.of(count) for count in wanted], chosen.max_candidates)
-        make_parts(own, Alone(workshop, out), run=out, class_names=real.class_names, tell=job.tell, share=share)
-    return RunPath(out)
+                run_synthesis(workshop, options, budget=budget, run=run, hire=hire)
+                return
+        names = workshop.class_names
+        own = Tally([share.of(budget.get(name, 0)) for name in names], options.max_candidates)
+        make_parts(own, Alone(workshop, job.out), run=job.out, class_names=names, tell=tell, share=share)
 
 
 def _locks(out: Path, part: tuple[int, int] | None) -> list[AbstractContextManager[None]]:
