@@ -206,7 +206,8 @@ def _finish(selection: Selection, wanted: list[int], options: SynthesisOptions, 
             f"none of {sum(tally.candidates)} candidates passed the selection ({rules}): {said}; "
             "fit the generator longer, widen or drop a rule or raise --max-candidates, with another --out"
         )
-    kept, shards = write_kept([one for one in counted if one[0].verdict == KEPT], options.images_to, run.path, names)
+    passed = [one for one in counted if one[0].verdict == KEPT]
+    kept, shards = write_kept(passed, options.images_to, run.path, names, run.event)
     rows = sorted([*kept, *rejected], key=lambda row: (names.index(row.class_), row.index))
     write_bytes(run.path / MANIFEST_FILE, rows_to_csv(rows))
     if shards:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +25,12 @@ SHARD = 1000  # images in each but the last
 
 
 def write_kept(
-    kept: Sequence[tuple[Row, Path]], images_to: str, run: Path, class_names: Sequence[str]
+    kept: Sequence[tuple[Row, Path]], images_to: str, run: Path, class_names: Sequence[str], tell: Callable[[str, int, int], None]
 ) -> tuple[list[Row], list[Shard]]:
     """Write the images of rows, each out of the part that it is in; the rows with their files, and the shards, if any.
 
     What an earlier call wrote is written again, to the same files. Every shard has images of all classes, as long as there
-    are any, since other programs read one shard after another.
+    are any, since other programs read one shard after another. `tell` hears of progress as Run.event does.
 
     Raises:
         CorruptError: a part is damaged.
@@ -48,6 +48,7 @@ def write_kept(
         else:
             samples = (_sample(row, number[row.class_], png) for row, png in zip(chunk, pngs, strict=True))
             shards.append(_write_shard(run, where, tar_of(samples), len(chunk)))
+        tell("writing images", len(rows), len(kept))
     remove_halves(run / IMAGES, "**/.*")
     return rows, shards
 
